@@ -1,0 +1,58 @@
+# Two targets matter to a newcomer: `make demo` and `make test`. Both make the virtual environment they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.lock-installed
+UV     := 0.13.8
+ARGS   ?=
+
+.PHONY: demo test check lint types unit integration faults lock proto clean venv
+.DEFAULT_GOAL := demo
+
+demo: $(STAMP)            ## the whole river on this machine: make demo ARGS="rides --plain --duration 60"
+	$(BIN)/headrace demo $(ARGS)
+
+test: lint types          ## everything that CI runs
+	$(BIN)/python -m pytest tests/unit tests/contracts tests/integration tests/e2e tests/faults -m "not slow" --cov --cov-report=term $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
+
+integration: $(STAMP)
+	$(BIN)/python -m pytest tests/integration tests/e2e -m "not slow" $(ARGS)
+
+faults: $(STAMP)          ## the long form of the fault tests
+	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+bench-%: $(STAMP)         ## make bench-stream, FULL=1 for the long form
+	$(BIN)/python -m benchmarks.$* $(if $(FULL),--full,) $(ARGS)
+
+proto: $(STAMP)           ## regenerate headrace/contracts/*_pb2* from proto/
+	$(BIN)/python proto/generate.py
+
+venv: $(STAMP)
+
+# uv comes from PyPI into the environment itself; the environment changes only when the lock does.
+$(BIN)/uv:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+
+$(STAMP): requirements.lock | $(BIN)/uv
+	@echo "Installing the locked packages into $(VENV) (about a minute the first time) ..."
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@touch $@
+
+lock: | $(BIN)/uv         ## pin what pyproject.toml asks for
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --extra all --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -1,0 +1,59 @@
+"""Records that Headrace itself puts on a pipeline's topics, in JSON; the pipeline's own structs are inside them.
+
+Events and labels are the pipeline's structs as they are. Headers named here travel from an event to what is made of it.
+"""
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+P = TypeVar("P")
+E = TypeVar("E")
+L = TypeVar("L")
+
+TRACEPARENT = "traceparent"
+"""W3C trace context: copied from an event to its prediction and its example where the record has it."""
+
+
+class Prediction(msgspec.Struct, Generic[P]):
+    """One prediction on the sink topic.
+
+    `version` and `checkpoint` (the manifest's digest) name the exact weights; `source` is the event's (partition, offset) on
+    the pipeline's events topic. `event_ms` is the Kafka timestamp of the event in ms, `at_us` the time of the prediction in
+    µs, both since the epoch.
+    """
+
+    key: str
+    prediction: P
+    model: str
+    version: int
+    checkpoint: str
+    source: tuple[int, int]
+    event_ms: int
+    at_us: int
+
+
+class Example(msgspec.Struct, Generic[E, L]):
+    """An event and its label.
+
+    `event_source` and `label_source` are (partition, offset) on the events and labels topics; `event_ms` and `label_ms` their
+    Kafka timestamps in ms since the epoch.
+    """
+
+    key: str
+    event: E
+    label: L
+    event_source: tuple[int, int]
+    label_source: tuple[int, int]
+    event_ms: int
+    label_ms: int
+
+
+def example_decoder(event_type: type[Any], label_type: type[Any]) -> msgspec.json.Decoder[Any]:
+    """A decoder of examples whose event and label are the pipeline's structs."""
+    return msgspec.json.Decoder(Example[event_type, label_type])  # type: ignore[valid-type]
+
+
+def prediction_decoder(prediction_type: Any = Any) -> msgspec.json.Decoder[Any]:
+    """A decoder of predictions of the given type."""
+    return msgspec.json.Decoder(Prediction[prediction_type])

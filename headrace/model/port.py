@@ -1,0 +1,104 @@
+"""What a pipeline's author writes: one class that serves the stream, gRPC, REST, files and training alike."""
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import msgspec
+import torch
+
+from headrace.runtime.errors import PipelineError
+
+E = TypeVar("E", bound=msgspec.Struct)
+L = TypeVar("L", bound=msgspec.Struct)
+
+
+class Baseline(Protocol):
+    """A simple predictor that a model must beat. It predicts before it learns, event after event."""
+
+    def predict(self, event: Any) -> Any:
+        """A prediction from what was learned so far, in the form that `Model.error` takes."""
+        ...
+
+    def learn(self, event: Any, label: Any) -> None:
+        """Learn from one labelled event."""
+        ...
+
+
+class Model(ABC, Generic[E, L]):
+    """A model of events of type E whose labels of type L arrive later.
+
+    Headrace never holds one batch's state on this object: weights live in the module that `network` returns, and several
+    versions of it exist at once. Methods may be called from several threads.
+
+    `key` names the field, in both structs, that ties a label to its event; its values must be unique among events within the
+    join's window.
+    """
+
+    key: ClassVar[str]
+    error_unit: ClassVar[str] = ""
+    """Unit of what `error` returns, for people."""
+
+    @abstractmethod
+    def network(self) -> torch.nn.Module:
+        """A freshly initialised network: features [N, ...] to outputs. Always of the same structure, weights apart."""
+
+    @abstractmethod
+    def features(self, events: Sequence[E]) -> torch.Tensor:
+        """A batch of events as one tensor, shape [N, ...], N = len(events), finite. Serving and training share this."""
+
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, labels: Sequence[L]) -> torch.Tensor:
+        """A scalar to minimise, the mean over the batch."""
+
+    @abstractmethod
+    def predictions(self, outputs: torch.Tensor) -> Sequence[Any]:
+        """The network's outputs as N values that go on the sink: floats, ints, strings, or msgspec structs.
+
+        Annotate the return type as `Sequence[float]` (or so): the serving protocol's output is typed by it.
+        """
+
+    @abstractmethod
+    def error(self, prediction: Any, label: L) -> float:
+        """How wrong one prediction was, in `error_unit`; lower is better. Its mean is what people watch."""
+
+    def optimizer(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        """The optimizer of online training; Adam unless overridden."""
+        return torch.optim.Adam(network.parameters(), lr=learning_rate)
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        """Fresh baselines to stand beside the model, by name."""
+        return {}
+
+    @classmethod
+    def event_type(cls) -> type[E]:
+        """E."""
+        return typing.cast("type[E]", cls._type_argument(0))
+
+    @classmethod
+    def label_type(cls) -> type[L]:
+        """L."""
+        return typing.cast("type[L]", cls._type_argument(1))
+
+    @classmethod
+    def prediction_type(cls) -> Any:
+        """The element type of what `predictions` is annotated to return; Any where it is not annotated."""
+        returned = typing.get_type_hints(cls.predictions).get("return", Any)
+        arguments = typing.get_args(returned)
+        return arguments[0] if arguments else Any
+
+    @classmethod
+    def _type_argument(cls, position: int) -> Any:
+        for kind in cls.__mro__:
+            for base in getattr(kind, "__orig_bases__", ()):
+                if typing.get_origin(base) is Model:
+                    return typing.get_args(base)[position]
+        raise PipelineError(
+            f"class {cls.__name__} does not say its event and label types",
+            hint=f"write class {cls.__name__}(headrace.Model[MyEvent, MyLabel])",
+        )
+
+    def key_of(self, record: msgspec.Struct) -> str:
+        """The key of an event or label, as text."""
+        return str(getattr(record, self.key))

@@ -1,0 +1,179 @@
+"""Kafka clients with the settings that keep data safe, in one place; errors say which topic, partition and offset.
+
+Producers are idempotent with acks=all. Consumers never commit by themselves and see committed records only.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from headrace.contracts.topics import Topic
+from headrace.runtime.errors import DependencyError, FencedError, HeadraceError
+from headrace.runtime.logging import get_logger
+from headrace.runtime.settings import ServiceSettings
+
+log = get_logger("headrace.kafka")
+
+REQUEST_TIMEOUT_S = 15.0
+
+_FENCED = {
+    KafkaError._FENCED,  # noqa: SLF001 - librdkafka's own name
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.FENCED_INSTANCE_ID,
+}
+
+
+def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "client.id": settings.instance or "headrace",
+        "error_cb": _log_error,
+        "log_level": 4,
+        **settings.kafka_config,
+        **extra,
+    }
+
+
+def _log_error(error: KafkaError) -> None:
+    log.warning("kafka client", code=error.name(), error=error.str(), fatal=error.fatal())
+
+
+def producer(settings: ServiceSettings, **extra: Any) -> Producer:
+    """An idempotent producer. `extra` are librdkafka settings (dots as they are, in a dict unpacked)."""
+    defaults = {
+        "enable.idempotence": True,
+        "acks": "all",
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        "partitioner": "murmur2_random",  # as the Java client places keys, so that everybody's producers agree
+    }
+    return Producer(_base(settings, {**defaults, **extra}))
+
+
+def transactional_producer(settings: ServiceSettings, transactional_id: str, **extra: Any) -> Producer:
+    """A transactional producer, ready to begin; it fences every older one of the same id.
+
+    Raises:
+        DependencyError: the broker does not answer.
+    """
+    made = producer(settings, **{"transactional.id": transactional_id, "linger.ms": 0, **extra})
+    try:
+        made.init_transactions(REQUEST_TIMEOUT_S * 2)
+    except KafkaException as error:
+        raise translate(error, f"starting transactions of {transactional_id!r}") from error
+    return made
+
+
+def consumer(settings: ServiceSettings, group: str, **extra: Any) -> Consumer:
+    """A consumer that sees committed records only, from the earliest, and never commits by itself."""
+    defaults = {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": False,
+        "fetch.wait.max.ms": 50,
+    }
+    return Consumer(_base(settings, {**defaults, **extra}))
+
+
+def admin(settings: ServiceSettings) -> AdminClient:
+    """An admin client."""
+    return AdminClient(_base(settings, {}))
+
+
+def ensure_topics(settings: ServiceSettings, topics: Iterable[Topic], *, replication: int = -1) -> list[str]:
+    """Create those of `topics` that do not exist and return their names; wait until every one has a leader.
+
+    Raises:
+        DependencyError: the broker does not answer or refuses; or a topic exists with another number of partitions.
+    """
+    client, wanted = admin(settings), {t.name: t for t in topics}
+    known = metadata(client)
+    missing = [t for t in wanted.values() if t.name not in known]
+    for name, topic in wanted.items():
+        if name in known and known[name] != topic.partitions:
+            raise DependencyError(
+                f"topic {name!r} has {known[name]} partitions, expected {topic.partitions}",
+                hint="set topics.partitions in pipeline.yaml to what is there, or name the pipeline differently",
+            )
+    new = [NewTopic(t.name, t.partitions, replication, config=dict(t.config)) for t in missing]
+    for name, future in client.create_topics(new, request_timeout=REQUEST_TIMEOUT_S).items() if new else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise translate(error, f"creating topic {name!r}") from error
+    _wait_for_leaders(client, wanted)
+    return [t.name for t in missing]
+
+
+def metadata(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> dict[str, int]:
+    """Every topic that all of whose partitions have a leader, with its number of partitions."""
+    try:
+        topics = client.list_topics(timeout=timeout).topics.values()
+    except KafkaException as error:
+        raise translate(error, "asking the broker for its topics") from error
+    led = (t for t in topics if t.partitions and all(p.leader >= 0 for p in t.partitions.values()))
+    return {str(t.topic): len(t.partitions) for t in led}
+
+
+def _wait_for_leaders(client: AdminClient, wanted: Mapping[str, Topic]) -> None:
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while missing := set(wanted) - set(metadata(client)):
+        if time.monotonic() > deadline:
+            raise DependencyError(f"topics have no leader: {', '.join(sorted(missing))}", hint="is the broker healthy?")
+        time.sleep(0.05)
+
+
+def partitions_of(client: Consumer | Producer | AdminClient, topic: str) -> int:
+    """How many partitions a topic has.
+
+    Raises:
+        DependencyError: there is no such topic, or the broker does not answer.
+    """
+    try:
+        found = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics.get(topic)
+    except KafkaException as error:
+        raise translate(error, f"asking for topic {topic!r}") from error
+    if found is None or found.error is not None or not found.partitions:
+        raise DependencyError(f"topic {topic!r} does not exist", hint="headrace up creates a pipeline's topics")
+    return len(found.partitions)
+
+
+def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """The offset after the last committed record of each partition."""
+    ends: dict[int, int] = {}
+    for partition in partitions:
+        try:
+            _, high = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise translate(error, f"end of {topic}[{partition}]") from error
+        ends[partition] = high
+    return ends
+
+
+def check(message: Message) -> Message:
+    """The message, if it is one.
+
+    Raises:
+        HeadraceError: it carries an error; the text names topic and partition.
+    """
+    error = message.error()
+    if error is None:
+        return message
+    raise translate(KafkaException(error), f"reading {message.topic()}[{message.partition()}] at {message.offset()}")
+
+
+def translate(error: KafkaException, doing: str) -> HeadraceError:
+    """Our error for librdkafka's: fenced, or a dependency that failed while `doing` something."""
+    cause = error.args[0]
+    text = f"Kafka, {doing}: {cause.str()} [{cause.name()}]"
+    if cause.code() in _FENCED:
+        return FencedError(text, hint="a newer instance has taken over; this one stops")
+    return DependencyError(text, hint="is KAFKA_BOOTSTRAP_SERVERS right and the broker up?")

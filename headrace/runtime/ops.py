@@ -1,0 +1,75 @@
+"""The ops server of every process: /metrics for Prometheus, /healthz and /readyz for whoever supervises it.
+
+It runs in threads of its own, so that it answers however busy the role's event loop is.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+from headrace.runtime.errors import ConfigError
+
+ReadyState = Callable[[], tuple[bool, dict[str, Any]]]
+
+
+class OpsServer:
+    """Serves /metrics, /healthz (200 while the process lives) and /readyz (200 when ready, else 503, with each check)."""
+
+    def __init__(self, host: str, port: int, ready: ReadyState) -> None:
+        try:
+            self._server = ThreadingHTTPServer((host, port), _handler(ready))
+        except OSError as error:
+            raise ConfigError(f"ops server: cannot listen on {host}:{port}: {error.strerror}", hint="--ops-port") from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="ops", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and free the port."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+def _handler(ready: ReadyState) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            match self.path.split("?")[0]:
+                case "/metrics":
+                    encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                    self._answer(200, encode(REGISTRY), content_type)
+                case "/healthz":
+                    self._answer(200, b"ok\n", "text/plain")
+                case "/readyz":
+                    ok, checks = ready()
+                    body = json.dumps({"ready": ok, "checks": checks}).encode()
+                    self._answer(200 if ok else 503, body, "application/json")
+                case _:
+                    self._answer(404, b"unknown path: /metrics, /healthz and /readyz are served here\n", "text/plain")
+
+        def _answer(self, status: int, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            """Scrapes are not worth a line each."""
+
+    return Handler

@@ -1,0 +1,38 @@
+"""Imports go one way: services → streams, weights, model, platform → runtime → contracts; no service imports another."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYER = {"contracts": 0, "runtime": 1, "streams": 2, "weights": 2, "model": 2, "platform": 2, "cli": 3}
+MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {n for n in names if n.split(".")[0] in {"headrace", "services"}}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downwards(path: Path) -> None:
+    package, *rest = path.relative_to(ROOT).parts
+    for name in imported(path):
+        parts = name.split(".")
+        if package == "services":
+            assert parts[0] == "headrace" or parts[1:2] in ([], [rest[0]]), f"imports another service: {name}"
+            assert parts[:2] != ["headrace", "cli"], f"a service imports the command line: {name}"
+        elif rest[0] in LAYER and len(parts) > 1:
+            assert parts[0] == "headrace", f"imports a service: {name}"
+            assert LAYER.get(parts[1], 0) <= LAYER[rest[0]], f"{rest[0]} imports {name}, which stands above it"
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
+    assert not [p for p in MODULES if {p.stem, p.parent.name} & {"common", "utils", "helpers", "util", "misc"}]

@@ -1,0 +1,79 @@
+"""The session's real Kafka and Redis: started when a test first asks, shared by all, stopped at the end.
+
+`KAFKA_BOOTSTRAP_SERVERS` / `REDIS_URL` name running ones instead: start `headrace platform up` once and run tests against it.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from headrace.platform import LocalPlatform
+
+_NEEDS = {"kafka": pytest.mark.kafka, "redis_url": pytest.mark.redis}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they ask for, so that `-m "not kafka"` is what runs without a broker."""
+    for item in items:
+        for fixture in set(getattr(item, "fixturenames", ())) & set(_NEEDS):
+            item.add_marker(_NEEDS[fixture])
+
+
+class Kafka:
+    """The session's broker. Tests share it, so every test makes topics of its own."""
+
+    _count = itertools.count(1)
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+
+    def unique(self, prefix: str = "test") -> str:
+        """A name that nobody else uses: for topics, groups, transactional ids and pipelines."""
+        return f"{prefix}-{os.getpid()}-{next(self._count)}"
+
+    def create_topic(self, prefix: str = "test", partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        """Create a topic with a unique name and return that once the topic has leaders."""
+        name = self.unique(prefix)
+        self.create_topics({name: partitions}, config)
+        return name
+
+    def create_topics(self, partitions: Mapping[str, int], config: Mapping[str, str] | None = None) -> None:
+        """Create topics with exactly these names; return once they have leaders."""
+        new = [NewTopic(name, count, 1, config=dict(config or {})) for name, count in partitions.items()]
+        for future in self.admin.create_topics(new).values():
+            future.result(15)
+        for name, count in partitions.items():
+            while True:
+                found = self.admin.list_topics(name, timeout=15).topics[name].partitions
+                if len(found) == count and all(p.leader >= 0 for p in found.values()):
+                    break
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
+    """Kafka and Redis, ready. Most tests want `kafka` or `redis_url`."""
+    with LocalPlatform(tmp_path_factory.mktemp("platform")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def kafka(platform: LocalPlatform) -> Kafka:
+    """The session's broker."""
+    return Kafka(platform.endpoints.kafka_bootstrap_servers)
+
+
+@pytest.fixture(scope="session")
+def redis_url(platform: LocalPlatform) -> str:
+    """The session's Redis-protocol server. Tests share it, so every test uses key prefixes of its own."""
+    return platform.endpoints.redis_url
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """A maker of names that no other test of this session uses."""
+    count = itertools.count(1)
+    return lambda prefix: f"{prefix}-{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**8}-{next(count)}"

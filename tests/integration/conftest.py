@@ -1,0 +1,1 @@
+"""Integration tests run against the session's real Kafka and Redis (tests/conftest.py)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import yaml
@@ -19,10 +19,12 @@ from pydantic import ValidationError
 
 from headrace.contracts import topics
 from headrace.contracts.records import example_decoder, prediction_decoder
-from headrace.model.port import Model
 from headrace.model.source import Source
 from headrace.model.spec import PipelineSpec
 from headrace.runtime.errors import PipelineError
+
+if TYPE_CHECKING:
+    from headrace.model.port import Model  # torch comes with it: `load_spec` must not wait for that
 
 SPEC_FILE = "pipeline.yaml"
 
@@ -35,7 +37,7 @@ class Pipeline:
 
     folder: Path
     spec: PipelineSpec
-    model: Model[Any, Any]
+    model: "Model[Any, Any]"
 
     @property
     def name(self) -> str:
@@ -84,6 +86,8 @@ def load_pipeline(folder: Path | str) -> Pipeline:
     Raises:
         PipelineError: something is wrong; the text names file, line and field.
     """
+    from headrace.model.port import Model
+
     folder = Path(folder).resolve()
     spec = load_spec(folder)
     model = _load_reference(folder, "model", spec.model, Model)  # type: ignore[type-abstract]
@@ -186,7 +190,7 @@ def _where(error: BaseException, path: Path) -> str:
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 
-def _check_model(path: Path, model: Model[Any, Any]) -> None:
+def _check_model(path: Path, model: "Model[Any, Any]") -> None:
     """Types and key: what can be told without data."""
     name = type(model).__name__
     kinds: list[tuple[str, Any]] = [("event", model.event_type()), ("label", model.label_type())]

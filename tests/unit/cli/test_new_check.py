@@ -1,0 +1,181 @@
+"""`headrace new` writes a pipeline that `headrace check` passes; every way to break one is found, and said where."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from headrace.cli.check import check
+from headrace.cli.new import new, write
+from headrace.runtime.errors import ConfigError
+
+runner = CliRunner()
+app = typer.Typer()
+app.command("new")(new)
+app.command("check")(check)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write("mine", tmp_path)
+
+
+def edit(file: Path, old: str, new: str) -> int:
+    """Replace `old` and return the line it was on."""
+    text = file.read_text()
+    assert text.count(old) >= 1, f"{old!r} is not in {file}"
+    file.write_text(text.replace(old, new, 1))
+    return text[: text.index(old)].count("\n") + 1
+
+
+def checked(folder: Path, *flags: str) -> tuple[int, str]:
+    result = runner.invoke(app, ["check", str(folder), *flags])
+    return result.exit_code, result.output
+
+
+def test_a_new_pipeline_passes(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["new", "ticket-prices", "--in", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    code, output = checked(tmp_path / "ticket-prices")
+    assert code == 0, output
+    assert "✗" not in output
+    assert output.count("✓") == 12
+    for file in ("pipeline.yaml", "model.py", "source.py", "README.md"):
+        assert "{name}" not in (tmp_path / "ticket-prices" / file).read_text()
+
+
+def test_new_refuses_a_bad_name_and_never_overwrites(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no name for a pipeline"):
+        write("Not A Name", tmp_path)
+    write("mine", tmp_path)
+    (tmp_path / "mine" / "model.py").write_text("precious")
+    with pytest.raises(ConfigError, match="is there already"):
+        write("mine", tmp_path)
+    assert (tmp_path / "mine" / "model.py").read_text() == "precious"
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    code, output = checked(tmp_path / "nowhere")
+    assert code == 2
+    assert "pipeline.yaml" in output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("partitions: 4", "partitions: many", "topics.partitions"),
+        ("batch_size: 64", "batch_size: 0", "training.batch_size"),
+        ("learning_rate: 0.01", "learning_speed: 0.01", "training.learning_speed"),
+        ("name: mine", "name: My Pipeline", "name"),
+    ],
+)
+def test_pipeline_yaml_is_wrong(folder: Path, old: str, new: str, field: str) -> None:
+    line = edit(folder / "pipeline.yaml", old, new)
+    code, output = checked(folder)
+    assert code == 2
+    assert re.search(rf"pipeline\.yaml:{line}: {re.escape(field)}: ", output), output
+
+
+# What is broken, in which file: the old text, the new text, and what the report says. {line} is the line of the old text.
+BROKEN = {
+    "model.py does not parse": (
+        "model.py", "class Reading(msgspec.Struct):", "class Reading(msgspec.Struct", r"model\.py:\d+: SyntaxError",
+    ),
+    "an import fails": ("model.py", "import msgspec\n", "import no_such_module\n", r"model\.py:{line}: ModuleNotFoundError"),
+    "no such class": ("model.py", "class MachineHeat(", "class Machine(", "no class MachineHeat"),
+    "the key is no field": ("model.py", 'key = "reading_id"', 'key = "id"', "key 'id' is no field of Reading"),
+    "the source raises": ("source.py", "now = START + i / 10", "now = 1 / 0", r"source\.py:{line}: ZeroDivisionError"),
+    "time runs backwards": ("source.py", "START + i / 10", "START - i / 10", "record 2 is at .*, before the one in front"),
+    "keys are not unique": (
+        "source.py", 'reading = Reading(f"r{i}"', 'reading = Reading("r"', "two events have the reading_id 'r'",
+    ),
+    "a label has no event": (
+        "source.py", 'Outcome(f"r{i}"', 'Outcome(f"x{i}"', "a label with the reading_id 'x0' comes before",
+    ),
+    "labels never come": ("source.py", "DELAY = 60.0", "DELAY = 1e9", "no label among the first 20,000 records"),
+    "a field has the wrong type": ("source.py", "round(load, 3)", "str(load)", "Expected `float`, got `str`"),
+    "features raise": ("model.py", "r.load - 0.5", "r.load - r.gone", r"model\.py:\d+: AttributeError: .*gone"),
+    "features lose a row": (
+        "model.py", "for r in readings\n", "for r in readings[1:]\n", r"features has shape \[31, 4\] for 32 events",
+    ),
+    "features are not finite": ("model.py", "r.load - 0.5", 'r.load * float("inf")', r"features holds (inf|nan) at"),
+    "features depend on the batch": (
+        "model.py", "torch.tensor(rows, dtype=torch.float32)", "torch.tensor(rows).sub(torch.tensor(rows).mean(0))",
+        "features of an event differ",
+    ),
+    "features are no tensor": ("model.py", "return torch.tensor(rows, dtype=torch.float32)", "return rows", "returned a list"),
+    "shapes do not fit": ("model.py", "nn.Linear(4, 32)", "nn.Linear(5, 32)", "RuntimeError: .*mat1 and mat2"),
+    "the network is not always the same": (
+        "model.py", "nn.Linear(4, 32), nn.SiLU(), nn.Linear(32, 1)",
+        "nn.Linear(4, h := int(torch.randint(9, 10**9, ()) % 10**6)), nn.Linear(h, 1)", r"two calls of network\(\) differ",
+    ),
+    "the network mixes rows": ("model.py", "nn.Flatten(0)", "nn.Flatten(0), nn.Softmax(0)", "depends on the other events"),
+    "too few predictions": ("model.py", "(outputs + 2) * 25).tolist()", "(outputs + 2) * 25).tolist()[1:]", "31 values for 32"),
+    "predictions are tensors": ("model.py", ".tolist()", "", "Return|return Python values"),
+    "predictions are of another type": ("model.py", "-> Sequence[float]", "-> Sequence[str]", "Expected `str`"),
+    "errors are not numbers": (
+        "model.py", "return abs(temperature - outcome.temperature)", 'return float("nan")', "error is nan",
+    ),
+    "the loss is no scalar": ("model.py", "beta=0.1)", 'beta=0.1, reduction="none")', r"loss returned shape \[32\]"),
+    "the loss is not finite": ("model.py", "outputs, measured, beta", "outputs / 0, measured, beta", "the loss holds"),
+    "the loss has no gradient": ("model.py", "outputs, measured, beta", "outputs.detach(), measured, beta", "has no gradient"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_promise_is_found_and_named(folder: Path, case: str) -> None:
+    file, old, new, report = BROKEN[case]
+    line = edit(folder / file, old, new)
+    code, output = checked(folder)
+    assert code == 2, output
+    assert output.count("✗") == 1
+    assert re.search(report.replace("{line}", str(line)), output), output
+
+
+FORGETFUL = """
+
+class Forgetful(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+        self.seen = 0.0
+
+    def forward(self, x):
+        if self.training:
+            self.seen += 1.0
+        return self.layer(x)[:, 0] + self.seen
+"""
+
+
+def test_weights_that_are_not_in_the_state_dict_are_found(folder: Path) -> None:
+    text = (folder / "model.py").read_text()
+    (folder / "model.py").write_text(re.sub(r"return nn\.Sequential\(.*\)", "return Forgetful()", text) + FORGETFUL)
+    code, output = checked(folder)
+    assert code == 2
+    assert "not in state_dict()" in output
+
+
+def test_files_stand_in_for_a_source(folder: Path, tmp_path: Path) -> None:
+    edit(folder / "pipeline.yaml", "source: source.py:Machines", "# no source: source.py:Machines")
+    code, output = checked(folder)
+    assert code == 2
+    assert "give --events and --labels" in output
+    events, labels = tmp_path / "events.csv", tmp_path / "labels.csv"
+    events.write_text("reading_id,load,ambient,temperature\n" + "".join(f"r{i},0.{i},20,{40 + i}\n" for i in range(9)))
+    labels.write_text("reading_id,temperature\n" + "".join(f"r{i},{41 + i}\n" for i in range(9)))
+    code, output = checked(folder, "--events", str(events), "--labels", str(labels))
+    assert code == 0, output
+    labels.write_text("reading_id,temperature\nr0,warm\n")
+    code, output = checked(folder, "--events", str(events), "--labels", str(labels))
+    assert code == 2
+    assert "labels.csv:2: temperature: Expected `float`, got `str`" in output
+
+
+def test_checking_leaves_no_trace_in_torch(folder: Path) -> None:
+    """The dry run changes neither the number of threads nor the default type."""
+    before = torch.get_num_threads(), torch.get_default_dtype()
+    checked(folder)
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == before

@@ -1,0 +1,1 @@
+"""The processes. They meet in topics, in the chunk store and on wire protocols; none imports another."""

@@ -4,8 +4,8 @@ Producers are idempotent with acks=all. Consumers never commit by themselves and
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
@@ -25,6 +25,18 @@ _FENCED = {
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.FENCED_INSTANCE_ID,
 }
+
+_TRANSIENT = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+}
+
+T = TypeVar("T")
 
 
 def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,6 +168,22 @@ def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict
             raise translate(error, f"end of {topic}[{partition}]") from error
         ends[partition] = high
     return ends
+
+
+def patiently(ask: Callable[[], T], doing: str, timeout_s: float = REQUEST_TIMEOUT_S) -> T:
+    """What `ask` returns, asked again while partitions are just being made or are changing leaders.
+
+    Raises:
+        HeadraceError: another error, or still the same one after `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _TRANSIENT or time.monotonic() > deadline:
+                raise translate(error, doing) from error
+            time.sleep(0.1)
 
 
 def check(message: Message) -> Message:

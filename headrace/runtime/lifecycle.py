@@ -81,6 +81,12 @@ class Readiness:
             self._checks[name] = (ok, detail)
             metrics.READY.set(all(good for good, _ in self._checks.values()))
 
+    def withdraw(self, name: str) -> None:
+        """A condition does not matter any more."""
+        with self._lock:
+            self._checks.pop(name, None)
+            metrics.READY.set(all(good for good, _ in self._checks.values()))
+
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether all hold, and each with its detail."""
         with self._lock:
@@ -112,15 +118,23 @@ class App(Protocol):
         ...
 
 
-def run_role(role: str, settings_type: type[S], build: Callable[[Context[S]], App], argv: Sequence[str]) -> int:
-    """Run one role to its end and return the process's exit code."""
+def run_role(
+    role: str,
+    settings_type: type[S],
+    build: Callable[[Context[S]], App],
+    argv: Sequence[str],
+    *,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
+    """Run one role to its end and return the process's exit code; on asyncio's own event loop unless told otherwise."""
     logging.configure(role=role)  # for errors in the settings themselves
     log = logging.get_logger(f"headrace.{role}")
     try:
         settings = load(settings_type, role, argv)
         logging.configure(settings.log_level, settings.log_format, role=role, instance=settings.instance)
         log.info("starting", version=__version__, settings=describe(settings))
-        return asyncio.run(_live(role, settings, build, log))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(_live(role, settings, build, log))
     except HeadraceError as error:
         log.error("stopped", error=error.message, hint=error.hint, exit_code=int(error.exit_code))  # noqa: TRY400
         return int(error.exit_code)
@@ -137,9 +151,11 @@ async def _live(role: str, settings: S, build: Callable[[Context[S]], App], log:
     ops = OpsServer(settings.host, settings.ops_port, ready.state)
     endpoints = EndpointFile(settings.run_folder, role, settings.instance)
     try:
+        ready.declare("built")  # until `build` has run, nothing that the role itself waits for is declared
         ops.start()
         endpoints.add("ops", ops.url)
         app = build(Context(role, settings, stop, ready, log, endpoints))
+        ready.withdraw("built")
         started = time.monotonic()
         await app.run(stop)
         log.info("stopped", reason=stop.reason or "work done", ran_s=round(time.monotonic() - started, 1))

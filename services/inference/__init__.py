@@ -1,0 +1,1 @@
+"""Inference: predictions on the stream (role `stream`) and on request (role `rpc`), from the same live weights."""

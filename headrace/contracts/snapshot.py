@@ -1,0 +1,149 @@
+"""The monitor's snapshot: JSON at its `GET /v1/snapshot`, read by the board, by `headrace status` and by the gateway.
+
+Additive only, as the topics' schemas are: every field has a default, and readers skip fields that they do not know.
+"""
+
+import msgspec
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Records since the monitor's start of reading."""
+
+    events: int = 0
+    labels: int = 0
+    predictions: int = 0
+    joined: int = 0
+    """Predictions whose label has arrived, among the followed keys."""
+    dead_letters: int = 0
+    duplicates: int = 0
+    """Predictions of an event that had one already. Exactly once means 0."""
+    missing: int = 0
+    """Events passed over: later ones of their partition have a prediction, these have neither one nor a dead letter."""
+    unpredicted: int = 0
+    """Events without a prediction or dead letter so far: the stream's backlog, and what is missing."""
+    expired: int = 0
+    """Followed keys dropped before event, prediction and label were together: by age, or for lack of room."""
+    unreadable: int = 0
+    """Records that could not be decoded or scored."""
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """Records a second, over the last few seconds."""
+
+    events: float = 0.0
+    labels: float = 0.0
+    predictions: float = 0.0
+
+
+class Score(msgspec.Struct, frozen=True):
+    """Mean error of one predictor; None before the first label."""
+
+    mean: float | None = None
+    """Over all labelled predictions."""
+    window: float | None = None
+    """Over the last `Snapshot.window` of them."""
+
+
+class VersionScore(msgspec.Struct, frozen=True):
+    """Mean error of what one version predicted."""
+
+    version: int
+    count: int
+    mean: float
+
+
+class Point(msgspec.Struct, frozen=True):
+    """The moving errors at one time."""
+
+    at_us: int
+    joined: int
+    model: float
+    baseline: float | None = None
+    """Of the best baseline."""
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """Of the last observations, in seconds; None before the first."""
+
+    count: int = 0
+    p50: float | None = None
+    p99: float | None = None
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """Where the weights are."""
+
+    newest: int = 0
+    """The newest checkpoint's version; 0 if none."""
+    active: int = 0
+    """What the fleet was last told to serve."""
+    pinned: bool = False
+    """Rolled back by an operator: newer checkpoints wait."""
+    serving: tuple[int, ...] = ()
+    """Versions on the latest predictions."""
+    checkpoints: int = 0
+    examples: int = 0
+    """Examples that the newest checkpoint has learned from."""
+    served: int = 0
+    """Different versions seen on predictions."""
+    swaps: int = 0
+    """Times that the fleet was told to serve another version."""
+    first_prediction_us: int = 0
+    """When the first prediction was made; 0 before that."""
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """What a serving process last reported."""
+
+    worker: str
+    role: str
+    host: str
+    state: str
+    version: int
+    at_us: int
+    error: str = ""
+
+
+class Firing(msgspec.Struct, frozen=True):
+    """An alert that is on."""
+
+    name: str
+    severity: str
+    message: str
+    since_us: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything that the monitor knows of one pipeline. Times are µs since the epoch."""
+
+    pipeline: str
+    at_us: int
+    started_us: int
+    error_unit: str = ""
+    window: int = 0
+    sample: float = 1.0
+    counts: Counts = Counts()
+    rates: Rates = Rates()
+    model: Score = Score()
+    baselines: dict[str, Score] = {}
+    """Over exactly the same labelled keys as the model's."""
+    by_version: tuple[VersionScore, ...] = ()
+    history: tuple[Point, ...] = ()
+    versions: Versions = Versions()
+    freshness: Quantiles = Quantiles()
+    """A label's arrival on its topic to the first prediction of a version trained on it, per version."""
+    latency: Quantiles = Quantiles()
+    """An event's arrival on its topic to its prediction."""
+    lag: dict[str, int] = {}
+    """Records that each role has still to read: stream, join, trainer."""
+    workers: tuple[Worker, ...] = ()
+    alerts: tuple[Firing, ...] = ()
+
+
+def decode(body: bytes | str) -> Snapshot:
+    """A snapshot from its JSON.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    return msgspec.json.decode(body, type=Snapshot)

@@ -1,0 +1,64 @@
+"""An HTTP server inside a role: uvicorn on a port taken at once, with signals left to the role's lifecycle.
+
+Needs the extra `rest`; nothing else in `headrace.runtime` imports it.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from headrace.runtime.errors import ConfigError
+
+
+class WebServer:
+    """Serves an ASGI app.
+
+    Raises:
+        ConfigError: the port is taken or not ours to take.
+    """
+
+    def __init__(self, app: Any, host: str, port: int, *, flag: str = "--rest-port", grace_s: float = 5.0) -> None:
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            raise ConfigError(f"REST: cannot listen on {host}:{port}: {error.strerror}", hint=flag) from error
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=2048,
+                timeout_graceful_shutdown=max(1, round(grace_s)),
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def serve(self) -> None:
+        """Answer until `stop`; then finish the requests in hand and return."""
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The lifecycle handles them."""
+        yield

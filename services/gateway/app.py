@@ -1,0 +1,76 @@
+"""The gateway's composition."""
+
+import asyncio
+
+import httpx
+
+from headrace.contracts.topics import PREDICTIONS
+from headrace.model.pipeline import load_spec
+from headrace.runtime.endpoints import read_endpoints
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.lifecycle import Context, Stop
+from headrace.runtime.web import WebServer
+from services.gateway.fanout import Fanout
+from services.gateway.feed import Feed
+from services.gateway.kafka import SinkReader
+from services.gateway.rest import Gateway, create_app
+from services.gateway.service import Predictions
+from services.gateway.settings import GatewaySettings
+from services.gateway.status import Status
+from services.gateway.upstream import Upstream, resolver
+
+_TIMEOUTS = httpx.Timeout(None, connect=1.0)  # the deadline of a whole call is its upstream's
+
+
+class GatewayApp:
+    """The role `gateway`."""
+
+    def __init__(self, context: Context[GatewaySettings], pipeline: str) -> None:
+        self._context, self._settings = context, context.settings
+        settings, run = self._settings, self._settings.run_folder
+        self._client = httpx.AsyncClient(
+            timeout=_TIMEOUTS, limits=httpx.Limits(max_connections=256, max_keepalive_connections=64)
+        )
+        fanout = Fanout(settings.subscriber_events, settings.max_subscribers)
+        topic = PREDICTIONS.name(pipeline)
+        self._feed = Feed(lambda: SinkReader(settings, topic), fanout, max_replays=settings.max_replays)
+        models = Upstream("rpc", resolver(settings.inference_urls, run, "rpc"), settings.predict_timeout_s, self._client)
+        ingest = Upstream("ingest", resolver(settings.ingest_urls, run, "ingest"), settings.ingest_timeout_s, self._client)
+        monitors = resolver(settings.monitor_urls, run, "monitor")
+        self._gateway = Gateway(
+            pipeline,
+            Predictions(pipeline, models),
+            ingest,
+            self._feed,
+            Status(pipeline, lambda: read_endpoints(run), monitors, self._client),
+            max_request_bytes=settings.max_request_bytes,
+        )
+        context.ready.declare("rest")
+
+    async def run(self, stop: Stop) -> None:
+        """Answer until `stop` is set; then finish the requests in hand and end the streams."""
+        rest = WebServer(create_app(self._gateway), self._settings.host, self._settings.rest_port)
+        serving = asyncio.create_task(rest.serve())
+        self._context.publish_endpoint("rest", rest.url)
+        self._context.ready.set("rest", True, rest.url)  # noqa: FBT003 - the value is the point
+        self._context.log.info("listening", transport="rest", address=rest.url)
+        stopped = asyncio.create_task(stop.waited())
+        try:
+            await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            await self._feed.close()
+            rest.stop()
+            await serving
+            await self._client.aclose()
+
+
+def build(context: Context[GatewaySettings]) -> GatewayApp:
+    """The role, made from its settings.
+
+    Raises:
+        ConfigError: no pipeline was named, or its pipeline.yaml cannot be read.
+    """
+    if context.settings.pipeline is None:
+        raise ConfigError("gateway: no pipeline", hint="--pipeline FOLDER")
+    return GatewayApp(context, load_spec(context.settings.pipeline).name)

@@ -1,0 +1,131 @@
+"""One reader's predictions to many subscribers, each with a bounded queue.
+
+All of it runs in the event loop; the reader's thread hands batches over with `call_soon_threadsafe`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.gateway import metrics, positions
+from services.gateway.errors import BusyError
+from services.gateway.positions import Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A prediction as it is on the sink."""
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+
+
+def frame(record: Record, at: Positions) -> bytes:
+    """A prediction as a server-sent event; `at` are the positions after it."""
+    head = f"id: {positions.render(at)}\nevent: prediction\ndata: "
+    return head.encode() + record.value.replace(b"\n", b" ") + b"\n\n"
+
+
+def notice(event: str, reason: str, at: Positions) -> bytes:
+    """An event about the stream itself."""
+    return f'id: {positions.render(at)}\nevent: {event}\ndata: {{"reason": "{reason}"}}\n\n'.encode()
+
+
+class Subscriber:
+    """One reader: frames wait in a queue; one too many, and the reader is dropped and told so."""
+
+    def __init__(self, key: bytes | None, limit: int, at: Positions) -> None:
+        self.key = key
+        self.start = dict(at)
+        self._limit = limit
+        self._frames: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._last: bytes | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether more may come."""
+        return self._last is None
+
+    def push(self, one: bytes) -> bool:
+        """Queue a frame; False if there is no room."""
+        if len(self._frames) >= self._limit:
+            return False
+        self._frames.append(one)
+        self._wake.set()
+        return True
+
+    def end(self, last: bytes) -> None:
+        """Nothing comes after `last`, which has room always."""
+        if self._last is None:
+            self._last = last
+            self._wake.set()
+
+    async def take(self) -> bytes:
+        """All that waits, joined; b"" once everything was taken and the stream has ended."""
+        while not self._frames and self._last is None:
+            self._wake.clear()
+            await self._wake.wait()
+        taken = b"".join(self._frames)
+        self._frames.clear()
+        if self._last is not None and self._last:
+            taken, self._last = taken + self._last, b""
+        return taken
+
+
+class Fanout:
+    """The subscribers, and how far the reader has come."""
+
+    def __init__(self, limit: int, max_subscribers: int) -> None:
+        self._limit, self._max = limit, max_subscribers
+        self._subscribers: set[Subscriber] = set()
+        self.at: Positions = {}
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    def subscribe(self, key: bytes | None = None) -> Subscriber:
+        """A new subscriber, from `self.at` on.
+
+        Raises:
+            BusyError: there are as many as there may be.
+        """
+        if len(self._subscribers) >= self._max:
+            raise BusyError(f"{self._max} readers follow the predictions already")
+        subscriber = Subscriber(key, self._limit, self.at)
+        self._subscribers.add(subscriber)
+        metrics.SUBSCRIBERS.set(len(self._subscribers))
+        return subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """The subscriber is gone."""
+        self._subscribers.discard(subscriber)
+        metrics.SUBSCRIBERS.set(len(self._subscribers))
+
+    def publish(self, records: Iterable[Record]) -> None:
+        """Give records to every subscriber whose key they have; drop those that have no room."""
+        for record in records:
+            self.at[record.partition] = record.offset + 1
+            one = frame(record, self.at)
+            for subscriber in list(self._subscribers):
+                if subscriber.key is not None and subscriber.key != record.key:
+                    continue
+                if subscriber.push(one):
+                    metrics.STREAMED.inc()
+                else:
+                    self._drop(subscriber, record)
+
+    def _drop(self, subscriber: Subscriber, record: Record) -> None:
+        resume = {**self.at, record.partition: record.offset}
+        subscriber.end(notice("dropped", "too slow: reconnect with Last-Event-ID to go on from here", resume))
+        self.unsubscribe(subscriber)
+        metrics.DROPPED.inc()
+
+    def close(self, event: str, reason: str) -> None:
+        """End every subscriber's stream."""
+        for subscriber in list(self._subscribers):
+            subscriber.end(notice(event, reason, self.at))
+            self.unsubscribe(subscriber)

@@ -1,0 +1,182 @@
+"""Following the sink: one live reader for all, started by the first follower; the past by a reader of one's own.
+
+A follower that wants the past first reads up to the end alone, at its own pace; then it subscribes, reads the few records that
+arrived before that, and goes on with what its queue holds: nothing is missed, nothing comes twice.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from headrace.runtime.errors import HeadraceError
+from headrace.runtime.logging import get_logger
+from services.gateway.errors import BusyError, UnavailableError
+from services.gateway.fanout import Fanout, Record, Subscriber, frame
+from services.gateway.positions import Positions
+
+log = get_logger("headrace.gateway")
+
+Start = str
+"""`latest`, `earliest`, or positions as text."""
+
+_READ_S = 0.1
+_IDLE_READS = 50  # without a follower, until the live reader is closed
+
+
+class Reader(Protocol):
+    """Reads the sink's committed records. Blocking; used by one thread at a time."""
+
+    positions: Positions
+    """The next offset of every partition; where nothing more is to be read now, the end."""
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every partition's end was seen since `open`."""
+        ...
+
+    def open(self, start: Start) -> None:
+        """Read from the start, the end, or positions in text, from now on.
+
+        Raises:
+            HeadraceError: the broker does not answer.
+            BadRequestError: `start` is none of these.
+        """
+        ...
+
+    def read(self, timeout: float) -> list[Record]:
+        """Records that have arrived within `timeout` seconds."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection up."""
+        ...
+
+
+class Feed:
+    """Gives followers the predictions as server-sent events."""
+
+    def __init__(self, make_reader: Callable[[], Reader], fanout: Fanout, *, max_replays: int) -> None:
+        self._make_reader = make_reader
+        self._fanout = fanout
+        self._replays = asyncio.Semaphore(max_replays)
+        self._followers = 0
+        self._live: asyncio.Future[None] | None = None  # done once the live reader is open; None where there is none
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def follow(self, start: Start, key: bytes | None) -> AsyncIterator[bytes]:
+        """The predictions from `start` on, or of one key; ends when the gateway closes or the follower is dropped.
+
+        Returns only once everything that can be refused was checked.
+
+        Raises:
+            BadRequestError: `start` is no position.
+            BusyError: too many followers.
+            UnavailableError: the sink cannot be read.
+        """
+        self._followers += 1
+        try:
+            await self._ensure_live()
+            if start == "latest":
+                return self._stream(None, self._fanout.subscribe(key), key)
+            return self._stream(await self._open_replay(start), None, key)
+        except BaseException:
+            self._followers -= 1
+            raise
+
+    async def close(self) -> None:
+        """End every follower's stream."""
+        self._fanout.close("closed", "the gateway stops: reconnect with Last-Event-ID to go on")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _stream(self, replay: Reader | None, subscriber: Subscriber | None, key: bytes | None) -> AsyncIterator[bytes]:
+        try:
+            if replay is not None:
+                try:
+                    async for frames in self._past(replay, key):
+                        yield frames
+                    await self._ensure_live()
+                    subscriber = self._fanout.subscribe(key)
+                    async for frames in self._gap(replay, subscriber, key):
+                        yield frames
+                finally:
+                    self._replays.release()
+                    await asyncio.to_thread(replay.close)
+            while subscriber is not None and (frames := await subscriber.take()):
+                yield frames
+        finally:
+            self._followers -= 1
+            if subscriber is not None:
+                self._fanout.unsubscribe(subscriber)
+
+    async def _open_replay(self, start: Start) -> Reader:
+        if self._replays.locked():
+            raise BusyError("as many readers as may be are catching up already: try again in a moment")
+        await self._replays.acquire()
+        reader = self._make_reader()
+        try:
+            await asyncio.to_thread(reader.open, start)
+        except BaseException as error:
+            self._replays.release()
+            await asyncio.to_thread(reader.close)
+            if isinstance(error, HeadraceError):
+                raise UnavailableError(str(error)) from error
+            raise
+        return reader
+
+    async def _past(self, reader: Reader, key: bytes | None) -> AsyncIterator[bytes]:
+        at = dict(reader.positions)
+        while not reader.at_end:
+            for record in await asyncio.to_thread(reader.read, _READ_S):
+                at[record.partition] = record.offset + 1
+                if key is None or key == record.key:
+                    yield frame(record, at)
+
+    async def _gap(self, reader: Reader, subscriber: Subscriber, key: bytes | None) -> AsyncIterator[bytes]:
+        """What arrived between the end of the past and the subscription."""
+        at, until = dict(reader.positions), subscriber.start
+        while any(reader.positions.get(partition, 0) < offset for partition, offset in until.items()):
+            for record in await asyncio.to_thread(reader.read, _READ_S):
+                if record.offset < until.get(record.partition, 0):
+                    at[record.partition] = record.offset + 1
+                    if key is None or key == record.key:
+                        yield frame(record, at)
+
+    # The live reader.
+
+    async def _ensure_live(self) -> None:
+        if self._live is None:
+            self._live = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._read_live(self._live))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.shield(self._live)
+        except HeadraceError as error:
+            raise UnavailableError(str(error)) from error
+
+    async def _read_live(self, opened: "asyncio.Future[None]") -> None:
+        reader = self._make_reader()
+        try:
+            await asyncio.to_thread(reader.open, "latest")
+            self._fanout.at = dict(reader.positions)
+            opened.set_result(None)
+            idle = 0
+            while idle < _IDLE_READS:
+                self._fanout.publish(await asyncio.to_thread(reader.read, _READ_S))
+                idle = 0 if self._followers else idle + 1
+            self._live = None
+        except HeadraceError as error:
+            self._live = None  # the next follower starts another
+            log.warning("cannot read the sink", error=str(error))
+            if not opened.done():
+                opened.set_exception(error)
+            self._fanout.close("error", "the predictions cannot be read: reconnect with Last-Event-ID to go on")
+        finally:
+            await asyncio.shield(asyncio.to_thread(reader.close))
+
+
+def start_of(last_event_id: str | None, wanted: str | None) -> Start:
+    """Where to start: after the last event that the client has seen, else where it asks, else at the end."""
+    return last_event_id or wanted or "latest"

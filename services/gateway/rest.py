@@ -1,0 +1,190 @@
+"""The gateway's REST edge. Thin: bodies in, the service's answers out; every error is {"error": "..."}."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from sse_starlette import EventSourceResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headrace import __version__
+from services.gateway import metrics
+from services.gateway.errors import GatewayError, TooLargeError, UnknownError
+from services.gateway.feed import Feed, start_of
+from services.gateway.page import landing
+from services.gateway.service import Predictions, parse_events
+from services.gateway.status import Status
+from services.gateway.upstream import Upstream
+
+PIPELINE = "/v1/pipelines/{pipeline}"
+
+Name = Annotated[str, Path(description="the pipeline's name")]
+_PASSED_ON = ("content-type", "traceparent")
+_PING_S = 15
+
+
+class Gateway:
+    """What the routes need."""
+
+    def __init__(
+        self, pipeline: str, predictions: Predictions, ingest: Upstream, feed: Feed, status: Status, *, max_request_bytes: int
+    ) -> None:
+        self.pipeline = pipeline
+        self.predictions, self.ingest, self.feed, self.status = predictions, ingest, feed, status
+        self.max_request_bytes = max_request_bytes
+
+    def check(self, pipeline: str) -> None:
+        """Raise `UnknownError` for another pipeline than this gateway's."""
+        if pipeline != self.pipeline:
+            raise UnknownError(f"unknown pipeline {pipeline!r}: this gateway serves {self.pipeline!r}")
+
+    async def body(self, request: Request) -> bytes:
+        """The whole body, given up as soon as it is too large."""
+        parts, size = [], 0
+        async for part in request.stream():
+            parts.append(part)
+            size += len(part)
+            if size > self.max_request_bytes:
+                raise TooLargeError(f"the body is larger than {self.max_request_bytes} bytes")
+        return b"".join(parts)
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The ASGI app. Its own documentation is at /docs."""
+    app = FastAPI(title="Headrace gateway", version=__version__, description="One REST address for everything.")
+    app.add_middleware(_Measured)
+    for kind, answer in (
+        (GatewayError, _refused),
+        (HTTPException, _http_error),
+        (RequestValidationError, _invalid),
+        (Exception, _bug),
+    ):
+        app.add_exception_handler(kind, answer)
+    _add_predict(app, gateway)
+    _add_append(app, gateway)
+    _add_follow(app, gateway)
+    _add_pages(app, gateway)
+    return app
+
+
+def _add_predict(app: FastAPI, gateway: Gateway) -> None:
+    @app.post(f"{PIPELINE}/predict", summary="Predict one event, or a list of them", openapi_extra=_BODY)
+    async def predict(pipeline: Name, request: Request) -> Response:
+        """Each prediction names the version of the weights and the checkpoint that made it."""
+        gateway.check(pipeline)
+        events, listed = parse_events(await gateway.body(request))
+        made = [one.as_dict() for one in await gateway.predictions.predict(events)]
+        return _json({"predictions": made} if listed else made[0])
+
+
+def _add_append(app: FastAPI, gateway: Gateway) -> None:
+    @app.post(f"{PIPELINE}/{{stream}}", summary="Append events or labels", openapi_extra=_BODY)
+    async def append(pipeline: Name, stream: Literal["events", "labels"], request: Request) -> Response:
+        """Answered once the broker has acknowledged every accepted record, as the role `ingest` answers."""
+        gateway.check(pipeline)
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        answer = await gateway.ingest.forward(f"/v1/pipelines/{pipeline}/{stream}", await gateway.body(request), headers)
+        return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
+
+
+def _add_follow(app: FastAPI, gateway: Gateway) -> None:
+    @app.get(
+        f"{PIPELINE}/predictions", summary="Follow the predictions as server-sent events", response_class=EventSourceResponse
+    )
+    async def follow(
+        pipeline: Name,
+        request: Request,
+        start: Annotated[
+            str | None, Query(alias="from", description="latest (the default), earliest, or partition:offset,...")
+        ] = None,
+        key: Annotated[str | None, Query(description="only the predictions of this key")] = None,
+    ) -> Response:
+        """Each event's id is a position: a client that sends it as Last-Event-ID goes on where it was."""
+        gateway.check(pipeline)
+        wanted = start_of(request.headers.get("last-event-id"), start)
+        frames = await gateway.feed.follow(wanted, None if key is None else key.encode())
+        return EventSourceResponse(_closing(frames), ping=_PING_S, headers={"X-Accel-Buffering": "no"})
+
+
+async def _closing(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The frames; what produces them is closed even if the client never reads the first."""
+    yield b": headrace\n\n"
+    try:
+        async for frame in frames:
+            yield frame
+    finally:
+        await frames.aclose()  # type: ignore[attr-defined]
+
+
+def _add_pages(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/status", summary="Every role's readiness, the fleet's versions, the monitor's numbers")
+    async def status() -> Response:
+        return _json(await gateway.status.report())
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return HTMLResponse(landing(gateway.pipeline))
+
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}}
+        },
+    }
+}
+
+
+class _Measured:
+    """Counts and times requests by route. A plain ASGI wrapper: Starlette's own kind stands between a stream and its reader."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observe)
+        finally:
+            path = getattr(scope.get("route"), "path", "unknown")
+            metrics.REQUESTS.labels(path, str(status)).inc()
+            if not path.endswith("/predictions"):
+                metrics.SECONDS.labels(path).observe(time.perf_counter() - started)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, error.status if isinstance(error, GatewayError) else 500)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
+    return _json({"error": detail}, status)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    return _json({"error": "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)}, 404)
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    return _json({"error": f"internal error: {type(error).__name__}"}, 500)

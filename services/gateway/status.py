@@ -1,0 +1,59 @@
+"""What runs and how it is: every role's own readiness, and the monitor's numbers where there is a monitor."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import msgspec
+
+from headrace.runtime.endpoints import Endpoints
+
+_TIMEOUT_S = 1.0
+
+
+class Status:
+    """Asks around. `processes` lists the run's processes, `monitors` the monitors' REST addresses; both anew each time."""
+
+    def __init__(
+        self,
+        pipeline: str,
+        processes: Callable[[], Sequence[Endpoints]],
+        monitors: Callable[[], Sequence[str]],
+        client: httpx.AsyncClient,
+    ) -> None:
+        self._pipeline, self._processes, self._monitors, self._client = pipeline, processes, monitors, client
+
+    async def report(self) -> dict[str, Any]:
+        """The status, as JSON values; what does not answer within a second is said not to."""
+        roles, snapshot = await asyncio.gather(self._roles(), self._snapshot())
+        chosen = ("versions", "workers", "counts", "rates", "model", "baselines", "error_unit", "lag", "freshness", "alerts")
+        return {
+            "pipeline": self._pipeline,
+            "ready": bool(roles) and all(role["ready"] for role in roles),
+            "roles": roles,
+            "monitor": {name: snapshot[name] for name in chosen if name in snapshot} if snapshot else None,
+        }
+
+    async def _roles(self) -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*(self._role(one) for one in self._processes())))
+
+    async def _role(self, one: Endpoints) -> dict[str, Any]:
+        known = {"role": one.role, "instance": one.instance, "pid": one.pid, "endpoints": one.endpoints}
+        answer = await self._json(f"{one.endpoints['ops']}/readyz") if "ops" in one.endpoints else None
+        if answer is None:
+            return {**known, "ready": False, "checks": {}, "error": "does not answer"}
+        return {**known, "ready": answer.get("ready") is True, "checks": answer.get("checks", {})}
+
+    async def _snapshot(self) -> dict[str, Any] | None:
+        for address in self._monitors():
+            if (snapshot := await self._json(f"{address}/v1/snapshot")) is not None and "error" not in snapshot:
+                return snapshot
+        return None
+
+    async def _json(self, url: str) -> dict[str, Any] | None:
+        try:
+            content = msgspec.json.decode((await self._client.get(url, timeout=_TIMEOUT_S)).content)
+        except (httpx.HTTPError, msgspec.DecodeError):
+            return None
+        return content if isinstance(content, dict) else None

@@ -1,0 +1,80 @@
+"""Composition of the roles of inference: what is made, and what it is made of. Tests pass their own `weights`."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from headrace.model.pipeline import Pipeline, load_pipeline
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.lifecycle import App, Context
+from headrace.weights import LiveWeights, WeightsSource, agent_socket
+from services.inference.settings import InferenceSettings, RpcSettings, StreamSettings
+from services.inference.warm_up import Rehearsal
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from headrace.weights import Bound
+
+
+def load(settings: InferenceSettings, role: str) -> Pipeline:
+    """The pipeline that the settings name, with torch set up for serving.
+
+    Raises:
+        ConfigError: no pipeline was named, or it cannot be loaded.
+    """
+    if settings.pipeline is None:
+        raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
+    torch.set_num_threads(settings.torch_threads)
+    return load_pipeline(settings.pipeline)
+
+
+def live_weights(
+    context: "Context[InferenceSettings]", pipeline: Pipeline, rehearsal: Rehearsal, on_change: "Callable[[Bound], None]"
+) -> LiveWeights:
+    """The host's agent's versions, warmed up by rehearsal."""
+    return LiveWeights(
+        agent_socket(context.settings),
+        pipeline.name,
+        pipeline.model.network,
+        worker=context.settings.instance,
+        role=context.role,
+        warm_up=rehearsal,
+        on_change=on_change,
+    )
+
+
+def build_stream(context: Context[StreamSettings], weights: WeightsSource | None = None) -> App:
+    """The role `stream`."""
+    from services.inference.stream_app import StreamApp  # Faust, which the role rpc does not need
+
+    pipeline = load(context.settings, context.role)
+    rehearsal = Rehearsal(pipeline)
+    app = StreamApp(context, pipeline, rehearsal)
+    app.follow(weights or live_weights(context, pipeline, rehearsal, app.on_weights))  # type: ignore[arg-type]
+    return app
+
+
+def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None) -> App:
+    """The role `rpc`."""
+    from services.inference.rpc_app import RpcApp  # gRPC and FastAPI, which the role stream does not need
+    from services.inference.weights_file import open_weights
+
+    pipeline = load(context.settings, context.role)
+    rehearsal = Rehearsal(pipeline)
+    if weights is None and context.settings.weights is not None:
+        weights = open_weights(context.settings.weights, pipeline)
+    return RpcApp(
+        context,
+        pipeline,
+        rehearsal,
+        weights or live_weights(context, pipeline, rehearsal, lambda _: None),  # type: ignore[arg-type]
+    )
+
+
+def event_loop() -> "asyncio.AbstractEventLoop":
+    """The event loop of the role `rpc`: uvloop halves what a small request costs."""
+    import uvloop
+
+    return uvloop.new_event_loop()

@@ -1,0 +1,109 @@
+"""The Open Inference Protocol v2's requests, answers and errors, as the data plane knows them.
+
+Neither transport is known here: REST and gRPC turn their messages into these and back.
+"""
+
+# ruff: noqa: N818 - each is named for what is wrong; their base class is the OipError
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.contracts.oip import tensors
+
+
+class OipError(Exception):
+    """A request that cannot be answered. `http` and `grpc` are the status codes that the protocol gives it."""
+
+    http = 500
+    grpc = "INTERNAL"
+
+
+class InvalidRequest(OipError):
+    """The request contradicts itself or the model's metadata."""
+
+    http = 400
+    grpc = "INVALID_ARGUMENT"
+
+
+class NotFound(OipError):
+    """No such model or version."""
+
+    http = 404
+    grpc = "NOT_FOUND"
+
+
+class Unsupported(OipError):
+    """A part of the protocol that is not served."""
+
+    http = 501
+    grpc = "UNIMPLEMENTED"
+
+
+class Unavailable(OipError):
+    """Not ready yet, or stopping; the same request may succeed later."""
+
+    http = 503
+    grpc = "UNAVAILABLE"
+
+
+class ModelFailed(OipError):
+    """The model's own code raised."""
+
+
+@dataclass(slots=True)
+class InputTensor:
+    """An input as it came: its bytes in `raw`, or its elements in row-major order in `values`.
+
+    Values are bool, int, float, and bytes or str for BYTES; `nulls` says that some of them are None.
+    """
+
+    name: str
+    datatype: str
+    shape: Sequence[int]
+    raw: bytes | memoryview | None = None
+    values: list[Any] | None = None
+    nulls: bool = False
+
+
+@dataclass(slots=True)
+class OutputTensor:
+    """An output: elements in row-major order as plain Python values, for BYTES bytes or str."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    values: list[Any]
+
+    def raw(self) -> bytes:
+        """The elements' bytes.
+
+        Raises:
+            ModelFailed: the model predicted something else than `Model.predictions` is annotated with.
+        """
+        try:
+            return tensors.encode(self.datatype, self.values)
+        except tensors.TensorError as error:
+            raise ModelFailed(f"output '{self.name}': {error}") from error
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """A request to predict. Without `outputs`, all are wanted; an empty `version` is the live one."""
+
+    model: str
+    version: str
+    inputs: list[InputTensor]
+    outputs: list[str] = field(default_factory=list)
+    id: str = ""
+
+
+@dataclass(slots=True)
+class InferAnswer:
+    """The answer, and the exact weights that gave it."""
+
+    model: str
+    version: int
+    checkpoint: str
+    outputs: list[OutputTensor]
+    id: str = ""

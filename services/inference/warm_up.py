@@ -1,0 +1,44 @@
+"""Warming up a network before it serves: on batches of the sizes that were served lately, else on the pipeline's samples."""
+
+import threading
+
+import torch
+
+from headrace.model.pipeline import Pipeline
+from headrace.runtime.logging import get_logger
+
+log = get_logger("headrace.inference")
+
+_SAMPLES = 64
+_KEPT = 4
+
+
+class Rehearsal:
+    """Remembers features that were served, one batch for each power of two of rows, and runs new networks on them."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._lock = threading.Lock()
+        self._batches: dict[int, torch.Tensor] = {}
+        self._max_batch = pipeline.spec.stream.max_batch
+        if pipeline.spec.source is not None:
+            events = pipeline.source().sample(_SAMPLES)
+            with torch.inference_mode():
+                self.remember(pipeline.model.features(events))
+
+    def remember(self, features: torch.Tensor) -> None:
+        """A batch was served. Cheap: kept are the first of each size, the largest sizes."""
+        features = features[: self._max_batch]
+        size = len(features).bit_length()
+        if size in self._batches or not len(features):
+            return
+        with self._lock:
+            self._batches[size] = features.detach().clone()
+            for smallest in sorted(self._batches)[:-_KEPT]:
+                del self._batches[smallest]
+
+    def __call__(self, network: torch.nn.Module) -> None:
+        """Run the network on what is remembered; what it raises refuses the version."""
+        with self._lock:
+            batches = list(self._batches.values())
+        for features in batches:
+            network(features)

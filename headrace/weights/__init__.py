@@ -1,0 +1,77 @@
+"""Weights from a trainer to every worker: verified, in shared memory, swapped without a pause.
+
+A trainer calls `publish` and sends `checkpoint_event(manifest)`. A worker holds a `WeightsSource`, in service a
+`LiveWeights`, and answers under a `lease`. Between them stand services.ckpt's coordinator and agents.
+
+Names are imported when first used: what moves bytes and no tensors (the agent, the coordinator) starts without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.weights.checkpoint import Checkpoint, load_checkpoint
+    from headrace.weights.errors import WeightsError
+    from headrace.weights.live import LiveWeights
+    from headrace.weights.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
+    from headrace.weights.opening import agent_socket, open_store, signing_key
+    from headrace.weights.publishing import checkpoint_event, fetch, publish
+    from headrace.weights.source import Bound, StaticWeights, WeightsSource
+    from headrace.weights.stores import ChunkStore, FallbackStore, MemoryChunkStore
+    from headrace.weights.transfer import pull
+
+_HOMES = {
+    "Bound": "source",
+    "Checkpoint": "checkpoint",
+    "ChunkStore": "stores",
+    "FallbackStore": "stores",
+    "LiveWeights": "live",
+    "Manifest": "manifest",
+    "MemoryChunkStore": "stores",
+    "StaticWeights": "source",
+    "TensorSpec": "manifest",
+    "WeightsError": "errors",
+    "WeightsSource": "source",
+    "agent_socket": "opening",
+    "check_signature": "manifest",
+    "checkpoint_event": "publishing",
+    "fetch": "publishing",
+    "load_checkpoint": "checkpoint",
+    "open_store": "opening",
+    "publish": "publishing",
+    "pull": "transfer",
+    "schema_hash": "manifest",
+    "sign": "manifest",
+    "signing_key": "opening",
+}
+
+__all__ = [
+    "Bound",
+    "Checkpoint",
+    "ChunkStore",
+    "FallbackStore",
+    "LiveWeights",
+    "Manifest",
+    "MemoryChunkStore",
+    "StaticWeights",
+    "TensorSpec",
+    "WeightsError",
+    "WeightsSource",
+    "agent_socket",
+    "check_signature",
+    "checkpoint_event",
+    "fetch",
+    "load_checkpoint",
+    "open_store",
+    "publish",
+    "pull",
+    "schema_hash",
+    "sign",
+    "signing_key",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,198 @@
+"""The port through which chunks are kept, its in-memory twin, and the pairing of a fast store with a durable one.
+
+Chunks are content-addressed and immutable: putting one twice changes nothing. They are kept per model, so that sweeping
+one model never needs to know of another. The order that makes publishing safe against a concurrent sweep:
+
+    1. claim   marks the chunks that are there as just used, and says which are not;
+    2. put     writes those, which marks them too;
+    3. the event that refers to them is sent.
+
+A sweep spares whatever was marked within its grace period, which must be longer than 1 to 3 takes.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from headrace.runtime.logging import get_logger
+from headrace.weights.chunks import Buffer, verify
+from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable
+
+log = get_logger("headrace.weights")
+
+GRACE_S = 600.0
+"""Seconds for which a sweep spares a chunk after its last use by a publisher."""
+
+
+class ChunkStore(Protocol):
+    """Where chunks are kept. All methods are safe to call from several threads."""
+
+    name: str
+
+    def claim(self, model: str, digests: Collection[str]) -> set[str]:
+        """Mark chunks as just used and return those that are absent.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        ...
+
+    def put(self, model: str, digest: str, data: Buffer) -> None:
+        """Write one chunk; when this returns it is as durable as the store is.
+
+        Raises:
+            StoreUnavailable: the store does not answer or takes no writes.
+        """
+        ...
+
+    def get_into(self, model: str, digest: str, buffer: memoryview) -> None:
+        """Fill ``buffer``, exactly, with the chunk, and verify it. After an error the buffer's content is undefined.
+
+        Raises:
+            ChunkMissing: there is no such chunk.
+            ChunkCorrupt: its bytes have another length or digest.
+            StoreUnavailable: the store does not answer.
+        """
+        ...
+
+    def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
+        """Delete the model's chunks that are not in ``keep`` and were not used for ``grace_s`` seconds; return how many."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class MemoryChunkStore:
+    """The twin for tests and for one process."""
+
+    name = "memory"
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.chunks: dict[tuple[str, str], bytes] = {}
+        self._used: dict[tuple[str, str], float] = {}
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def claim(self, model: str, digests: Collection[str]) -> set[str]:
+        """See `ChunkStore.claim`."""
+        with self._lock:
+            for digest in digests:
+                if (model, digest) in self.chunks:
+                    self._used[model, digest] = self._clock()
+            return {digest for digest in digests if (model, digest) not in self.chunks}
+
+    def put(self, model: str, digest: str, data: Buffer) -> None:
+        """See `ChunkStore.put`."""
+        with self._lock:
+            self.chunks[model, digest] = bytes(data)
+            self._used[model, digest] = self._clock()
+
+    def get_into(self, model: str, digest: str, buffer: memoryview) -> None:
+        """See `ChunkStore.get_into`."""
+        data = self.chunks.get((model, digest))
+        if data is None:
+            raise ChunkMissing(f"chunk {digest} of model {model} is not in memory")
+        if len(data) != len(buffer):
+            raise ChunkCorrupt(f"chunk {digest} of model {model} has {len(data)} bytes, expected {len(buffer)}")
+        buffer[:] = data
+        verify(model, digest, buffer, self.name)
+
+    def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
+        """See `ChunkStore.sweep`."""
+        with self._lock:
+            cutoff = self._clock() - grace_s
+            dead = [key for key, used in self._used.items() if key[0] == model and key[1] not in keep and used <= cutoff]
+            for key in dead:
+                del self.chunks[key], self._used[key]
+            return len(dead)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class FallbackStore:
+    """A fast store in front of a durable one.
+
+    Writes go to both, the durable one first; the fast one may fail. Reads come from the fast one; a chunk that it lost,
+    damaged or cannot serve comes from the durable one and is put back. While the fast store does not answer it is left
+    alone for ``retry_s`` seconds at a time, so that an outage costs one timeout and not one a chunk.
+    """
+
+    def __init__(
+        self,
+        fast: ChunkStore,
+        durable: ChunkStore,
+        *,
+        retry_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = f"{fast.name}, then {durable.name}"
+        self.fallbacks = 0
+        """Chunks that the fast store could not give."""
+        self._fast = fast
+        self._durable = durable
+        self._retry_s = retry_s
+        self._clock = clock
+        self._down_until = float("-inf")
+
+    def claim(self, model: str, digests: Collection[str]) -> set[str]:
+        """See `ChunkStore.claim`; absent means absent from either, so that a put completes both."""
+        absent = self._durable.claim(model, digests)
+        if self._up():
+            try:
+                absent |= self._fast.claim(model, digests)
+            except StoreUnavailable as error:
+                self._down(error)
+        return absent
+
+    def put(self, model: str, digest: str, data: Buffer) -> None:
+        """See `ChunkStore.put`; durable once the durable store has it."""
+        self._durable.put(model, digest, data)
+        self._put_fast(model, digest, data)
+
+    def get_into(self, model: str, digest: str, buffer: memoryview) -> None:
+        """See `ChunkStore.get_into`."""
+        if self._up():
+            try:
+                self._fast.get_into(model, digest, buffer)
+            except StoreUnavailable as error:
+                self._down(error)
+            except (ChunkMissing, ChunkCorrupt) as error:
+                log.warning("chunk not in the fast store", store=self._fast.name, error=error.message)
+            else:
+                return
+        self.fallbacks += 1
+        self._durable.get_into(model, digest, buffer)
+        self._put_fast(model, digest, buffer)
+
+    def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
+        """See `ChunkStore.sweep`; counts the durable store's."""
+        swept = self._durable.sweep(model, keep, grace_s)
+        if self._up():
+            try:
+                self._fast.sweep(model, keep, grace_s)
+            except StoreUnavailable as error:
+                self._down(error)
+        return swept
+
+    def close(self) -> None:
+        """Close both."""
+        self._fast.close()
+        self._durable.close()
+
+    def _put_fast(self, model: str, digest: str, data: Buffer) -> None:
+        if self._up():
+            try:
+                self._fast.put(model, digest, data)
+            except StoreUnavailable as error:
+                self._down(error)
+
+    def _up(self) -> bool:
+        return self._clock() >= self._down_until
+
+    def _down(self, error: StoreUnavailable) -> None:
+        self._down_until = self._clock() + self._retry_s
+        log.warning("fast store left alone", store=self._fast.name, for_s=self._retry_s, error=error.message)

@@ -1,0 +1,87 @@
+"""Moving a version's chunks out of a store into a buffer. Knows no tensors: agents have no use for torch."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from headrace.weights.chunks import spans
+from headrace.weights.errors import Superseded
+from headrace.weights.manifest import Manifest
+from headrace.weights.stores import ChunkStore
+
+PARALLEL = max(2, min(4, os.cpu_count() or 1))
+"""Chunks in flight: one is read while another is checked; more threads than cores only wait for each other."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull moved."""
+
+    bytes_pulled: int
+    bytes_reused: int
+    seconds: float
+
+
+def pull(
+    manifest: Manifest,
+    store: ChunkStore,
+    buffer: memoryview,
+    *,
+    present: list[str] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    parallel: int = PARALLEL,
+) -> Pulled:
+    """Fill ``buffer`` with a version's payload, every chunk verified.
+
+    Args:
+        manifest: what to pull.
+        store: where from.
+        buffer: writable, at least ``manifest.size`` bytes.
+        present: what the buffer is known to hold, by chunk index: verified digests, "" for unknown. Chunks already in
+            place are skipped, and the list is brought up to date as chunks arrive, so that an interrupted pull resumes
+            and a recycled buffer receives only what changed.
+        cancelled: asked before each chunk; True ends the pull.
+        parallel: chunks in flight.
+
+    Raises:
+        Superseded: ``cancelled`` said so.
+        ChunkMissing, ChunkCorrupt, StoreUnavailable: no store could give a chunk.
+    """
+    started = time.perf_counter()
+    known = present if present is not None else []
+    known.extend([""] * (len(manifest.chunks) - len(known)))
+    pending = [
+        (i, digest, span)
+        for i, (digest, span) in enumerate(zip(manifest.chunks, spans(manifest.size, manifest.chunk_size), strict=True))
+        if known[i] != digest
+    ]
+
+    def one(index: int, digest: str, span: tuple[int, int]) -> None:
+        if cancelled():
+            raise Superseded(f"pulling {manifest.model} version {manifest.version} was given up for a newer version")
+        known[index] = ""
+        store.get_into(manifest.model, digest, buffer[slice(*span)])
+        known[index] = digest
+
+    in_parallel([partial(one, *task) for task in pending], parallel)
+    moved = sum(end - start for _, _, (start, end) in pending)
+    return Pulled(moved, manifest.size - moved, time.perf_counter() - started)
+
+
+def in_parallel(work: Sequence[Callable[[], None]], parallel: int = PARALLEL) -> None:
+    """Run everything, ``parallel`` at a time; raise the first error after all that was begun has ended."""
+    if len(work) <= 1 or parallel <= 1:
+        for task in work:
+            task()
+        return
+    with ThreadPoolExecutor(min(parallel, len(work)), thread_name_prefix="chunks") as pool:
+        futures = [pool.submit(task) for task in work]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,172 @@
+"""The agent's loops: they connect `HostAgent` with Kafka, shared memory and the workers' socket."""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Iterable
+
+from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
+from headrace.contracts.topics import system_topics
+from headrace.runtime import kafka
+from headrace.runtime.lifecycle import Context, Stop, until_stopped
+from headrace.runtime.logging import get_logger
+from headrace.weights import Manifest, agent_socket, open_store, signing_key
+from headrace.weights.errors import SlotsBusy, Superseded, WeightsError
+from headrace.weights.wire import ToAgent
+from services.ckpt import metrics
+from services.ckpt.agent import HostAgent
+from services.ckpt.agent_state import Effect, Send, Version
+from services.ckpt.kafka import DirectiveFeed, Reports
+from services.ckpt.settings import AgentSettings
+from services.ckpt.slots import HostSlots
+from services.ckpt.workers import WorkerSocket
+
+log = get_logger("headrace.ckpt")
+
+BUSY_RETRY_S = 0.05
+
+
+class AgentApp:
+    """The agent: directives and workers' words go into `HostAgent`, and what it answers goes out.
+
+    The event loop's thread runs the logic; Kafka is read, and versions are pulled, in threads of their own.
+    """
+
+    def __init__(self, context: Context[AgentSettings]) -> None:
+        self._settings = settings = context.settings
+        self._ready = context.ready
+        self._ready.declare("directives", "socket")
+        self._logic = HostAgent(agent=settings.instance, host=settings.host_name, signing_key=signing_key(settings))
+        self._store = open_store(settings)
+        path = agent_socket(settings)
+        run = f"{zlib.crc32(str(path).encode()):08x}"
+        self._slots = HostSlots(self._store, run, limit=settings.slots, parallel=settings.parallel_pulls)
+        self._socket = WorkerSocket(path, self._on_message, self._on_gone)
+        self._caught_up = asyncio.Event()
+        self._work = asyncio.Event()
+        self._reports: Reports | None = None
+
+    async def run(self, stop: Stop) -> None:
+        """Serve this host's workers until stopped."""
+        await asyncio.to_thread(kafka.ensure_topics, self._settings, system_topics())
+        self._reports = Reports(self._settings)
+        reading = Stop()
+        try:
+            await until_stopped(stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick())
+        finally:
+            reading.set("the agent stops")
+            self._apply(self._logic.on_stop(time.time()))
+            await self._socket.close()
+            await asyncio.to_thread(self._reports.close)
+            self._slots.close()
+            self._store.close()
+
+    async def _follow(self, reading: Stop) -> None:
+        """Read directives in a thread, and handle them here."""
+        loop = asyncio.get_running_loop()
+
+        def on_directive(directive: RolloutDirective) -> None:
+            loop.call_soon_threadsafe(self._on_directive, directive)
+
+        def on_caught_up() -> None:
+            loop.call_soon_threadsafe(self._caught_up.set)
+
+        await asyncio.to_thread(DirectiveFeed(self._settings).run, reading, on_directive, on_caught_up)
+
+    async def _listen(self) -> None:
+        """Let workers in once it is known what the fleet serves."""
+        await self._caught_up.wait()
+        self._ready.set("directives", ok=True)
+        await self._socket.open()
+        self._ready.set("socket", ok=True)
+        await asyncio.Event().wait()
+
+    async def _pull_for_ever(self) -> None:
+        """Pull what the workers need, one version at a time, the newest that is wanted."""
+        while True:
+            version = self._logic.next_pull(time.time())
+            if version is None or version.manifest is None:
+                await self._work.wait()
+                self._work.clear()
+            else:
+                await self._pull(version, version.manifest)
+
+    async def _pull(self, version: Version, manifest: Manifest) -> None:
+        keep = self._logic.keeps(version.model)
+        try:
+            path, pulled = await asyncio.to_thread(self._slots.fill, manifest, keep, lambda: not self._logic.wants(version))
+        except Superseded:
+            log.info("pull given up for a newer version", model=version.model, version=version.version)
+        except SlotsBusy:
+            await asyncio.sleep(BUSY_RETRY_S)  # the kernel tells nobody when a lock is released
+        except WeightsError as error:
+            metrics.PULL_FAILURES.labels(version.model).inc()
+            log.warning("pull failed", model=version.model, version=version.version, error=str(error))
+            self._apply(self._logic.on_pull_failed(version, str(error), time.time()))
+        else:
+            metrics.PULL.labels(version.model).observe(pulled.seconds)
+            metrics.PULLED.labels(version.model).inc(pulled.bytes_pulled)
+            metrics.REUSED.labels(version.model).inc(pulled.bytes_reused)
+            log.info(
+                "pulled and verified",
+                model=version.model,
+                version=version.version,
+                bytes=pulled.bytes_pulled,
+                reused=pulled.bytes_reused,
+                ms=round(pulled.seconds * 1000, 2),
+            )
+            self._apply(self._logic.on_pulled(version, str(path), pulled.bytes_pulled, pulled.seconds, time.time()))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            self._apply(self._logic.on_tick(time.time()))
+
+    def _on_directive(self, directive: RolloutDirective) -> None:
+        now = time.time()
+        if self._caught_up.is_set():
+            metrics.ANNOUNCE.labels(directive.model).observe(max(0.0, now - directive.issued_at_us / 1e6))
+            log.info(
+                "directive",
+                model=directive.model,
+                action=RolloutDirective.Action.Name(directive.action),
+                version=directive.version,
+                sequence=directive.sequence,
+                epoch=directive.coordinator_epoch,
+            )
+        self._apply(self._logic.on_directive(directive, now))
+
+    def _on_message(self, connection: int, message: ToAgent) -> None:
+        self._apply(self._logic.on_message(connection, message, time.time()))
+        self._count_workers()
+
+    def _on_gone(self, connection: int) -> None:
+        self._apply(self._logic.on_gone(connection, time.time()))
+        self._count_workers()
+
+    def _apply(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._socket.send(effect.connection, effect.message)
+            elif self._reports is not None:
+                self._reports.send(effect.applied)
+                self._observe(effect.applied)
+        self._work.set()
+
+    def _observe(self, applied: WeightsApplied) -> None:
+        state = WeightsApplied.State.Name(applied.state)
+        metrics.REPORTS.labels(applied.model, state).inc()
+        if applied.state == WeightsApplied.STAGED and "stage" in applied.seconds:
+            metrics.STAGE.labels(applied.model).observe(applied.seconds["stage"])
+        if applied.state == WeightsApplied.ACTIVE and "activate" in applied.seconds:
+            metrics.ACTIVATE.labels(applied.model).observe(applied.seconds["activate"])
+        if applied.state != WeightsApplied.HEARTBEAT:
+            log.info(
+                "worker", state=state, model=applied.model, worker=applied.worker, version=applied.version,
+                **({"error": applied.error} if applied.error else {}),
+            )  # fmt: skip
+
+    def _count_workers(self) -> None:
+        for model in self._logic.models:
+            count = sum(worker.hello.model == model for worker in self._logic.workers.values())
+            metrics.WORKERS.labels(model).set(count)

@@ -1,0 +1,36 @@
+"""What the coordinator and the agent measure."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from headrace.runtime.metrics import LATENCY_BUCKETS
+
+# The agent.
+WORKERS = Gauge("headrace_ckpt_workers", "Workers connected to this host's agent.", ["model"])
+SHARED_MEMORY = Gauge("headrace_ckpt_shared_memory_bytes", "Shared memory that the agent's slots hold.", ["model"])
+PULLED = Counter("headrace_ckpt_pulled_bytes", "Bytes of chunks pulled from the stores.", ["model"])
+REUSED = Counter("headrace_ckpt_reused_bytes", "Bytes of chunks that were in place already.", ["model"])
+PULL = Histogram("headrace_ckpt_pull_seconds", "Pulling and verifying one version.", ["model"], buckets=LATENCY_BUCKETS)
+PULL_FAILURES = Counter("headrace_ckpt_pull_failures", "Versions that could not be pulled.", ["model"])
+ANNOUNCE = Histogram(
+    "headrace_ckpt_announce_seconds", "From a directive's issue to its arrival here.", ["model"], buckets=LATENCY_BUCKETS
+)
+STAGE = Histogram(
+    "headrace_ckpt_stage_seconds", "A worker's mapping, checking and warming up.", ["model"], buckets=LATENCY_BUCKETS
+)
+ACTIVATE = Histogram("headrace_ckpt_activate_seconds", "A worker's flip.", ["model"], buckets=LATENCY_BUCKETS)
+REPORTS = Counter("headrace_ckpt_reports", "Reports on headrace.applied.", ["model", "state"])
+
+# The coordinator.
+MODELS = Gauge("headrace_ckpt_models", "Models that this coordinator is responsible for.")
+FLEET = Gauge("headrace_ckpt_fleet_workers", "Workers alive in the fleet.", ["model"])
+ACTIVE_VERSION = Gauge("headrace_ckpt_active_version", "The fleet's active version.", ["model"])
+PINNED = Gauge("headrace_ckpt_pinned", "1 while an operator's roll back holds the version.", ["model"])
+DIRECTIVES = Counter("headrace_ckpt_directives", "Directives issued.", ["model", "action"])
+ROLLOUT = Histogram(
+    "headrace_ckpt_rollout_seconds", "From staging a version to activating it.", ["model"], buckets=LATENCY_BUCKETS
+)
+COMMIT = Histogram("headrace_ckpt_commit_seconds", "One transaction of directives.", buckets=LATENCY_BUCKETS)
+IGNORED = Counter(
+    "headrace_ckpt_ignored_checkpoints", "Checkpoints that were duplicates, late or of a fenced trainer.", ["model"]
+)
+SWEPT = Counter("headrace_ckpt_swept_chunks", "Chunks removed because no kept version refers to them.", ["model"])

@@ -1,0 +1,26 @@
+"""`python -m services.ingest ingest|join --pipeline FOLDER`."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from headrace.runtime.lifecycle import run_role, run_service
+from services.ingest.app import build_ingest, build_join
+from services.ingest.settings import IngestSettings, JoinSettings
+
+
+def ingest(argv: Sequence[str]) -> int:
+    """Run the role `ingest`, on uvloop."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    return run_role("ingest", IngestSettings, build_ingest, argv)
+
+
+def join(argv: Sequence[str]) -> int:
+    """Run the role `join`."""
+    return run_role("join", JoinSettings, build_join, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(run_service({"ingest": ingest, "join": join}, sys.argv[1:], service="ingest"))

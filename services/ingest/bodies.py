@@ -1,0 +1,41 @@
+"""Request bodies to records: one JSON object, a JSON array, or lines of JSON (NDJSON). Records stay the bytes they were."""
+
+import msgspec
+
+NDJSON = "application/x-ndjson"
+JSON = "application/json"
+
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_ONE = msgspec.json.Decoder(msgspec.Raw)
+
+
+class BadBodyError(ValueError):
+    """The body is not what its content type says."""
+
+
+def split(body: bytes, content_type: str) -> list[bytes]:
+    """The records in a body, at least one.
+
+    Raises:
+        BadBodyError: it is empty, or no JSON.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in (NDJSON, "application/jsonl", "application/x-jsonlines"):
+        records = [line for line in (raw.strip() for raw in body.split(b"\n")) if line]
+    elif kind in (JSON, ""):
+        records = _json(body)
+    else:
+        raise BadBodyError(f"content type {content_type!r}: send {JSON} or {NDJSON}")
+    if not records:
+        raise BadBodyError("no records in the body")
+    return records
+
+
+def _json(body: bytes) -> list[bytes]:
+    body = body.strip()
+    try:
+        if body.startswith(b"["):
+            return [bytes(raw) for raw in _ARRAY.decode(body)]
+        return [bytes(_ONE.decode(body))]
+    except msgspec.DecodeError as error:
+        raise BadBodyError(f"not JSON: {error}") from error

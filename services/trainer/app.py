@@ -1,0 +1,145 @@
+"""Composition of the trainer."""
+
+import asyncio
+import gc
+import time
+
+import torch
+
+from headrace.model.pipeline import Pipeline, load_pipeline
+from headrace.runtime import kafka
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.lifecycle import Context, Stop
+from headrace.weights import open_store, signing_key
+from services.trainer import metrics
+from services.trainer.checkpoint import CheckpointFolder, Header
+from services.trainer.kafka import KafkaAnnouncer, KafkaExamples
+from services.trainer.learner import Learner
+from services.trainer.progress import MODEL
+from services.trainer.publishing import Published, Publisher
+from services.trainer.service import Trainer
+from services.trainer.settings import TrainerSettings
+
+LAG_EVERY_S = 1.0
+
+
+class PrometheusObserver:
+    """See `services.trainer.ports.Observer`."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._skipped = 0
+
+    def batch(self, learner: Learner, examples: int, seconds: float) -> None:
+        """A batch was learned from."""
+        name = self._model
+        metrics.EXAMPLES.labels(name).inc(examples)
+        metrics.STEPS.labels(name).set(learner.steps)
+        metrics.SKIPPED.labels(name).inc(learner.skipped - self._skipped)
+        self._skipped = learner.skipped
+        metrics.LOSS.labels(name).set(learner.loss)
+        metrics.STEP_SECONDS.labels(name).observe(seconds)
+        for of, error in learner.progress.errors.items():
+            for window, value in (("all", error.mean), ("recent", error.recent)):
+                if value is None:
+                    continue
+                if of == MODEL:
+                    metrics.ERROR.labels(name, window).set(value)
+                else:
+                    metrics.BASELINE_ERROR.labels(name, of, window).set(value)
+
+    def dead(self, count: int) -> None:
+        """Examples became dead letters."""
+        metrics.DEAD_LETTERS.labels(self._model).inc(count)
+
+    def snapshot(self, seconds: float) -> None:
+        """Training stood still for a copy."""
+        metrics.SNAPSHOT_SECONDS.labels(self._model).observe(seconds)
+
+    def restored(self) -> None:
+        """Weights were taken back."""
+        metrics.RESTORED.labels(self._model).inc()
+
+    def published(self, result: Published, header: Header, seconds: float) -> None:
+        """A checkpoint is known. Called from the publisher's thread."""
+        metrics.CHECKPOINTS.labels(self._model).inc()
+        metrics.VERSION.labels(self._model).set(result.version)
+        metrics.CHECKPOINT_SECONDS.labels(self._model).observe(seconds)
+        metrics.CHECKPOINT_BYTES.labels(self._model).set(result.file_bytes)
+        if header.newest_label_us:
+            metrics.FRESHNESS.labels(self._model).observe(max(0.0, time.time() - header.newest_label_us / 1e6))
+
+
+class TrainerApp:
+    """The role `trainer`: one thread learns, one publishes."""
+
+    def __init__(self, context: Context[TrainerSettings], pipeline: Pipeline) -> None:
+        self._context, self._settings, self._pipeline = context, context.settings, pipeline
+        context.ready.declare("training")
+
+    async def run(self, stop: Stop) -> None:
+        """Train until `stop`; then publish what was learned last."""
+        await asyncio.to_thread(self._run, stop)
+
+    def _run(self, stop: Stop) -> None:
+        settings, name = self._settings, self._pipeline.name
+        torch.set_num_threads(settings.torch_threads)
+        announcer = KafkaAnnouncer(settings, name, transaction_timeout_ms=settings.transaction_timeout_ms)
+        examples = KafkaExamples(settings, name, fetch=settings.fetch)
+        store = open_store(settings)
+        try:
+            publisher = Publisher(
+                CheckpointFolder(settings.storage_folder, name),
+                store,
+                announcer,
+                keep=self._pipeline.spec.training.keep,
+                signing_key=signing_key(settings),
+            )
+            trainer = Trainer(
+                self._pipeline,
+                examples,
+                publisher,
+                PrometheusObserver(name),
+                window=settings.window,
+                warm_up=settings.warm_up,
+                poll_s=settings.poll_s,
+            )
+            trainer.start()
+            gc.freeze()  # what was imported stays: collections need not look at it again
+            self._context.ready.set("training", True, f"from version {trainer.version}, epoch {trainer.epoch}")  # noqa: FBT003
+            metrics.VERSION.labels(name).set(trainer.version)
+            trainer.run(_Watch(stop, trainer, examples, name))
+        finally:
+            examples.close()
+            announcer.close()
+            store.close()
+
+
+class _Watch:
+    """Asked before every step whether to stop; looks at the lag now and then."""
+
+    def __init__(self, stop: Stop, trainer: Trainer, examples: KafkaExamples, name: str) -> None:
+        self._stop, self._trainer, self._examples, self._name = stop, trainer, examples, name
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + LAG_EVERY_S
+            metrics.LAG.labels(self._name).set(self._examples.lag(self._trainer.batcher.positions))
+        return self._stop.is_set()
+
+
+def build(context: Context[TrainerSettings]) -> TrainerApp:
+    """The role from its settings.
+
+    Raises:
+        ConfigError: no pipeline was named, or it cannot be loaded.
+        DependencyError: the broker does not answer.
+    """
+    folder = context.settings.pipeline
+    if folder is None:
+        raise ConfigError("trainer: no pipeline", hint="--pipeline FOLDER")
+    pipeline = load_pipeline(folder)
+    kafka.ensure_topics(context.settings, pipeline.topics)
+    return TrainerApp(context, pipeline)

@@ -1,0 +1,221 @@
+"""A checkpoint: everything that training needs to go on, in one safetensors file that is there whole or not at all.
+
+Tensors are named weights/..., optimizer/..., random/... and letters/...; the rest stands as JSON in the file's metadata. The
+file's name carries the digest of its bytes, so that damage anywhere is noticed.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+import xxhash
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from headrace.runtime.errors import WeightsError
+from headrace.runtime.logging import get_logger
+from services.trainer.tree import flatten, unflatten
+
+log = get_logger("headrace.trainer")
+
+FORMAT = 1
+_METADATA = "headrace"
+_NAME = re.compile(r"^(\d{8,})-e(\d+)-([0-9a-f]{32})\.safetensors$")
+
+
+class Header(msgspec.Struct, kw_only=True, frozen=True):
+    """The plain part of a checkpoint.
+
+    Attributes:
+        model: the model's name.
+        version: of these weights.
+        base_version: the version before it; 0 for the first.
+        epoch: of the trainer that made it; rises with every start.
+        step: optimizer steps taken.
+        examples: examples learned from.
+        topic: that of the examples.
+        offsets: partition → next offset to read.
+        partitions: the order of partitions in `batches`.
+        batches: the next offsets after every batch since `base_version`: with the base checkpoint and the log they give the
+            same weights again, bit for bit.
+        newest_label_us: when the newest label learned from was appended, µs since the epoch; 0 if none.
+        created_at: µs since the epoch.
+        metrics: figures to show beside the version.
+        progress: running errors, by name: (sum, count).
+        format: version of this schema.
+    """
+
+    model: str
+    version: int
+    base_version: int
+    epoch: int
+    step: int
+    examples: int
+    topic: str
+    offsets: dict[int, int]
+    partitions: list[int]
+    batches: list[list[int]]
+    newest_label_us: int
+    created_at: int
+    metrics: dict[str, float]
+    progress: dict[str, tuple[float, int]]
+    format: int = FORMAT
+
+
+class Letter(NamedTuple):
+    """A dead letter, to be sent with the checkpoint whose offsets lie beyond that of its record."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory; its tensors are its own."""
+
+    header: Header
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    random: dict[str, Any]
+    letters: list[Letter] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        tensors = {f"weights/{name}": tensor for name, tensor in self.weights.items()}
+        plain = {
+            "header": msgspec.to_builtins(self.header),
+            "optimizer": flatten(self.optimizer, "optimizer", tensors),
+            "random": flatten(self.random, "random", tensors),
+            "letters": [_pack(letter, f"letters/{i}", tensors) for i, letter in enumerate(self.letters)],
+        }
+        return bytes(save(tensors, {_METADATA: json.dumps(plain)}))
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Checkpoint":
+        """From the file's bytes.
+
+        Raises:
+            WeightsError: it is no checkpoint of this format.
+        """
+        try:
+            length = int.from_bytes(data[:8], "little")
+            plain = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_METADATA])
+            header = msgspec.convert(plain["header"], Header, strict=False)
+            tensors = load(data)
+            weights = {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}
+            letters = [_unpack(letter, tensors) for letter in plain["letters"]]
+            return cls(header, weights, unflatten(plain["optimizer"], tensors), unflatten(plain["random"], tensors), letters)
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise WeightsError(f"not a checkpoint of format {FORMAT}: {error}") from error
+
+
+def _pack(letter: Letter, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    def tensor(data: bytes) -> torch.Tensor:
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+
+    key = None if letter.key is None else tensor(letter.key)
+    plain = {"partition": letter.partition, "offset": letter.offset, "key": key, "value": tensor(letter.value)}
+    return flatten(plain, path, tensors)
+
+
+def _unpack(plain: Any, tensors: dict[str, torch.Tensor]) -> Letter:
+    found = unflatten(plain, tensors)
+    key = None if found["key"] is None else found["key"].numpy().tobytes()
+    return Letter(found["partition"], found["offset"], key, found["value"].numpy().tobytes())
+
+
+class Entry(NamedTuple):
+    """A checkpoint's file."""
+
+    version: int
+    epoch: int
+    digest: str
+    path: Path
+
+
+class CheckpointFolder:
+    """One model's checkpoints on shared storage: `<storage>/<model>/checkpoints/<version>-e<epoch>-<digest>.safetensors`."""
+
+    def __init__(self, storage: Path, model: str) -> None:
+        self.path = storage / model / "checkpoints"
+
+    def entries(self) -> list[Entry]:
+        """All files that look like checkpoints, newest first: by version, then by the epoch of the trainer that wrote them."""
+        names = (path.name for path in self.path.glob("*.safetensors"))
+        found = [match for match in map(_NAME.match, names) if match]
+        made = (Entry(int(m[1]), int(m[2]), m[3], self.path / m[0]) for m in found)
+        return sorted(made, key=lambda e: (e.version, e.epoch, e.digest), reverse=True)
+
+    def read(self, entry: Entry) -> Checkpoint:
+        """Load one.
+
+        Raises:
+            WeightsError: it is damaged, gone, or of another format.
+        """
+        try:
+            data = entry.path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{entry.path}: {error.strerror}") from error
+        if xxhash.xxh3_128_hexdigest(data) != entry.digest:
+            raise WeightsError(f"{entry.path}: {len(data)} bytes that do not have the digest in its name: damaged")
+        return Checkpoint.decode(data)
+
+    def readable(self) -> list[tuple[Entry, Header]]:
+        """The newest readable checkpoints, all of the same version; usually one. Damaged ones are skipped with a warning."""
+        found: list[tuple[Entry, Header]] = []
+        for entry in self.entries():
+            if found and entry.version != found[0][0].version:
+                break
+            try:
+                found.append((entry, self.read(entry).header))
+            except WeightsError as error:
+                log.warning("checkpoint skipped", error=error.message)
+        return found
+
+    def write(self, checkpoint: Checkpoint) -> int:
+        """Write it durably: temporary file, sync, rename, sync the folder. Returns the file's size in bytes.
+
+        Raises:
+            WeightsError: the storage refuses.
+        """
+        data, header = checkpoint.encode(), checkpoint.header
+        name = f"{header.version:08d}-e{header.epoch}-{xxhash.xxh3_128_hexdigest(data)}.safetensors"
+        temporary = self.path / f".{name}.{os.getpid()}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+            _sync_folder(self.path)
+        except OSError as error:
+            raise WeightsError(
+                f"cannot write {self.path / name}: {error.strerror}", hint="is the storage mounted, writable and not full?"
+            ) from error
+        return len(data)
+
+    def prune(self, keep: int) -> None:
+        """Keep the newest `keep` versions, and no temporary file of a dead trainer."""
+        entries = self.entries()
+        kept = set(sorted({entry.version for entry in entries}, reverse=True)[:keep])
+        for entry in entries:
+            if entry.version not in kept:
+                entry.path.unlink(missing_ok=True)
+        for stale in self.path.glob(".*.safetensors.*"):
+            stale.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,200 @@
+"""The trainer's two ends on Kafka: examples by assign and seek, checkpoints by transactions."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from headrace.contracts.events_pb2 import CheckpointPublished
+from headrace.contracts.topics import CHECKPOINTS, EXAMPLES, dead_letters, model_partition
+from headrace.runtime import kafka
+from headrace.runtime.errors import DataError, DependencyError
+from headrace.runtime.settings import ServiceSettings
+from services.trainer.checkpoint import Letter
+from services.trainer.ports import Polled
+
+CALL_S = 15.0
+_EOF = {"enable.partition.eof": True}
+
+
+def transactional_id(model: str) -> str:
+    """One a model, wherever its trainer runs: a new trainer fences the one before."""
+    return f"headrace.trainer.{model}"
+
+
+class KafkaExamples:
+    """See `services.trainer.ports.ExampleLog`. One thread."""
+
+    def __init__(self, settings: ServiceSettings, pipeline: str, *, fetch: int) -> None:
+        self.topic = EXAMPLES.name(pipeline)
+        self._settings, self._fetch = settings, fetch
+        self._group = transactional_id(pipeline)
+        self._consumer: Consumer = kafka.consumer(settings, self._group, **_EOF)
+        self._paused: set[int] = set()
+
+    def begin(self) -> dict[int, int]:
+        """See `ExampleLog`."""
+        return {partition: low for partition, (low, _) in self._bounds().items()}
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """See `ExampleLog`.
+
+        Raises:
+            DataError: an offset lies beyond the end: the topic is not the one that the checkpoint was trained on.
+        """
+        for partition, (_, high) in self._bounds().items():
+            if offsets[partition] > high:
+                raise DataError(
+                    f"{self.topic}[{partition}] ends at {high}, but the checkpoint has learned up to {offsets[partition]}: "
+                    "the topic was made anew",
+                    hint="move the model's checkpoints away to begin anew",
+                )
+        self._consumer.assign([TopicPartition(self.topic, p, offset) for p, offset in offsets.items()])
+
+    def before(self, offsets: Mapping[int, int], count: int) -> list[bytes]:
+        """See `ExampleLog`."""
+        share = -(-count // max(1, len(offsets)))
+        lows = self.begin()
+        starts = {p: max(lows[p], offset - share) for p, offset in offsets.items()}
+        found = read(self._settings, self.topic, starts, offsets)
+        found.sort(key=lambda m: (m.timestamp()[1], m.partition() or 0, m.offset() or 0))
+        return [message.value() or b"" for message in found]
+
+    def poll(self, timeout_s: float) -> Polled:
+        """See `ExampleLog`."""
+        polled = Polled()
+        for message in _consume(self._consumer, self._fetch, timeout_s, self.topic):
+            partition = int(message.partition() or 0)
+            if _is_end(message):
+                polled.ends[partition] = int(message.offset() or 0)
+            else:
+                polled.records.setdefault(partition, []).append(message)
+                polled.ends.pop(partition, None)
+        return polled
+
+    def pause(self, partition: int, *, paused: bool) -> None:
+        """See `ExampleLog`."""
+        if paused != (partition in self._paused):
+            where = [TopicPartition(self.topic, partition)]
+            (self._consumer.pause if paused else self._consumer.resume)(where)
+            (self._paused.add if paused else self._paused.discard)(partition)
+
+    def lag(self, positions: Mapping[int, int]) -> int:
+        """Examples after `positions`, as far as the last fetches know."""
+        total = 0
+        for partition, position in positions.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+            total += max(0, high - position)
+        return total
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    def _bounds(self) -> dict[int, tuple[int, int]]:
+        partitions = [TopicPartition(self.topic, p) for p in range(kafka.partitions_of(self._consumer, self.topic))]
+
+        def ask() -> dict[int, tuple[int, int]]:
+            return {tp.partition: self._consumer.get_watermark_offsets(tp, timeout=CALL_S) for tp in partitions}
+
+        return kafka.patiently(ask, f"asking for the ends of {self.topic}")
+
+
+class KafkaAnnouncer:
+    """See `services.trainer.publishing.Announcer`. Opening it fences every other trainer of the model."""
+
+    def __init__(self, settings: ServiceSettings, model: str, *, transaction_timeout_ms: int) -> None:
+        self._settings, self._model = settings, model
+        self._topic, self._letters = CHECKPOINTS.name(), dead_letters(EXAMPLES.name(model))
+        config: dict[str, Any] = {"transaction.timeout.ms": transaction_timeout_ms}
+        self._producer = kafka.transactional_producer(settings, transactional_id(model), **config)
+        self._usable = True
+        self._partition = model_partition(model, kafka.partitions_of(self._producer, self._topic))
+
+    def announce(self, event: CheckpointPublished, letters: Sequence[Letter]) -> None:
+        """See `Announcer`."""
+        doing = f"announcing version {event.version} of {self._model} on {self._topic}[{self._partition}]"
+        try:
+            self._producer.begin_transaction()
+            for letter in letters:
+                self._producer.produce(self._letters, letter.value, letter.key, partition=letter.partition)
+            self._producer.produce(self._topic, event.SerializeToString(), self._model.encode(), partition=self._partition)
+            self._commit()
+        except (KafkaException, BufferError) as error:
+            self._usable = False
+            if isinstance(error, KafkaException):
+                raise kafka.translate(error, doing) from error
+            raise DependencyError(f"{doing}: {error}") from error
+
+    def _commit(self) -> None:
+        """Commit; librdkafka says which errors a second call may heal. Any other ends this trainer; the next does it again."""
+        deadline = time.monotonic() + CALL_S
+        while True:
+            try:
+                self._producer.commit_transaction(CALL_S)
+            except KafkaException as error:
+                if not error.args[0].retriable() or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def announced(self, since_us: int | None) -> list[CheckpointPublished]:
+        """See `Announcer`."""
+        start = 0 if since_us is None else self._offset_at(since_us // 1000)
+        messages = read(self._settings, self._topic, {self._partition: start})
+        events = [CheckpointPublished.FromString(m.value() or b"") for m in messages if m.key() == self._model.encode()]
+        return [event for event in events if event.model == self._model]
+
+    def _offset_at(self, timestamp_ms: int) -> int:
+        """The first offset of the model's partition that is not older; the end if all are."""
+        consumer = kafka.consumer(self._settings, transactional_id(self._model))
+        where = TopicPartition(self._topic, self._partition, max(0, timestamp_ms))
+        try:
+            doing = f"finding the offset of a time in {self._topic}[{self._partition}]"
+            (found,) = kafka.patiently(lambda: consumer.offsets_for_times([where], timeout=CALL_S), doing)
+            if found.offset >= 0:
+                return int(found.offset)
+            return kafka.end_offsets(consumer, self._topic, [self._partition])[self._partition]
+        finally:
+            consumer.close()
+
+    def close(self) -> None:
+        """Disconnect. After a failure there is nothing to finish: the successor aborts what was left open."""
+        if self._usable:
+            self._producer.close()
+
+
+def read(
+    settings: ServiceSettings, topic: str, starts: Mapping[int, int], ends: Mapping[int, int] | None = None
+) -> list[Message]:
+    """Everything committed from `starts` up to `ends`, or to where the partitions end now."""
+    consumer = kafka.consumer(settings, "headrace.trainer.read", **_EOF)
+    found: list[Message] = []
+    left = {p for p, start in starts.items() if ends is None or start < ends[p]}
+    try:
+        consumer.assign([TopicPartition(topic, p, starts[p]) for p in left])
+        while left:
+            for message in _consume(consumer, 4096, 0.1, topic):
+                partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+                ended = _is_end(message)
+                if not ended and (ends is None or offset < ends[partition]):
+                    found.append(message)
+                if ended or (ends is not None and offset + 1 >= ends[partition]):
+                    left.discard(partition)
+    finally:
+        consumer.close()
+    return found
+
+
+def _consume(consumer: Consumer, count: int, timeout_s: float, topic: str) -> list[Message]:
+    try:
+        messages = consumer.consume(count, timeout_s)
+    except KafkaException as error:
+        raise kafka.translate(error, f"reading {topic}") from error
+    return [message if _is_end(message) else kafka.check(message) for message in messages]
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own name

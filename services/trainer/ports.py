@@ -1,0 +1,67 @@
+"""What the training loop needs of the world outside: examples to read, and somebody who counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.trainer.checkpoint import Header
+from services.trainer.learner import Learner
+from services.trainer.publishing import Published
+
+
+@dataclass
+class Polled:
+    """What one poll returned, by partition: records in their order (confluent_kafka's Message or a twin), and ends reached."""
+
+    records: dict[int, list[Any]] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
+
+
+class ExampleLog(Protocol):
+    """All partitions of the examples topic, read from chosen offsets."""
+
+    topic: str
+
+    def begin(self) -> dict[int, int]:
+        """Partition → its first offset."""
+        ...
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Read on from these offsets."""
+        ...
+
+    def before(self, offsets: Mapping[int, int], count: int) -> list[bytes]:
+        """About `count` values that end at `offsets`."""
+        ...
+
+    def poll(self, timeout_s: float) -> Polled:
+        """The next records; waits up to `timeout_s` for them."""
+        ...
+
+    def pause(self, partition: int, *, paused: bool) -> None:
+        """Stop or go on returning a partition's records."""
+        ...
+
+
+class Observer(Protocol):
+    """Hears what happens, for metrics."""
+
+    def batch(self, learner: Learner, examples: int, seconds: float) -> None:
+        """A batch was learned from."""
+        ...
+
+    def dead(self, count: int) -> None:
+        """Examples became dead letters."""
+        ...
+
+    def snapshot(self, seconds: float) -> None:
+        """Training stood still for a copy."""
+        ...
+
+    def restored(self) -> None:
+        """Weights were no longer finite and were taken back."""
+        ...
+
+    def published(self, result: Published, header: Header, seconds: float) -> None:
+        """A checkpoint is known. Called from the publisher's thread."""
+        ...

@@ -1,0 +1,123 @@
+"""From a checkpoint in memory to one that the fleet knows, in the order that keeps it safe.
+
+- The file first: it is what a restarted trainer goes on from, so whatever it has announced it still has.
+- Then the chunks, then the event: nobody is pointed to what is not there.
+- A trainer that dies in between is restarted, finds the file, and does the rest again: same manifest, event and dead letters.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from headrace.contracts.events_pb2 import CheckpointPublished
+from headrace.runtime.logging import get_logger
+from headrace.weights import ChunkStore, checkpoint_event, publish
+from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Entry, Header, Letter
+
+log = get_logger("headrace.trainer")
+
+CLOCK_SLACK_US = 300_000_000
+"""How far the clock of a trainer that wrote a file may be ahead of the one that stamped its event."""
+
+
+class Announcer(Protocol):
+    """The topic of checkpoints, written by one trainer at a time."""
+
+    def announce(self, event: CheckpointPublished, letters: Sequence[Letter]) -> None:
+        """Send the event and the dead letters in one transaction.
+
+        Raises:
+            FencedError: a newer trainer has taken over.
+        """
+        ...
+
+    def announced(self, since_us: int | None) -> list[CheckpointPublished]:
+        """The model's events appended since then (None: all there are), oldest first."""
+        ...
+
+
+class Published(NamedTuple):
+    """What a publication came to."""
+
+    version: int
+    file_bytes: int
+
+
+class Publisher:
+    """Publishes one model's checkpoints."""
+
+    def __init__(
+        self, folder: CheckpointFolder, store: ChunkStore, announcer: Announcer, *, keep: int, signing_key: bytes | None = None
+    ) -> None:
+        self.folder, self._store, self._announcer = folder, store, announcer
+        self._keep, self._signing_key = keep, signing_key
+
+    def publish_checkpoint(self, checkpoint: Checkpoint) -> Published:
+        """Make a checkpoint durable and known.
+
+        Raises:
+            FencedError: a newer trainer has taken over. The file may be there; without its event nobody prefers it.
+            WeightsError: storage refuses.
+            DependencyError: Kafka does not answer.
+        """
+        # 1. `checkpoint` is the copy of weights, optimizer, random state, offsets and counters, made between two batches.
+        # 2. The file, durably.
+        size = self.folder.write(checkpoint)
+        # 3. and 4. The chunks, then the event that points to them.
+        self.announce(checkpoint)
+        # 5. Old files may go, now that a newer one is known.
+        self.folder.prune(self._keep)
+        return Published(checkpoint.header.version, size)
+
+    def announce(self, checkpoint: Checkpoint) -> None:
+        """Steps 3 and 4; doing them again for the same checkpoint gives the same manifest."""
+        header = checkpoint.header
+        manifest = publish(
+            checkpoint.weights,
+            model=header.model,
+            version=header.version,
+            base_version=header.base_version,
+            epoch=header.epoch,
+            step=header.step,
+            offsets={header.topic: header.offsets},
+            metrics=header.metrics,
+            store=self._store,
+            created_at=header.created_at,
+        )
+        event = checkpoint_event(manifest, signing_key=self._signing_key, newest_label_us=header.newest_label_us)
+        self._announcer.announce(event, checkpoint.letters)
+
+    def resume(self) -> "Resumed":
+        """Find where to go on, and announce it if its trainer died before it could.
+
+        Call once this trainer has fenced all others: what they have announced is then final.
+        """
+        readable = self.folder.readable()
+        since = min((header.created_at for _, header in readable), default=None)
+        events = self._announcer.announced(None if since is None else since - CLOCK_SLACK_US)
+        version = max((event.version for event in events), default=0)
+        epoch = max((event.epoch for event in events), default=0)
+        if not readable:
+            if version:
+                log.warning("no readable checkpoint: beginning anew above the versions that were announced", announced=version)
+            return Resumed(None, version + 1, epoch + 1)
+        entry = _announced_first(readable, events)
+        checkpoint = self.folder.read(entry)
+        epoch = max(epoch, *(header.epoch for _, header in readable))
+        if checkpoint.header.version > version:
+            log.info("announcing the checkpoint that was left unannounced", version=checkpoint.header.version)
+            self.announce(checkpoint)
+        return Resumed(checkpoint, max(version, checkpoint.header.version) + 1, epoch + 1)
+
+
+class Resumed(NamedTuple):
+    """Where a trainer goes on: its checkpoint (None at a model's first start), the next version, and its own epoch."""
+
+    checkpoint: Checkpoint | None
+    next_version: int
+    epoch: int
+
+
+def _announced_first(readable: Sequence[tuple[Entry, Header]], events: Sequence[CheckpointPublished]) -> Entry:
+    """Of files of one version, the one that was announced: a fenced trainer may have left a file, but never an event."""
+    known = {(event.version, event.created_at_us) for event in events}
+    return next((entry for entry, header in readable if (header.version, header.created_at) in known), readable[0][0])

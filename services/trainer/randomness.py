@@ -1,0 +1,34 @@
+"""The state of the random generators that a model may use: torch's, numpy's and Python's global ones."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed(value: int) -> None:
+    """Begin all of them at `value`."""
+    torch.manual_seed(value)
+    np.random.seed(value % 2**32)
+    random.seed(value)
+
+
+def state() -> dict[str, Any]:
+    """All states, as tensors and plain values."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, words, next_gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": (str(kind), torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)),
+        "python": (version, torch.tensor(words, dtype=torch.int64), next_gauss),
+    }
+
+
+def restore(states: dict[str, Any]) -> None:
+    """Go on from what `state` returned."""
+    torch.set_rng_state(states["torch"].to(torch.uint8))
+    kind, keys, position, has_gauss, gauss = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, words, next_gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), next_gauss))

@@ -1,0 +1,228 @@
+"""The training loop: read, batch, predict, learn, and every so often publish. One thread; publishing has another."""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from headrace.model.pipeline import Pipeline
+from headrace.runtime.logging import get_logger
+from headrace.streams.dead_letters import Phase, dead_letter
+from services.trainer.batches import Batch, Batcher, Item
+from services.trainer.checkpoint import Checkpoint, Header, Letter
+from services.trainer.learner import Learner, State
+from services.trainer.ports import ExampleLog, Observer
+from services.trainer.publishing import Publisher, Resumed
+
+log = get_logger("headrace.trainer")
+
+
+class Trainer:
+    """Trains one model until it is told to stop.
+
+    Args:
+        pipeline: the model and how it is trained.
+        examples: where examples come from.
+        publisher: where checkpoints go; it has fenced other trainers.
+        observer: hears what happens.
+        window: examples in the recent error.
+        warm_up: examples before the checkpoint that baselines learn from again.
+        poll_s: seconds to wait for examples.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, examples: ExampleLog, publisher: Publisher, observer: Observer, *,
+        window: int = 2000, warm_up: int = 0, poll_s: float = 0.05, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._pipeline, self._spec = pipeline, pipeline.spec.training
+        self._log, self._publisher, self._observer = examples, publisher, observer
+        self._poll_s, self._clock = poll_s, clock
+        resumed = publisher.resume()
+        self.learner = Learner(pipeline, window, resumed.checkpoint)
+        self.version, self.epoch = resumed.next_version - 1, resumed.epoch
+        self._begin(resumed, warm_up)
+        self._letters: list[Letter] = []
+        self._ends: list[dict[int, int]] = []
+        self._new = 0
+        self._last_checkpoint = clock()
+        self._decode = pipeline.example_decoder.decode
+        self._publishing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
+        self._good: State = self.learner.state()
+        self._first = resumed.checkpoint is None
+
+    def start(self) -> None:
+        """Publish a new model's first weights, so that predictions flow before the first label is there."""
+        if self._first:
+            self._checkpoint()
+            self._settle(wait=True)
+
+    def _begin(self, resumed: Resumed, warm_up: int) -> None:
+        offsets = self._log.begin()
+        self._newest_label_us, self._base = 0, 0
+        if resumed.checkpoint is not None:
+            header = resumed.checkpoint.header
+            offsets = _from_checkpoint(header, offsets)
+            self._newest_label_us, self._base = header.newest_label_us, header.version
+            for value in self._log.before(offsets, warm_up) if warm_up else ():
+                self._warm_up(value)
+        self.batcher = Batcher(offsets, self._spec.batch_size, self._spec.max_wait_s, self._clock)
+        self._log.seek(offsets)
+        log.info("training", version=resumed.next_version - 1, epoch=resumed.epoch, step=self.learner.steps, offsets=offsets)
+
+    def _warm_up(self, value: bytes) -> None:
+        try:
+            example = self._pipeline.example_decoder.decode(value)
+        except msgspec.DecodeError:
+            return  # it is a dead letter already
+        self.learner.progress.warm_up(example.event, example.label)
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Train until stopped; then publish what is not published yet.
+
+        Raises:
+            FencedError: a newer trainer has taken over.
+            DependencyError: Kafka or storage failed; a restart goes on from the last checkpoint.
+        """
+        try:
+            while not stopped():
+                self.step()
+            self.finish()
+        finally:
+            self._thread.shutdown()
+
+    def step(self) -> bool:
+        """One bounded piece of work: a batch if one is ready, else one poll. Returns whether a batch was learned."""
+        self._settle()
+        batch = self.batcher.take()
+        if batch is not None:
+            self._learn(batch)
+        else:
+            self._read()
+        if self._publishing is None and self._due():
+            self._checkpoint()
+        return batch is not None
+
+    def finish(self) -> None:
+        """Publish what was learned since the last checkpoint, and wait until it is known."""
+        self._settle(wait=True)
+        if self._new or self._passed():
+            self._checkpoint()
+        self._settle(wait=True)
+
+    def _due(self) -> bool:
+        late = self._clock() - self._last_checkpoint >= self._spec.checkpoint_s
+        return self._new >= self._spec.checkpoint_examples or (late and bool(self._new or self._passed()))
+
+    def _passed(self) -> list[Letter]:
+        """The dead letters that the next checkpoint's offsets lie beyond."""
+        positions = self.batcher.positions if self._letters else {}
+        return [letter for letter in self._letters if letter.offset < positions[letter.partition]]
+
+    def _read(self) -> None:
+        self._balance()
+        polled = self._log.poll(min(self._poll_s, max(0.005, self.batcher.due_in())))
+        for partition, records in polled.records.items():
+            self.batcher.add(partition, self._items(partition, records), records[-1].offset() + 1)
+        for partition, end in polled.ends.items():
+            self.batcher.at_end(partition, end)
+
+    def _balance(self) -> None:
+        """A partition far ahead of the others waits, so that memory stays bounded."""
+        high = max(16_384, 8 * self._spec.batch_size)
+        for partition in self.batcher.positions:
+            backlog = self.batcher.backlog(partition)
+            if backlog > high or backlog < high // 4:
+                self._log.pause(partition, paused=backlog > high)
+
+    def _items(self, partition: int, records: list[Any]) -> list[Item]:
+        decode, items = self._decode, list[Item]()
+        for message in records:
+            try:
+                example = decode(message.value() or b"")
+            except msgspec.DecodeError as error:
+                self._bury(message, "decode", error)
+            else:
+                items.append(Item(example.label_ms, partition, message.offset(), example, message))
+        return items
+
+    def _bury(self, message: Any, phase: Phase, error: Exception) -> None:
+        """Dead letters go out with the next checkpoint, in its transaction: its offsets are what lies beyond them."""
+        value = dead_letter(
+            message, phase=phase, error=error, service="trainer", model=self._pipeline.name, version=self.version
+        )
+        self._letters.append(Letter(message.partition(), message.offset(), message.key(), value))
+        self._observer.dead(1)
+
+    def _learn(self, batch: Batch) -> None:
+        started = time.perf_counter()
+        bad = self.learner.learn(batch.items)
+        self._observer.batch(self.learner, len(batch.items) - len(bad), time.perf_counter() - started)
+        for found in bad:
+            self._bury(found.item.message, found.phase, found.error)
+        self._ends.append(batch.ends)
+        self._new += len(batch.items)
+        newest = max(item.label_ms for item in batch.items)
+        self._newest_label_us = max(self._newest_label_us, newest * 1000)
+
+    def _checkpoint(self) -> None:
+        """Copy the state between two batches, and hand it to the publisher's thread."""
+        started = time.perf_counter()
+        state = self.learner.state()
+        if not state.finite:
+            log.error("weights are no longer finite: going back to those of the last checkpoint", version=self.version)
+            self._observer.restored()
+            self.learner.restore(self._good)
+            state = self._good
+        self._good = state
+        letters = self._passed()
+        checkpoint = Checkpoint(self._header(), state.weights, state.optimizer, state.random, letters)
+        self.version, self._base = checkpoint.header.version, checkpoint.header.version
+        self._letters = [letter for letter in self._letters if letter not in letters]
+        self._ends, self._new, self._last_checkpoint = [], 0, self._clock()
+        self._observer.snapshot(time.perf_counter() - started)
+        self._publishing = self._thread.submit(self._publish, checkpoint)
+
+    def _header(self) -> Header:
+        positions, learner = self.batcher.positions, self.learner
+        partitions = sorted(positions)
+        metrics = {**learner.progress.metrics(), "loss": learner.loss, "examples": float(learner.examples)}
+        return Header(
+            model=self._pipeline.name,
+            version=self.version + 1,
+            base_version=self._base,
+            epoch=self.epoch,
+            step=learner.steps,
+            examples=learner.examples,
+            topic=self._log.topic,
+            offsets=positions,
+            partitions=partitions,
+            batches=[[ends[p] for p in partitions] for ends in self._ends],
+            newest_label_us=self._newest_label_us,
+            created_at=time.time_ns() // 1000,
+            metrics={name: value for name, value in metrics.items() if value == value},  # noqa: PLR0124 - NaN is not itself
+            progress=learner.progress.saved(),
+        )
+
+    def _publish(self, checkpoint: Checkpoint) -> None:
+        started = time.perf_counter()
+        published = self._publisher.publish_checkpoint(checkpoint)
+        self._observer.published(published, checkpoint.header, time.perf_counter() - started)
+
+    def _settle(self, *, wait: bool = False) -> None:
+        """Take note of a publication that has ended; its error ends training."""
+        if self._publishing is not None and (wait or self._publishing.done()):
+            self._publishing.result()
+            self._publishing = None
+
+
+def _from_checkpoint(header: Header, begin: Mapping[int, int]) -> dict[int, int]:
+    """The checkpoint's offsets; partitions that are new begin at their beginning, and what was deleted is passed over."""
+    offsets = {partition: max(header.offsets.get(partition, first), first) for partition, first in begin.items()}
+    deleted = {p: first - header.offsets[p] for p, first in begin.items() if first > header.offsets.get(p, first)}
+    if deleted:
+        log.warning("examples were deleted before they were learned from", topic=header.topic, offsets=deleted)
+    return offsets

@@ -1,0 +1,20 @@
+"""What the trainer can be told. How it learns is in pipeline.yaml (`training`): that is part of what the pipeline means."""
+
+from pydantic import Field
+
+from headrace.runtime.settings import ServiceSettings
+
+
+class TrainerSettings(ServiceSettings):
+    """Settings of the role `trainer`."""
+
+    torch_threads: int = Field(
+        1, ge=1, description="threads of one tensor operation; with more, results may depend on their number"
+    )
+    fetch: int = Field(4096, ge=1, description="examples read at once at most")
+    poll_s: float = Field(0.05, gt=0, description="seconds to wait for them")
+    window: int = Field(2000, ge=1, description="examples in the moving error")
+    warm_up: int = Field(
+        10_000, ge=0, description="examples before the checkpoint that baselines learn from again at a restart"
+    )
+    transaction_timeout_ms: int = Field(10_000, ge=1000, description="after which a crashed trainer's transaction is aborted")

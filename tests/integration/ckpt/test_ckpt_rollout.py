@@ -1,0 +1,95 @@
+"""From a published checkpoint to every worker serving it, through real Kafka, real Redis and real processes."""
+
+import time
+import zlib
+from pathlib import Path
+
+from headrace.contracts.events_pb2 import Operation
+from headrace.weights import agent_socket
+from tests.integration.ckpt.fleet import WAIT_S
+
+
+def test_a_published_version_reaches_every_worker_process_and_no_request_fails(fleet):
+    """Two workers behind one agent serve each version in turn, and every answer is of the version that it names."""
+    fleet.coordinator()
+    fleet.agent()
+    workers = [fleet.worker("w1"), fleet.worker("w2")]
+    for version in (1, 2, 3):
+        manifest = fleet.publish(version)
+        for worker in workers:
+            assert worker.expect(version=version)["checkpoint"] == manifest.digest
+    for worker in workers:
+        assert worker.stop() == 0
+        assert worker.expect(wrong=0)["requests"] > 0
+
+
+def test_rolling_back_pins_and_resuming_goes_to_the_newest(fleet, applied):
+    """While pinned, new versions are remembered and not rolled out."""
+    fleet.coordinator()
+    fleet.agent()
+    worker = fleet.local("w")
+    for version in (1, 2):
+        fleet.publish(version)
+        worker.expect(version)
+    fleet.operate(Operation.ROLL_BACK)
+    bound = worker.expect(1)
+    assert worker.answer() == (1, 1)
+    assert worker.live.seconds["activate"] < 0.05
+    assert bound.manifest.version == 1
+    fleet.publish(3)
+    fleet.publish(4)
+    fleet.operate(Operation.RESUME)
+    assert worker.expect(4).version == 4
+    assert applied.expect("ACTIVE", 4).worker == "w"
+
+
+def test_a_late_joiner_serves_the_fleets_version_and_reports_every_step(fleet, applied):
+    """Nobody was there when the version was activated."""
+    fleet.coordinator()
+    fleet.publish(1)
+    manifest = fleet.publish(2)
+    fleet.agent()
+    worker = fleet.local("late")
+    assert applied.expect("JOINED", 0).role == "test"
+    staged = applied.expect("STAGED", 2)
+    assert staged.manifest_digest == manifest.digest
+    assert {"pull", "map", "stage", "warm_up"} - staged.seconds.keys() <= {"warm_up"}
+    active = applied.expect("ACTIVE", 2)
+    assert active.bytes_pulled == manifest.size
+    assert applied.expect("HEARTBEAT", 2).agent == "agent"
+    assert worker.answer() == (2, 2)
+    worker.live.stop()
+    assert applied.expect("LEFT", 2).worker == "late"
+
+
+def test_processes_stop_in_order_and_leave_nothing_behind(fleet):
+    """Exit code 0, no socket, no shared memory."""
+    coordinator, agent = fleet.coordinator(), fleet.agent()
+    worker = fleet.local("w")
+    fleet.publish(1)
+    bound = worker.expect(1)
+    assert coordinator.stop() == 0
+    assert agent.stop() == 0
+    assert bound.network is not None
+    assert worker.answer() == (1, 1)
+    assert not (fleet.folder / "agent.sock").exists()
+    run = f"{zlib.crc32(str(agent_socket(fleet.settings)).encode()):08x}"
+    assert not [path for path in Path("/dev/shm").iterdir() if run in path.name]
+
+
+def test_chunks_that_no_kept_version_refers_to_are_removed(fleet):
+    """Two versions are kept; of four, the chunks of the older ones go, and what serves stays available."""
+    fleet.coordinator("coordinator", "--keep-versions", "2", "--sweep-every-s", "0.1", "--sweep-grace-s", "0.5")
+    fleet.agent()
+    worker = fleet.local("w")
+    for version in (1, 2, 3, 4):
+        last = fleet.publish(version)
+        worker.expect(version)
+    chunks = fleet.folder / "storage" / fleet.model / "chunks"
+    deadline = time.monotonic() + WAIT_S
+    while len(left := {path.name for path in chunks.rglob("*") if path.is_file()}) > 2:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+    assert set(last.chunks) <= left
+    fleet.operate(Operation.ROLL_BACK)
+    worker.expect(3)

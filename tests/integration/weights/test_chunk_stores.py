@@ -1,0 +1,182 @@
+"""One suite over every chunk store, and what only some of them can suffer."""
+
+import os
+import threading
+import time
+
+import pytest
+import redis
+import torch
+
+from headrace.platform.valkey import EmbeddedValkey
+from headrace.weights import MemoryChunkStore, fetch, publish
+from headrace.weights.chunks import digest_of
+from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable
+from headrace.weights.redis_store import RedisChunkStore
+from headrace.weights.shared_storage import SharedStorageChunkStore
+
+SMALL, LARGE = b"a few bytes", os.urandom(5 << 20)
+
+
+@pytest.fixture(params=["memory", "shared", "redis"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        made = MemoryChunkStore()
+    elif request.param == "shared":
+        made = SharedStorageChunkStore(tmp_path)
+    else:
+        made = RedisChunkStore(request.getfixturevalue("redis_url"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def model(unique):
+    return unique("model")
+
+
+def read(store, model, data):
+    buffer = bytearray(len(data))
+    store.get_into(model, digest_of(data), memoryview(buffer))
+    return bytes(buffer)
+
+
+@pytest.mark.parametrize("data", [SMALL, b"", b"\r\n$5\r\n", LARGE], ids=["small", "empty", "tricky", "large"])
+def test_what_was_put_is_read_back(store, model, data):
+    """Of any size, and whatever bytes; from any buffer."""
+    store.put(model, digest_of(data), memoryview(bytearray(data)))
+    assert read(store, model, data) == data
+    store.put(model, digest_of(data), data)
+    assert read(store, model, data) == data
+
+
+def test_claiming_says_what_is_absent(store, model):
+    """Of another model's chunks nothing is seen."""
+    digests = [digest_of(SMALL), digest_of(LARGE)]
+    assert store.claim(model, digests) == set(digests)
+    store.put(model, digests[0], SMALL)
+    assert store.claim(model, digests) == {digests[1]}
+    assert store.claim(f"{model}-other", digests) == set(digests)
+    assert store.claim(model, []) == set()
+
+
+def test_missing_and_corrupt_chunks_are_told_apart_and_hurt_nobody_else(store, model):
+    """After an error the next read, perhaps over the same connection, is right."""
+    with pytest.raises(ChunkMissing):
+        read(store, model, SMALL)
+    store.put(model, digest_of(SMALL), SMALL)
+    store.put(model, digest_of(LARGE), LARGE[:-1] + b"!")
+    with pytest.raises(ChunkCorrupt):
+        read(store, model, LARGE)
+    store.put(model, digest_of(LARGE), LARGE[:-1])
+    with pytest.raises(ChunkCorrupt, match="expected"):
+        read(store, model, LARGE)
+    assert read(store, model, SMALL) == SMALL
+    store.put(model, digest_of(LARGE), LARGE)
+    assert read(store, model, LARGE) == LARGE
+
+
+def test_many_threads_read_at_once(store, model):
+    """Each gets its own bytes."""
+    parts = [os.urandom(100_000 + i) for i in range(8)]
+    for part in parts:
+        store.put(model, digest_of(part), part)
+    wrong = []
+
+    def work(part):
+        wrong.extend(i for i in range(20) if read(store, model, part) != part)
+
+    threads = [threading.Thread(target=work, args=(part,)) for part in parts * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_sweep_removes_what_nobody_refers_to_and_spares_what_was_used_lately(store, model):
+    """By model; a claim makes young again."""
+    old, kept = digest_of(SMALL), digest_of(LARGE)
+    for name in (model, f"{model}-other"):
+        store.put(name, old, SMALL)
+        store.put(name, kept, LARGE)
+    assert store.sweep(model, {kept}, grace_s=600) == 0
+    assert store.claim(model, [old]) == set()
+    assert store.sweep(model, {kept}, grace_s=-1) == 1
+    assert store.claim(model, [old, kept]) == {old}
+    assert store.sweep(model, set(), grace_s=-1) == 1
+    assert store.claim(f"{model}-other", [old, kept]) == set()
+    assert store.sweep(f"{model}-other", set(), grace_s=-1) == 2
+
+
+def test_versions_survive_sweeps_that_run_while_they_are_published(store, model):
+    """Claim, put, and only then the event: a sweep in between takes nothing that the event will name."""
+    stop = threading.Event()
+    kept: set[str] = set()
+
+    def sweep():
+        while not stop.is_set():
+            store.sweep(model, set(kept), grace_s=30)
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for version in range(1, 11):
+            state = {"w": torch.arange(4000.0), "v": torch.tensor(version)}
+            manifest = publish(
+                state, model=model, version=version, base_version=version - 1, epoch=1, step=1, offsets={}, metrics={},
+                store=store, chunk_size=1024,
+            )  # fmt: skip
+            assert int(fetch(manifest, store)["v"]) == version
+    finally:
+        stop.set()
+        sweeper.join()
+
+
+def test_shared_storage_leaves_no_temporary_files_and_sweeps_those_of_the_dead(tmp_path):
+    """A writer that was killed leaves a temporary file: it goes when it is old."""
+    store = SharedStorageChunkStore(tmp_path)
+    store.put("m", digest_of(SMALL), SMALL)
+    (folder,) = (tmp_path / "m" / "chunks").iterdir()
+    assert [path.name for path in folder.iterdir()] == [digest_of(SMALL)]
+    (folder / ".tmp-1-dead").write_bytes(b"half")
+    assert store.sweep("m", {digest_of(SMALL)}, grace_s=60) == 0
+    os.utime(folder / ".tmp-1-dead", (1, 1))
+    assert store.sweep("m", {digest_of(SMALL)}, grace_s=60) == 1
+    assert store.sweep("absent", set()) == 0
+
+
+def test_shared_storage_that_takes_no_writes_says_so(tmp_path):
+    """A file where the folder should be: the same as read-only or full."""
+    (tmp_path / "m").write_text("in the way")
+    store = SharedStorageChunkStore(tmp_path)
+    with pytest.raises(StoreUnavailable, match="mounted"):
+        store.put("m", digest_of(SMALL), SMALL)
+
+
+@pytest.fixture
+def own_valkey(tmp_path):
+    server = EmbeddedValkey(tmp_path / "valkey", max_bytes=16 << 20)
+    server.launch()
+    server.wait_ready()
+    yield server
+    server.stop()
+
+
+def test_redis_full_or_gone_is_unavailable(own_valkey, model):
+    """Not an error of the data; and it works again when there is room."""
+    store = RedisChunkStore(own_valkey.address)
+    parts = [bytes([i]) + LARGE for i in range(10)]
+    with pytest.raises(StoreUnavailable, match="maxmemory"):
+        [store.put(model, digest_of(part), part) for part in parts]
+    client = redis.Redis.from_url(own_valkey.address)
+    client.flushall()
+    client.close()
+    store.put(model, digest_of(SMALL), SMALL)
+    own_valkey.stop()
+    started = time.monotonic()
+    for attempt in (lambda: read(store, model, SMALL), lambda: store.put(model, "d", SMALL), lambda: store.claim(model, ["d"])):
+        with pytest.raises(StoreUnavailable):
+            attempt()
+    assert time.monotonic() - started < 15
+    store.close()

@@ -1,0 +1,274 @@
+"""The agent's logic: directives and workers' words in, messages and reports out."""
+
+import pytest
+import torch
+
+from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
+from headrace.weights import MemoryChunkStore, publish, sign
+from headrace.weights.wire import Active, Failed, Hello, Released, Staged
+from services.ckpt.agent import RETRY_S, HostAgent
+from services.ckpt.agent_state import Send
+
+
+def manifest(version: int, shape: tuple[int, ...] = (2,)):
+    return publish(
+        {"w": torch.full(shape, float(version))}, model="m", version=version, base_version=version - 1, epoch=1, step=1,
+        offsets={}, metrics={}, store=MemoryChunkStore(), created_at=0,
+    )  # fmt: skip
+
+
+V1, V2, V3 = (manifest(version) for version in (1, 2, 3))
+SCHEMA = V1.schema_hash
+
+
+class Host:
+    """A `HostAgent` with what it said."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self.agent = HostAgent(agent="agent", host="here", signing_key=key)
+        self.sequence = 0
+        self.now = 100.0
+
+    def direct(self, action: str, of, *, epoch: int = 1, sequence: int = 0, signature: str = "", digest: str = ""):
+        self.sequence += 1
+        directive = RolloutDirective(
+            model="m", action=RolloutDirective.Action.Value(action), version=of.version, sequence=sequence or self.sequence,
+            coordinator_epoch=epoch, manifest_digest=digest or of.digest, manifest=of.encode(), signature=signature,
+            issued_at_us=int((self.now - 0.25) * 1e6),
+        )  # fmt: skip
+        return self.told(self.agent.on_directive(directive, self.now))
+
+    def hello(self, connection: int, worker: str, *, schema: str = SCHEMA, serving: str = "", version: int = 0, holds=()):
+        message = Hello(worker, "test", "m", schema, 1, version, serving, list(holds))
+        return self.told(self.agent.on_message(connection, message, self.now))
+
+    def hear(self, connection: int, message):
+        return self.told(self.agent.on_message(connection, message, self.now))
+
+    def pull(self):
+        version = self.agent.next_pull(self.now)
+        return self.told(self.agent.on_pulled(version, f"/slot/{version.version}", 10, 0.1, self.now))
+
+    @staticmethod
+    def told(effects):
+        """Messages as (connection, kind, version or digest), reports as (worker, state, version)."""
+        said = []
+        for effect in effects:
+            if isinstance(effect, Send):
+                message = effect.message
+                said.append((effect.connection, type(message).__name__, getattr(message, "version", message.digest)))
+            else:
+                state = WeightsApplied.State.Name(effect.applied.state)
+                said.append((effect.applied.worker, state, effect.applied.version))
+        return said
+
+    def serving(self, connection: int, of):
+        """Bring one worker to serve a version whose slot is ready."""
+        self.hear(connection, Staged(of.version, of.digest, {}))
+        return self.hear(connection, Active(of.version, of.digest, {}))
+
+
+@pytest.fixture
+def host():
+    return Host()
+
+
+def test_one_pull_serves_every_worker_of_the_host(host):
+    """Stage, acknowledgements, activate: in that order, each said once."""
+    assert host.hello(1, "a") == [("a", "JOINED", 0)]
+    assert host.hello(2, "b") == [("b", "JOINED", 0)]
+    assert host.direct("STAGE", V1) == []
+    assert host.agent.next_pull(host.now).version == 1
+    assert host.pull() == [(1, "Stage", 1), (2, "Stage", 1)]
+    assert host.agent.next_pull(host.now) is None
+    assert host.hear(1, Staged(1, V1.digest, {"stage": 0.1})) == [("a", "STAGED", 1)]
+    assert host.hear(2, Staged(1, V1.digest, {})) == [("b", "STAGED", 1)]
+    assert host.direct("ACTIVATE", V1) == [(1, "Activate", 1), (2, "Activate", 1)]
+    assert host.hear(1, Active(1, V1.digest, {"activate": 0.01})) == [("a", "ACTIVE", 1)]
+    assert host.told(host.agent.on_tick(host.now)) == [("a", "HEARTBEAT", 1), ("b", "HEARTBEAT", 0)]
+
+
+def test_a_report_says_how_long_each_step_took(host):
+    """From the directive's issue to the worker's flip."""
+    host.hello(1, "a")
+    host.direct("STAGE", V1)
+    host.pull()
+    (report,) = host.agent.on_message(1, Staged(1, V1.digest, {"stage": 0.5}), host.now)
+    assert dict(report.applied.seconds) == pytest.approx({"announce": 0.25, "pull": 0.1, "stage": 0.5})
+    assert (report.applied.bytes_pulled, report.applied.sequence, report.applied.host) == (10, 1, "here")
+
+
+def test_a_late_joiner_gets_the_active_version_first_and_then_what_is_being_staged(host):
+    """Also when no worker was there to pull for."""
+    host.direct("ACTIVATE", V1)
+    host.direct("STAGE", V2)
+    assert host.agent.next_pull(host.now) is None
+    host.hello(1, "a")
+    assert host.pull() == [(1, "Stage", 1), (1, "Activate", 1)]
+    assert host.pull() == []
+    assert host.hear(1, Staged(1, V1.digest, {})) == [("a", "STAGED", 1)]
+    assert host.hear(1, Active(1, V1.digest, {})) == [("a", "ACTIVE", 1), (1, "Stage", 2)]
+
+
+def test_what_is_not_wanted_any_more_is_not_pulled(host):
+    """A newer staging replaces the older; a pull under way learns of it."""
+    host.hello(1, "a")
+    host.direct("STAGE", V1)
+    first = host.agent.next_pull(host.now)
+    host.direct("STAGE", V2)
+    assert not host.agent.wants(first)
+    assert host.agent.next_pull(host.now).version == 2
+
+
+def test_directives_of_an_older_coordinator_or_seen_before_do_nothing(host):
+    """Epochs and sequences only rise."""
+    host.hello(1, "a")
+    host.direct("ACTIVATE", V2, epoch=2, sequence=7)
+    host.direct("ACTIVATE", V1, epoch=1, sequence=8)
+    host.direct("ACTIVATE", V1, epoch=2, sequence=7)
+    assert host.agent.models["m"].active.version == 2
+
+
+def test_rolling_back_activates_what_the_worker_still_holds(host):
+    """No slot, no pull, no staging: one message."""
+    host.hello(1, "a", serving=V2.digest, version=2, holds=[V1.digest, V2.digest])
+    host.direct("ACTIVATE", V2)
+    assert host.direct("ROLL_BACK", V1) == [(1, "Activate", 1)]
+    assert host.agent.next_pull(host.now) is None
+
+
+def test_a_worker_that_lost_what_it_held_stages_it_again(host):
+    """It says so by failing to activate; the active version is tried again for ever, not more than twice a second."""
+    host.hello(1, "a", serving=V2.digest, version=2, holds=[V1.digest, V2.digest])
+    host.direct("ACTIVATE", V2)
+    host.direct("ROLL_BACK", V1)
+    assert host.hear(1, Failed(1, V1.digest, "not staged")) == [("a", "FAILED", 1)]
+    assert host.pull() == []
+    host.now += RETRY_S
+    assert host.told(host.agent.on_tick(host.now)) == [("a", "HEARTBEAT", 2), (1, "Stage", 1), (1, "Activate", 1)]
+
+
+def test_a_staged_version_that_a_worker_refused_is_not_offered_again(host):
+    """The coordinator decides what becomes of it."""
+    host.hello(1, "a")
+    host.direct("STAGE", V1)
+    host.pull()
+    assert host.hear(1, Failed(1, V1.digest, "NaN")) == [("a", "FAILED", 1)]
+    host.now += 60
+    assert host.told(host.agent.on_tick(host.now)) == [("a", "HEARTBEAT", 0)]
+
+
+def test_retiring_lets_a_staged_version_go_but_never_the_one_that_serves(host):
+    """Workers that hold it are told."""
+    host.hello(1, "a")
+    host.hello(2, "b")
+    host.direct("STAGE", V1)
+    host.pull()
+    host.hear(1, Staged(1, V1.digest, {}))
+    assert host.direct("RETIRE", V1) == [(1, "Retire", V1.digest)]
+    assert host.agent.next_pull(host.now) is None
+    host.direct("ACTIVATE", V2)
+    assert host.direct("RETIRE", V2) == []
+
+
+def test_a_worker_with_another_network_is_refused_before_a_byte_is_pulled(host):
+    """Nobody here could take the version: it is not pulled at all."""
+    host.hello(1, "a", schema="other")
+    assert host.direct("STAGE", V1) == [("a", "FAILED", 1)]
+    assert host.agent.next_pull(host.now) is None
+    host.now += 5
+    assert host.told(host.agent.on_tick(host.now)) == [("a", "HEARTBEAT", 0)]
+    host.hello(2, "b")
+    assert host.agent.next_pull(host.now).version == 1
+
+
+@pytest.mark.parametrize(
+    ("signature", "digest", "refused"),
+    [("", "", True), (sign(V1.encode(), b"other"), "", True), (sign(V1.encode(), b"key"), "f" * 32, True),
+     (sign(V1.encode(), b"key"), "", False)],
+)  # fmt: skip
+def test_unsigned_wrongly_signed_and_mismatched_manifests_are_refused(signature, digest, refused):
+    """With a key set, only what the trainer signed is pulled."""
+    host = Host(b"key")
+    host.hello(1, "a")
+    said = host.direct("STAGE", V1, signature=signature, digest=digest)
+    assert (said == [("a", "FAILED", 1)]) == refused
+    assert (host.agent.next_pull(host.now) is None) == refused
+
+
+def test_a_version_that_cannot_be_pulled_has_failed_for_every_worker(host):
+    """A staged one once; the active one is tried again."""
+    host.hello(1, "a")
+    host.hello(2, "b")
+    host.direct("STAGE", V1)
+    version = host.agent.next_pull(host.now)
+    assert host.told(host.agent.on_pull_failed(version, "gone", host.now)) == [("a", "FAILED", 1), ("b", "FAILED", 1)]
+    host.now += 60
+    assert host.agent.next_pull(host.now) is None
+    host.direct("ACTIVATE", V1)
+    assert host.agent.next_pull(host.now) is version
+    host.agent.on_pull_failed(version, "gone", host.now)
+    assert host.agent.next_pull(host.now) is None
+    assert host.agent.next_pull(host.now + RETRY_S) is version
+
+
+def test_an_active_version_that_cannot_be_had_does_not_block_the_next_one(host):
+    """Unsigned, unpullable or refused by the worker: the next one is staged all the same, and the active one retried."""
+    host.hello(1, "a")
+    host.direct("ACTIVATE", V1)
+    host.pull()
+    host.hear(1, Failed(1, V1.digest, "NaN"))
+    host.direct("STAGE", V2)
+    assert host.pull() == [(1, "Stage", 2)]
+    host.now += RETRY_S
+    assert host.told(host.agent.on_tick(host.now)) == [("a", "HEARTBEAT", 0)]
+    assert host.hear(1, Staged(2, V2.digest, {})) == [("a", "STAGED", 2), (1, "Stage", 1), (1, "Activate", 1)]
+    host.hear(1, Failed(1, V1.digest, "NaN"))
+    assert host.direct("ACTIVATE", V2) == [(1, "Activate", 2)]
+
+
+def test_an_unpullable_active_version_does_not_block_the_next_one_either(host):
+    """And is served when its chunks turn up."""
+    host.hello(1, "a")
+    host.direct("ACTIVATE", V1)
+    host.agent.on_pull_failed(host.agent.next_pull(host.now), "gone", host.now)
+    host.direct("STAGE", V2)
+    assert host.pull() == [(1, "Stage", 2)]
+    host.hear(1, Staged(2, V2.digest, {}))
+    host.now += RETRY_S
+    assert host.pull() == [(1, "Stage", 1), (1, "Activate", 1)]
+
+
+def test_a_worker_that_comes_back_is_one_worker_and_one_that_goes_has_left(host):
+    """However late the end of its old connection is seen."""
+    host.hello(1, "a")
+    assert host.hello(2, "a", serving=V1.digest, version=1, holds=[V1.digest]) == [("a", "JOINED", 1)]
+    assert host.told(host.agent.on_gone(1, host.now)) == []
+    assert host.told(host.agent.on_tick(host.now)) == [("a", "HEARTBEAT", 1)]
+    assert host.told(host.agent.on_gone(2, host.now)) == [("a", "LEFT", 1)]
+    assert host.hear(2, Staged(1, V1.digest, {})) == []
+
+
+def test_what_must_stay_in_shared_memory(host):
+    """The active version, the one before, and the one being staged."""
+    host.direct("ACTIVATE", V1)
+    host.direct("ACTIVATE", V2)
+    host.direct("STAGE", V3)
+    assert host.agent.keeps("m") == {V1.digest, V2.digest, V3.digest}
+    host.direct("ACTIVATE", V3)
+    assert host.agent.keeps("m") == {V2.digest, V3.digest}
+
+
+def test_staging_what_a_worker_holds_is_acknowledged_for_it(host):
+    """Rolling back further than one version may come upon one that is still mapped."""
+    host.hello(1, "a", serving=V2.digest, version=2, holds=[V1.digest, V2.digest])
+    host.direct("ACTIVATE", V2)
+    assert host.direct("STAGE", V1) == [("a", "STAGED", 1)]
+    host.hear(1, Released(V1.digest))
+    assert host.agent.next_pull(host.now).version == 1
+
+
+def test_everyone_has_left_when_the_agent_stops(host):
+    """Nobody speaks for them any more."""
+    host.hello(1, "a")
+    assert host.told(host.agent.on_stop(host.now)) == [("a", "LEFT", 0)]

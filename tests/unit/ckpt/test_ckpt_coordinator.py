@@ -1,0 +1,377 @@
+"""A rollout, told by records and asked for decisions: no broker, no clock, no sleep."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
+from services.ckpt.coordinator import ACTIVATE, RETIRE, ROLL_BACK, STAGE, Rollout
+from services.ckpt.policy import Policy
+
+POLICY = Policy(quorum="all", stage_timeout_s=30.0, worker_ttl_s=5.0, keep=4)
+
+
+def checkpoint(version: int, epoch: int = 1) -> CheckpointPublished:
+    return CheckpointPublished(model="m", version=version, epoch=epoch, manifest_digest=f"d{version}", manifest=b"x")
+
+
+def applied(worker: str, state: str, version: int = 0) -> WeightsApplied:
+    number = WeightsApplied.State.Value(state)
+    return WeightsApplied(model="m", worker=worker, state=number, version=version, manifest_digest=f"d{version}")
+
+
+def operation(kind: str, version: int = 0, name: str = "") -> Operation:
+    return Operation(id=name, model="m", kind=Operation.Kind.Value(kind), version=version)
+
+
+def steps(directives: list[RolloutDirective]) -> list[tuple[str, int]]:
+    return [(RolloutDirective.Action.Name(d.action), d.version) for d in directives]
+
+
+def rollout(policy: Policy = POLICY, workers: tuple[str, ...] = (), active: int = 0) -> Rollout:
+    made = Rollout("m", epoch=1, policy=policy)
+    if active:
+        for version in range(max(1, active - 2), active + 1):
+            made.on_checkpoint(checkpoint(version))
+            made.decide(0.0)
+    for worker in workers:
+        made.on_applied(applied(worker, "JOINED", active), 0.0)
+    return made
+
+
+def test_without_workers_a_version_is_activated_at_once():
+    """So that late joiners can load it."""
+    made = rollout()
+    made.on_checkpoint(checkpoint(1))
+    assert steps(made.decide(0.0)) == [("STAGE", 1), ("ACTIVATE", 1)]
+
+
+def test_staged_by_all_then_activated():
+    """And not a moment before."""
+    made = rollout(workers=("a", "b"))
+    made.on_checkpoint(checkpoint(1))
+    assert steps(made.decide(0.0)) == [("STAGE", 1)]
+    made.on_applied(applied("a", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("b", "STAGED", 1), 0.0)
+    (directive,) = made.decide(0.0)
+    assert (directive.action, directive.version, directive.sequence) == (ACTIVATE, 1, 2)
+    assert directive.manifest_digest == "d1"
+
+
+@pytest.mark.parametrize(("quorum", "needed"), [("all", 4), ("majority", 3), ("1", 1), ("9", 4)])
+def test_quorums(quorum, needed):
+    """All, a majority, or a number, which all can always satisfy."""
+    made = rollout(Policy(quorum=quorum), workers=("a", "b", "c", "d"))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    for ready, worker in enumerate("abcd", 1):
+        made.on_applied(applied(worker, "STAGED", 1), 0.0)
+        activated = ("ACTIVATE", 1) in steps(made.decide(0.0))
+        assert activated == (ready == needed)
+        if activated:
+            break
+
+
+def test_superseded_versions_are_skipped():
+    """While one is staged, many come: only the newest of them follows."""
+    made = rollout(workers=("a",))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    for version in (2, 3, 4):
+        made.on_checkpoint(checkpoint(version))
+        assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("a", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == [("ACTIVATE", 1), ("STAGE", 4)]
+
+
+def test_duplicates_older_versions_and_a_fenced_trainers_events_are_ignored():
+    """Each changes nothing."""
+    made = rollout(active=3)
+    assert not made.on_checkpoint(checkpoint(3))
+    assert not made.on_checkpoint(checkpoint(2))
+    assert made.on_checkpoint(checkpoint(4, epoch=2))
+    assert not made.on_checkpoint(checkpoint(5, epoch=1))
+    assert steps(made.decide(0.0)) == [("STAGE", 4), ("ACTIVATE", 4)]
+    assert steps(made.decide(0.0)) == []
+
+
+def test_a_refused_version_is_retired_and_not_tried_again():
+    """The workers keep what they have; a later version gets its chance."""
+    made = rollout(workers=("a", "b"), active=1)
+    made.on_checkpoint(checkpoint(2))
+    made.decide(0.0)
+    made.on_applied(applied("a", "FAILED", 2), 0.0)
+    assert steps(made.decide(0.0)) == [("RETIRE", 2)]
+    assert steps(made.decide(1.0)) == []
+    made.on_checkpoint(checkpoint(3))
+    assert steps(made.decide(1.0)) == [("STAGE", 3)]
+
+
+def test_a_quorum_bears_a_failure_that_all_does_not():
+    """With a majority of three, one may fail."""
+    made = rollout(Policy(quorum="majority"), workers=("a", "b", "c"))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    made.on_applied(applied("a", "FAILED", 1), 0.0)
+    made.on_applied(applied("b", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("c", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == [("ACTIVATE", 1)]
+
+
+def test_laggards_are_left_behind_at_the_deadline():
+    """If anybody is ready; a version that nobody could stage is retired."""
+    for ready, expected in ((("a",), [("ACTIVATE", 2)]), ((), [("RETIRE", 2)])):
+        made = rollout(Policy(stage_timeout_s=2.0), workers=("a", "b"), active=1)
+        made.on_checkpoint(checkpoint(2))
+        made.decide(0.0)
+        for worker in ready:
+            made.on_applied(applied(worker, "STAGED", 2), 0.0)
+        assert steps(made.decide(1.9)) == []
+        assert steps(made.decide(2.0)) == expected
+
+
+def test_workers_that_leave_or_fall_silent_are_not_waited_for_and_joiners_neither():
+    """One leaves, one dies without a word, one comes in the middle."""
+    made = rollout(workers=("a", "b", "c"))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    made.on_applied(applied("a", "LEFT"), 1.0)
+    made.on_applied(applied("d", "JOINED"), 4.0)
+    made.on_applied(applied("b", "STAGED", 1), 4.0)
+    assert steps(made.decide(5.0)) == []
+    assert steps(made.decide(5.1)) == [("ACTIVATE", 1)]
+    assert set(made.workers) == {"b", "d"}
+
+
+def test_when_all_are_gone_those_who_come_next_must_prove_the_version():
+    """It may be what killed them."""
+    made = rollout(workers=("a",), active=1)
+    made.on_checkpoint(checkpoint(2))
+    made.decide(0.0)
+    made.on_applied(applied("a", "LEFT"), 0.0)
+    assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("b", "JOINED", 1), 1.0)
+    assert steps(made.decide(1.0)) == []
+    made.on_applied(applied("b", "STAGED", 2), 1.0)
+    assert steps(made.decide(1.0)) == [("ACTIVATE", 2)]
+
+
+def test_rolling_back_flips_at_once_pins_and_resuming_goes_to_the_newest():
+    """What comes meanwhile is remembered, not rolled out."""
+    made = rollout(workers=("a",), active=3)
+    made.on_operation(operation("ROLL_BACK"))
+    (directive,) = made.decide(0.0)
+    assert (directive.action, directive.version, directive.pinned) == (ROLL_BACK, 2, True)
+    made.on_checkpoint(checkpoint(4))
+    assert steps(made.decide(0.0)) == []
+    made.on_operation(operation("ROLL_BACK"))
+    assert steps(made.decide(0.0)) == [("STAGE", 1)]
+    made.on_applied(applied("a", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == [("ROLL_BACK", 1)]
+    made.on_operation(operation("RESUME"))
+    resumed = made.decide(0.0)
+    assert steps(resumed) == [("ACTIVATE", 1), ("STAGE", 4)]
+    assert not resumed[0].pinned
+
+
+def test_rolling_back_gives_up_what_is_being_staged_but_does_not_hold_it_against_it():
+    """After resuming it comes again."""
+    made = rollout(workers=("a",), active=3)
+    made.on_checkpoint(checkpoint(4))
+    made.decide(0.0)
+    made.on_operation(operation("ROLL_BACK", 3))
+    assert steps(made.decide(0.0)) == [("RETIRE", 4), ("ROLL_BACK", 3)]
+    made.on_operation(operation("RESUME"))
+    assert steps(made.decide(0.0)) == [("ACTIVATE", 3), ("STAGE", 4)]
+
+
+def test_operations_that_make_no_sense_do_nothing_and_none_is_done_twice():
+    """Unknown versions, versions to come, resuming what is not pinned, the same request again."""
+    made = rollout(active=3)
+    for request in (operation("ROLL_BACK", 9), operation("ROLL_BACK", 77), operation("RESUME"), operation("KIND_UNSPECIFIED")):
+        made.on_operation(request)
+    assert made.decide(0.0) == []
+    for _ in range(2):
+        made.on_operation(operation("ROLL_BACK", 0, "same"))
+    assert steps(made.decide(0.0)) == [("ROLL_BACK", 2)]
+    empty = rollout()
+    empty.on_operation(operation("ROLL_BACK"))
+    assert empty.decide(0.0) == []
+
+
+def newest(directives: list[RolloutDirective]) -> list[RolloutDirective]:
+    """What compaction leaves."""
+    kept = {d.action in {ACTIVATE, ROLL_BACK}: d for d in directives}
+    return list(kept.values())
+
+
+def test_a_successor_goes_on_in_the_middle_of_a_staging():
+    """Restored from the compacted log, the checkpoints and the reports; acknowledgements before and after count alike."""
+    before = rollout(workers=("a", "b"))
+    log = []
+    for version in (1, 2):
+        before.on_checkpoint(checkpoint(version))
+        log += before.decide(0.0)
+        for worker in "ab" if version == 1 else "a":
+            before.on_applied(applied(worker, "STAGED", version), 0.0)
+        log += before.decide(0.0)
+    assert steps(log) == [("STAGE", 1), ("ACTIVATE", 1), ("STAGE", 2)]
+    after = Rollout("m", epoch=2, policy=POLICY)
+    after.restore(newest(log), 10.0)
+    for version in (1, 2):
+        after.on_checkpoint(checkpoint(version))
+    after.on_applied(applied("a", "STAGED", 2), 9.0)
+    after.on_applied(applied("b", "HEARTBEAT", 1), 9.0)
+    assert after.decide(10.0) == []
+    after.on_applied(applied("b", "STAGED", 2), 11.0)
+    (directive,) = after.decide(11.0)
+    assert (directive.action, directive.version) == (ACTIVATE, 2)
+    assert (directive.coordinator_epoch, directive.sequence) == (2, 4)
+
+
+def test_a_successor_remembers_a_pin_and_a_refusal():
+    """Neither is forgotten in a takeover."""
+    before = rollout(workers=("a",), active=3)
+    before.on_operation(operation("ROLL_BACK"))
+    after = Rollout("m", epoch=2, policy=POLICY)
+    after.restore(newest(before.decide(0.0)), 0.0)
+    for version in (1, 2, 3):
+        after.on_checkpoint(checkpoint(version))
+    assert after.decide(0.0) == []
+    assert (after.active.version, after.pinned) == (2, True)
+
+    refusing = rollout(workers=("a",), active=1)
+    refusing.on_checkpoint(checkpoint(2))
+    log = refusing.decide(0.0)
+    refusing.on_applied(applied("a", "FAILED", 2), 0.0)
+    log += refusing.decide(0.0)
+    heir = Rollout("m", epoch=2, policy=POLICY)
+    heir.restore(newest(log), 0.0)
+    heir.on_checkpoint(checkpoint(1))
+    heir.on_checkpoint(checkpoint(2))
+    assert steps(heir.decide(0.0)) == [("STAGE", 1), ("ACTIVATE", 1)]
+
+
+def test_only_the_versions_that_may_be_served_again_are_kept():
+    """The newest few, the active one, and the one before it."""
+    made = rollout()
+    for version in range(1, 21):
+        made.on_checkpoint(checkpoint(version))
+        made.decide(0.0)
+    assert sorted(c.version for c in made.kept()) == [17, 18, 19, 20]
+    made.on_operation(operation("ROLL_BACK", 17))
+    made.decide(0.0)
+    for version in range(21, 31):
+        made.on_checkpoint(checkpoint(version))
+    assert {17, 27, 28, 29, 30} <= {c.version for c in made.kept()}
+
+
+class AnyRollout(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, takeovers included."""
+
+    def __init__(self):
+        super().__init__()
+        self.log: list[RolloutDirective] = []
+        self.published: list[CheckpointPublished] = []
+        self.now = 0.0
+        self.epoch = 1
+        self.rollout = Rollout("m", epoch=1, policy=Policy(quorum="majority", stage_timeout_s=3.0, keep=4))
+        self.asked_back: set[int] = set()
+        self.any_back = False
+
+    workers = st.sampled_from(["a", "b", "c"])
+
+    @rule(version=st.integers(1, 12), epoch=st.integers(1, 3))
+    def publish(self, version, epoch):
+        event = checkpoint(version, epoch)
+        self.published.append(event)
+        self.rollout.on_checkpoint(event)
+
+    @rule(worker=workers, state=st.sampled_from(["JOINED", "ACTIVE", "LEFT", "HEARTBEAT"]), version=st.integers(0, 12))
+    def report(self, worker, state, version):
+        self.rollout.on_applied(applied(worker, state, version), self.now)
+
+    @rule(worker=workers, state=st.sampled_from(["STAGED", "STAGED", "FAILED"]))
+    def acknowledge(self, worker, state):
+        if self.rollout.staging:
+            version = int(self.rollout.staging.digest[1:])
+            self.rollout.on_applied(applied(worker, state, version), self.now)
+
+    @rule(version=st.integers(0, 12))
+    def roll_back(self, version):
+        self.any_back |= version == 0
+        self.asked_back.add(version)
+        self.rollout.on_operation(operation("ROLL_BACK", version))
+
+    @rule()
+    def resume(self):
+        self.rollout.on_operation(operation("RESUME"))
+
+    @rule(seconds=st.floats(0.1, 6.0))
+    def wait(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def decide(self):
+        self.log += self.rollout.decide(self.now)
+
+    @rule()
+    def take_over(self):
+        self.epoch += 1
+        old, self.rollout = self.rollout, Rollout("m", epoch=self.epoch, policy=self.rollout.policy)
+        self.rollout.restore(newest(self.log), self.now)
+        for event in self.published:
+            self.rollout.on_checkpoint(event)
+        for worker in old.workers:
+            self.rollout.on_applied(applied(worker, "HEARTBEAT"), self.now)
+
+    @invariant()
+    def sequences_rise_by_one_and_epochs_never_fall(self):
+        assert [d.sequence for d in self.log] == list(range(1, len(self.log) + 1))
+        epochs = [d.coordinator_epoch for d in self.log]
+        assert epochs == sorted(epochs)
+
+    @invariant()
+    def the_active_version_goes_back_only_when_an_operator_says_so(self):
+        active = 0
+        for directive in self.log:
+            if directive.action == ACTIVATE:
+                assert directive.version >= active
+                assert not directive.pinned
+            elif directive.action == ROLL_BACK:
+                assert directive.version <= active
+                assert directive.pinned
+                assert self.any_back or directive.version in self.asked_back
+            if directive.action in {ACTIVATE, ROLL_BACK}:
+                active = directive.version
+
+    @invariant()
+    def at_most_one_version_is_staged_and_none_while_pinned_but_to_go_back(self):
+        staged, pinned, active = None, False, 0
+        for directive in self.log:
+            if directive.action == STAGE:
+                assert staged is None
+                assert not pinned or directive.version < active
+                staged = directive.version
+            elif directive.action == RETIRE:
+                assert staged == directive.version
+                staged = None
+            else:
+                if staged == directive.version:
+                    staged = None
+                pinned, active = directive.pinned, directive.version
+
+    @invariant()
+    def what_is_served_and_staged_can_be_served_again(self):
+        kept = {c.manifest_digest for c in self.rollout.kept()}
+        if self.rollout.active:
+            assert self.rollout.active.manifest_digest in kept
+        if self.rollout.staging:
+            assert self.rollout.staging.digest in kept
+
+
+AnyRollout.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+test_whatever_happens = AnyRollout.TestCase

@@ -1,0 +1,96 @@
+"""Shadow networks: no copies, no surprises, nothing bad let through."""
+
+import pytest
+import torch
+from torch import nn
+
+from headrace.weights import MemoryChunkStore, StaticWeights, publish
+from headrace.weights.errors import IncompatibleWeights, NonFiniteWeights, NotReady
+from headrace.weights.shadow import Shadows, check_finite, load_into
+
+
+def build() -> nn.Module:
+    return nn.Sequential(nn.Embedding(10, 4), nn.LSTM(4, 3), nn.BatchNorm1d(3))
+
+
+def manifest_of(network: nn.Module):
+    common = {"version": 1, "base_version": 0, "epoch": 1, "step": 1, "offsets": {}, "metrics": {}}
+    return publish(network.state_dict(), model="m", store=MemoryChunkStore(), **common)
+
+
+def test_a_shadow_serves_the_given_tensors_themselves():
+    """Same storage, eval mode, no gradients; warmed up before anybody sees it."""
+    source = build()
+    tensors = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    warmed, seconds = [], {}
+    shadows = Shadows(build, lambda network: warmed.append(network[0](torch.tensor([1]))))
+    network = shadows.make(manifest_of(source), tensors, seconds)
+    assert network[0].weight.data_ptr() == tensors["0.weight"].data_ptr()
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert torch.equal(warmed[0], tensors["0.weight"][1:2])
+    assert seconds.keys() == {"check", "load", "warm_up"}
+    features = network[0](torch.tensor([1, 2]))
+    assert torch.equal(network[1](features)[0], source[1](features)[0])
+
+
+def test_structures_are_recycled_and_hollow_in_between():
+    """Built once; a retired network holds no weights."""
+    builds = []
+
+    def counted():
+        builds.append(1)
+        return build()
+
+    source = build()
+    shadows = Shadows(counted)
+    for _ in range(5):
+        network = shadows.make(manifest_of(source), source.state_dict(), {})
+        shadows.take_back(network)
+        assert all(tensor.is_meta for tensor in network.state_dict().values())
+    assert len(builds) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2, torch.complex64])
+def test_weights_that_are_not_finite_are_refused(value, dtype):
+    """In every floating dtype, wherever it stands."""
+    tensor = torch.zeros(7)
+    check_finite({"t": tensor.to(dtype), "n": torch.ones(2, dtype=torch.int64), "empty": torch.empty(0)})
+    tensor[5] = value
+    with pytest.raises(NonFiniteWeights, match="'t'"):
+        check_finite({"t": tensor.to(dtype)})
+
+
+def test_a_refused_version_leaves_the_structure_usable():
+    """A failed load or warm-up costs nothing but the version."""
+    source = build()
+    state = source.state_dict()
+
+    def explode(_network):
+        raise ValueError("bad sample")
+
+    shadows = Shadows(build, explode)
+    manifest = manifest_of(source)
+    with pytest.raises(ValueError, match="bad sample"):
+        shadows.make(manifest, state, {})
+    with pytest.raises(IncompatibleWeights):
+        shadows.make(manifest, {**state, "0.weight": torch.zeros(1)}, {})
+    with pytest.raises(IncompatibleWeights):
+        load_into(build(), {"0.weight": state["0.weight"]})
+    with pytest.raises(IncompatibleWeights):
+        shadows.make(manifest_of(nn.Linear(1, 1)), state, {})
+
+
+def test_static_weights_are_a_source_like_any_other():
+    """Not ready, then ready, then swapped; a lease names version and checkpoint."""
+    weights = StaticWeights(None, model="m")
+    assert weights.version == 0
+    assert not weights.wait_ready(0)
+    with pytest.raises(NotReady):
+        weights.lease()
+    weights.swap(nn.Linear(1, 1), 3)
+    with weights.lease() as bound:
+        weights.swap(nn.Linear(1, 1), 4)
+        assert (bound.version, weights.version) == (3, 4)
+        assert bound.checkpoint == bound.manifest.digest

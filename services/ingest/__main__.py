@@ -1,6 +1,5 @@
 """`python -m services.ingest ingest|join --pipeline FOLDER`."""
 
-import asyncio
 import sys
 from collections.abc import Sequence
 
@@ -13,8 +12,7 @@ from services.ingest.settings import IngestSettings, JoinSettings
 
 def ingest(argv: Sequence[str]) -> int:
     """Run the role `ingest`, on uvloop."""
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return run_role("ingest", IngestSettings, build_ingest, argv)
+    return run_role("ingest", IngestSettings, build_ingest, argv, loop_factory=uvloop.new_event_loop)
 
 
 def join(argv: Sequence[str]) -> int:

@@ -15,11 +15,11 @@ import httpx
 import pytest
 import torch
 from confluent_kafka import Producer
-from rpc_process import FOLDER, start, stop
 from safetensors.torch import save_file
 
 from headrace.contracts.topics import PREDICTIONS
 from headrace.model.pipeline import load_pipeline
+from tests.integration.rpc.rpc_process import FOLDER, start, stop
 
 TRIP = {"trip_id": "t1", "zone": 3, "distance_km": 2.5, "raining": True, "kind": "city"}
 ARRIVAL = {"trip_id": "t1", "minutes": 12.5}

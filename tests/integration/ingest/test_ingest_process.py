@@ -8,9 +8,9 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from line_kit import RoleProcess, read_all, running, write_toy
 
 from headrace.contracts import ingest_pb2, ingest_pb2_grpc
+from tests.line_kit import RoleProcess, read_all, running, write_toy
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

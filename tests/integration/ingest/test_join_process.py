@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
-from line_kit import read_all, running, write_toy
 
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.model.pipeline import load_pipeline
+from tests.line_kit import read_all, running, write_toy
 
 TRACE = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 

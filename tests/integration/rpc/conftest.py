@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from rpc_process import FOLDER, Served, start, stop
 from safetensors.torch import save_file
 
 from headrace.model.pipeline import load_pipeline
 from tests.integration.ckpt.fleet import fleet
+from tests.integration.rpc.rpc_process import FOLDER, Served, start, stop
 
 __all__ = ["fleet", "served"]
 

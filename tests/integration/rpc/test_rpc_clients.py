@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rpc_clients import TRIP, Client
-from rpc_process import Served
 from tritonclient.utils import InferenceServerException
+
+from tests.integration.rpc.rpc_clients import TRIP, Client
+from tests.integration.rpc.rpc_process import Served
 
 KINDS = ["http", "http.aio", "grpc", "grpc.aio"]
 

@@ -12,11 +12,11 @@ import tritonclient.grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from rpc_clients import TRIP, Client
-from rpc_process import Served
 
 from headrace.contracts.oip import service_pb2 as pb
 from headrace.contracts.oip.service_pb2_grpc import GRPCInferenceServiceStub
+from tests.integration.rpc.rpc_clients import TRIP, Client
+from tests.integration.rpc.rpc_process import Served
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import pytest
 import tritonclient.http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
-from rpc_clients import TRIP, Client
-from rpc_process import FOLDER, Served, start, stop
 from tritonclient.utils import InferenceServerException
+
+from tests.integration.rpc.rpc_clients import TRIP, Client
+from tests.integration.rpc.rpc_process import FOLDER, Served, start, stop
 
 
 def test_without_weights_it_is_live_and_not_ready(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from rpc_process import start, stop
 from tritonclient.utils import InferenceServerException
 
 from tests.integration.ckpt.fleet import Fleet
+from tests.integration.rpc.rpc_process import start, stop
 
 MODEL = '''
 from collections.abc import Sequence

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from rpc_process import Served
+
+from tests.integration.rpc.rpc_process import Served
 
 INFER = "/v2/models/trips/infer"
 HEADER = "Inference-Header-Content-Length"

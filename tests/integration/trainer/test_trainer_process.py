@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from confluent_kafka import Producer
-from line_kit import Recorder, example, read_all, running, write_toy
 
 from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter
 from headrace.contracts.topics import CHECKPOINTS, SYSTEM_PARTITIONS, model_partition
@@ -24,6 +23,7 @@ from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.kafka import KafkaAnnouncer, KafkaExamples
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
+from tests.line_kit import Recorder, example, read_all, running, write_toy
 
 COUNT = 8_000
 

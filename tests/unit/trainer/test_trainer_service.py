@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, write_toy
 
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.model.pipeline import load_pipeline
@@ -20,6 +19,7 @@ from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.learner import Learner
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
+from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, write_toy
 
 
 def values(count: int, partitions: int = 2) -> dict[int, list[bytes]]:

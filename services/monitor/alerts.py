@@ -1,0 +1,85 @@
+"""What the monitor raises an alarm for. Each rule says when it starts and when it stops; drift has its own place."""
+
+from dataclasses import dataclass
+
+from headrace.contracts.events_pb2 import Alert
+from headrace.contracts.snapshot import Firing, Worker
+
+ERROR_ABOVE_BASELINE = "error_above_baseline"
+WORKER_FAILED = "worker_failed"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The moving errors at one time, and how many labelled predictions there were by then."""
+
+    joined: int
+    model: float
+    baseline: float
+    baseline_name: str
+
+
+class AboveBaseline:
+    """On once the model's moving error was above the best baseline's for a whole window; off when it is not above.
+
+    The first window is warm-up: fresh weights know nothing yet.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._above_since: int | None = None
+
+    def check(self, errors: Errors) -> bool:
+        """Whether the alarm is on."""
+        if errors.joined < self._window or errors.model <= errors.baseline:
+            self._above_since = None
+            return False
+        if self._above_since is None:
+            self._above_since = errors.joined
+        return errors.joined - self._above_since >= self._window
+
+
+class Alarms:
+    """The alerts that are on; `check` returns those that started or stopped firing."""
+
+    def __init__(self, model: str, window: int, unit: str) -> None:
+        self._model, self._unit = model, unit
+        self._above = AboveBaseline(window)
+        self._firing: dict[str, Alert] = {}
+
+    @property
+    def firing(self) -> tuple[Firing, ...]:
+        """What is on."""
+        alerts = self._firing.values()
+        return tuple(Firing(a.name, Alert.Severity.Name(a.severity), a.message, a.at_us) for a in alerts)
+
+    def check(self, now_us: int, errors: Errors | None, failed: tuple[Worker, ...], version: int) -> list[Alert]:
+        """The changes since the last check."""
+        on = {alert.id: alert for alert in self._on(now_us, errors, failed, version)}
+        changes = [alert for name, alert in on.items() if name not in self._firing]
+        for name in [name for name in self._firing if name not in on]:
+            stopped = Alert()
+            stopped.CopyFrom(self._firing.pop(name))
+            stopped.firing, stopped.at_us = False, now_us
+            changes.append(stopped)
+        self._firing.update({alert.id: alert for alert in changes if alert.firing})
+        return changes
+
+    def _on(self, now_us: int, errors: Errors | None, failed: tuple[Worker, ...], version: int) -> list[Alert]:
+        alerts = []
+        if errors is not None and self._above.check(errors):
+            unit = f" {self._unit}" if self._unit else ""
+            text = f"error {errors.model:.3g}{unit}, {errors.baseline_name} has {errors.baseline:.3g}{unit} on the same events"
+            alert = self._alert(ERROR_ABOVE_BASELINE, Alert.WARNING, text, now_us)
+            alert.value, alert.threshold, alert.version = errors.model, errors.baseline, version
+            alerts.append(alert)
+        for worker in failed:
+            text = f"{worker.worker} on {worker.host}: {worker.error or 'failed'}; it goes on with version {worker.version}"
+            alert = self._alert(WORKER_FAILED, Alert.CRITICAL, text, now_us, worker.worker)
+            alert.version = worker.version
+            alerts.append(alert)
+        return alerts
+
+    def _alert(self, name: str, severity: Alert.Severity.ValueType, text: str, now_us: int, what: str = "") -> Alert:
+        identity = "/".join(part for part in (self._model, name, what) if part)
+        return Alert(id=identity, model=self._model, name=name, severity=severity, message=text, firing=True, at_us=now_us)

@@ -1,0 +1,205 @@
+"""The monitor's Kafka edge: every topic of the pipeline in, alerts out.
+
+It reads by assignment from a moment in the past and commits nothing: what it knows is made of what it reads, so that a
+restarted monitor counts the same again.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from google.protobuf.message import DecodeError
+
+from headrace.contracts import topics
+from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
+from headrace.model.pipeline import Pipeline
+from headrace.runtime import kafka
+from headrace.runtime.errors import DependencyError
+from headrace.runtime.lifecycle import Stop
+from headrace.runtime.logging import get_logger
+from services.monitor.merge import Lane
+from services.monitor.service import Monitor, Record
+from services.monitor.settings import MonitorSettings
+
+log = get_logger("headrace.monitor")
+
+Handler = Callable[[Monitor, Lane, Message], None]
+
+
+class Feed:
+    """Reads everything about one pipeline and gives it to the monitor."""
+
+    def __init__(self, settings: MonitorSettings, pipeline: Pipeline) -> None:
+        self._settings, self._pipeline = settings, pipeline
+        self._names = {spec: spec.name(pipeline.name) for spec in topics.CATALOGUE}
+        self._dead_letters = topics.dead_letters(self._names[topics.EVENTS])
+        self._consumer = kafka.consumer(settings, f"headrace.monitor.{pipeline.name}", **{"enable.partition.eof": True})
+        self._admin = kafka.admin(settings)
+        self._handlers: Mapping[str, Handler] = {
+            self._names[topics.EVENTS]: partial(_event, pipeline),
+            self._names[topics.LABELS]: partial(_label, pipeline),
+            self._names[topics.PREDICTIONS]: partial(_prediction, pipeline),
+            self._dead_letters: partial(_system, DeadLetter, Monitor.dead_letter),
+            self._names[topics.CHECKPOINTS]: partial(_system, CheckpointPublished, Monitor.checkpoint),
+            self._names[topics.ROLLOUTS]: partial(_system, RolloutDirective, Monitor.directive),
+            self._names[topics.APPLIED]: partial(_system, WeightsApplied, Monitor.applied),
+        }
+
+    def open(self, stop: Stop) -> list[Lane]:
+        """Wait for the topics, and take up reading; the lanes of events and labels.
+
+        Raises:
+            DependencyError: the broker or a topic was not there in time.
+        """
+        partitions = {name: self._partitions(name, stop) for name in self._handlers}
+        since = self._since()
+        start = [TopicPartition(name, p, since(name, count)[p]) for name, count in partitions.items() for p in range(count)]
+        self._consumer.assign(start)
+        timed = (self._names[topics.EVENTS], self._names[topics.LABELS])
+        return [(name, p) for name in timed for p in range(partitions[name])]
+
+    def read(self, monitor: Monitor) -> int:
+        """Hand one batch to the monitor; how many records it had."""
+        messages = self._consumer.consume(self._settings.batch, 0.1)
+        records = 0
+        for message in messages:
+            error, lane = message.error(), (message.topic() or "", message.partition() or 0)
+            if error is None:
+                records += 1
+                self._handle(monitor, lane, message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
+                monitor.at_end(lane)
+            else:
+                kafka.check(message)
+        return records
+
+    def lag(self, checkpoint_offsets: Mapping[tuple[str, int], int]) -> dict[str, int]:
+        """Records that the join and the trainer have still to read; the trainer's, beyond its newest checkpoint."""
+        group = self._settings.join_group.format(pipeline=self._pipeline.name)
+        read = {"join": self._committed(group) if group else {}, "trainer": checkpoint_offsets}
+        return {role: self._behind(positions) for role, positions in read.items() if positions}
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._consumer.close()
+
+    def _committed(self, group: str) -> dict[tuple[str, int], int]:
+        """What a group has committed; nothing while it has not, or its coordinator moves."""
+        asked = ConsumerGroupTopicPartitions(group)
+        try:
+            found = self._admin.list_consumer_group_offsets([asked], request_timeout=5.0)[group].result()
+        except KafkaException as error:
+            log.debug("no offsets", group=group, error=str(error))
+            return {}
+        return {(p.topic, p.partition): p.offset for p in found.topic_partitions if p.offset >= 0}
+
+    def _behind(self, positions: Mapping[tuple[str, int], int]) -> int:
+        total = 0
+        for (topic, partition), offset in positions.items():
+            total += max(0, kafka.end_offsets(self._consumer, topic, [partition])[partition] - offset)
+        return total
+
+    def _handle(self, monitor: Monitor, lane: Lane, message: Message) -> None:
+        try:
+            self._handlers[lane[0]](monitor, lane, message)
+        except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError) as error:
+            monitor.unreadable()
+            where = f"{lane[0]}[{lane[1]}]@{message.offset()}"
+            log.debug("unreadable record", where=where, error=str(error))
+
+    def _partitions(self, topic: str, stop: Stop) -> int:
+        deadline = time.monotonic() + self._settings.startup_timeout_s
+        while True:
+            try:
+                return kafka.partitions_of(self._consumer, topic)
+            except DependencyError:
+                if stop.is_set() or time.monotonic() > deadline:
+                    raise
+                stop.wait(0.3)
+
+    def _since(self) -> Callable[[str, int], list[int]]:
+        """Where to begin: the pipeline's topics at `history_s` ago, the system's at their beginning."""
+        at_ms = int((time.time() - self._settings.history_s) * 1000)
+
+        def start(topic: str, partitions: int) -> list[int]:
+            if topic not in {self._dead_letters, *(self._names[s] for s in topics.PIPELINE_TOPICS)}:
+                return [OFFSET_BEGINNING] * partitions
+            return offsets_at(self._consumer, topic, partitions, at_ms)
+
+        return start
+
+
+def offsets_at(consumer: Consumer, topic: str, partitions: int, at_ms: int) -> list[int]:
+    """The first offset of each partition whose timestamp is `at_ms` or later; its end if there is none.
+
+    Raises:
+        DependencyError: the broker does not answer.
+    """
+    ends = kafka.end_offsets(consumer, topic, range(partitions))  # first, so that nothing written meanwhile is skipped
+    asked = [TopicPartition(topic, p, at_ms) for p in range(partitions)]
+    try:
+        found = consumer.offsets_for_times(asked, timeout=kafka.REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        raise kafka.translate(error, f"offsets of {topic} by time") from error
+    return [f.offset if f.offset >= 0 else ends[f.partition] for f in found]
+
+
+class Announcer:
+    """Puts alerts on headrace.alerts."""
+
+    def __init__(self, settings: MonitorSettings) -> None:
+        self._producer = kafka.producer(settings)
+
+    def send(self, alert: Alert) -> None:
+        """Send one; delivery is retried by the client."""
+        log.warning("alert", name=alert.name, firing=alert.firing, message=alert.message)
+        self._producer.produce(topics.ALERTS.name(), key=alert.model, value=alert.SerializeToString())
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Wait for what is on its way."""
+        if left := self._producer.flush(5.0):
+            log.error("alerts not delivered", count=left)
+
+
+def _record(pipeline: Pipeline, lane: Lane, message: Message, value: Any, key: bytes | None) -> Record:
+    if key is None:  # a producer that sets no key: the struct has it
+        key = pipeline.model.key_of(value).encode()
+    return Record(lane[1], message.offset() or 0, message.timestamp()[1] / 1000, key, value)
+
+
+def _event(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -> None:
+    key = message.key()
+    try:
+        value = pipeline.event_decoder.decode(message.value() or b"") if key is None or monitor.follows(key) else None
+    except msgspec.MsgspecError:
+        monitor.event(lane, _record(pipeline, lane, message, None, key or b""))  # it counts: its dead letter will answer it
+        raise
+    monitor.event(lane, _record(pipeline, lane, message, value, key))
+
+
+def _label(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -> None:
+    key = message.key()
+    value = pipeline.label_decoder.decode(message.value() or b"") if key is None or monitor.follows(key) else None
+    monitor.label(lane, _record(pipeline, lane, message, value, key))
+
+
+def _prediction(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -> None:
+    value = pipeline.prediction_decoder.decode(message.value() or b"")
+    key = message.key()
+    monitor.prediction(_record(pipeline, lane, message, value, value.key.encode() if key is None else key))
+
+
+def _system(kind: Any, take: Callable[[Monitor, Any], None], monitor: Monitor, _: Lane, message: Message) -> None:
+    take(monitor, kind.FromString(message.value() or b""))

@@ -1,0 +1,65 @@
+"""The monitor's metrics: what it sees of the pipeline as a whole. Each process's own come from that process."""
+
+from prometheus_client import Counter, Gauge
+
+from headrace.contracts.snapshot import Counts, Snapshot
+
+RECORDS = Counter("headrace_monitor_records", "Records read, by topic kind.", ["pipeline", "kind"])
+DUPLICATES = Counter("headrace_monitor_duplicates", "Predictions of events that had one already.", ["pipeline"])
+EXPIRED = Counter("headrace_monitor_expired", "Keys dropped before event, prediction and label were together.", ["pipeline"])
+UNREADABLE = Counter("headrace_monitor_unreadable", "Records that could not be decoded or scored.", ["pipeline"])
+MISSING = Gauge("headrace_monitor_missing", "Events passed over by the stream.", ["pipeline"])
+ERROR_WINDOW = Gauge(
+    "headrace_monitor_error_window",
+    "Mean error over the last window, by predictor.",
+    ["pipeline", "predictor"],
+)
+ERROR_MEAN = Gauge("headrace_monitor_error_mean", "Mean error since the start, by predictor.", ["pipeline", "predictor"])
+LAG = Gauge("headrace_monitor_lag_records", "Records that a role has still to read.", ["pipeline", "role"])
+VERSION = Gauge("headrace_monitor_version", "Newest checkpoint, and the version told to the fleet.", ["pipeline", "which"])
+SWAPS = Gauge("headrace_monitor_swaps", "Times that the fleet was told to serve another version.", ["pipeline"])
+WORKERS = Gauge("headrace_monitor_workers", "Connected serving processes, by state.", ["pipeline", "state"])
+FRESHNESS = Gauge("headrace_monitor_freshness_seconds", "Label to a serving version trained on it.", ["pipeline", "quantile"])
+ALERTS = Gauge("headrace_monitor_alerts_firing", "1 for each alert that is on.", ["pipeline", "name"])
+
+_COUNTED = ("events", "labels", "predictions", "dead_letters", "joined")
+
+
+class Exporter:
+    """Puts one snapshot after the other into the metrics."""
+
+    def __init__(self) -> None:
+        self._before = Counts()
+
+    def export(self, snapshot: Snapshot) -> None:
+        """Set every metric to what the snapshot says."""
+        pipeline, counts, before = snapshot.pipeline, snapshot.counts, self._before
+        self._before = counts
+        for kind in _COUNTED:
+            RECORDS.labels(pipeline, kind).inc(getattr(counts, kind) - getattr(before, kind))
+        DUPLICATES.labels(pipeline).inc(counts.duplicates - before.duplicates)
+        EXPIRED.labels(pipeline).inc(counts.expired - before.expired)
+        UNREADABLE.labels(pipeline).inc(counts.unreadable - before.unreadable)
+        MISSING.labels(pipeline).set(counts.missing)
+        for name, score in {"model": snapshot.model, **snapshot.baselines}.items():
+            if score.mean is not None and score.window is not None:
+                ERROR_MEAN.labels(pipeline, name).set(score.mean)
+                ERROR_WINDOW.labels(pipeline, name).set(score.window)
+        for role, lag in snapshot.lag.items():
+            LAG.labels(pipeline, role).set(lag)
+        self._fleet(snapshot)
+
+    def _fleet(self, snapshot: Snapshot) -> None:
+        pipeline = snapshot.pipeline
+        VERSION.labels(pipeline, "newest").set(snapshot.versions.newest)
+        VERSION.labels(pipeline, "active").set(snapshot.versions.active)
+        SWAPS.labels(pipeline).set(snapshot.versions.swaps)
+        for quantile, seconds in (("0.5", snapshot.freshness.p50), ("0.99", snapshot.freshness.p99)):
+            if seconds is not None:
+                FRESHNESS.labels(pipeline, quantile).set(seconds)
+        WORKERS.clear()
+        for worker in snapshot.workers:
+            WORKERS.labels(pipeline, worker.state).inc()
+        ALERTS.clear()
+        for alert in snapshot.alerts:
+            ALERTS.labels(pipeline, alert.name).set(1)

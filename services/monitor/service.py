@@ -1,0 +1,192 @@
+"""The monitor's logic: records in, a snapshot and alerts out. It imports no client library and reads no clock."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
+from headrace.contracts.records import Prediction
+from headrace.contracts.snapshot import Counts, Rates, Snapshot
+from services.monitor.accuracy import Accuracy, BaselinePredictor
+from services.monitor.alerts import Alarms, Errors
+from services.monitor.fleet import Fleet
+from services.monitor.intervals import SinkAudit
+from services.monitor.merge import Lane, TimeMerge
+from services.monitor.recent import Rate, Recent
+
+HISTORY_S = 1.0
+LATENCIES_KEPT = 4000
+PREDICT_EVERY = 4
+"""One in so many predictions is measured: quantiles need no more."""
+
+
+class Record(NamedTuple):
+    """One record as it was read. `key` is the bytes of the record's key; `at` its timestamp in seconds since the epoch."""
+
+    partition: int
+    offset: int
+    at: float
+    key: bytes
+    value: Any
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is watched: a pipeline, how its model measures error, and the baselines beside it."""
+
+    pipeline: str
+    error: Callable[[Any, Any], float]
+    baselines: Mapping[str, BaselinePredictor]
+    window: int
+    error_unit: str = ""
+    sample: float = 1.0
+    wait_s: float = 3600.0
+    limit: int = 200_000
+
+
+class Monitor:
+    """Everything known of one pipeline. Not thread-safe: one thread feeds it, and takes the snapshots that others read."""
+
+    def __init__(self, watched: Watched, *, started: float, lanes: Iterable[Lane] = ()) -> None:
+        self._watched, self._started = watched, started
+        self._accuracy = Accuracy(
+            watched.error, watched.baselines,
+            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s,
+        )  # fmt: skip
+        self._audit = SinkAudit()
+        self._fleet = Fleet()
+        self._alarms = Alarms(watched.pipeline, watched.window, watched.error_unit)
+        self._merge: TimeMerge[tuple[Callable[[bytes, float, Any], None], Record]] = TimeMerge(lanes)
+        self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT)
+        self._events = self._labels = self._predictions = self._dead_letters = self._unreadable = 0
+        self._remembered = float("-inf")
+        self.lag: dict[str, int] = {}
+
+    def follows(self, key: bytes) -> bool:
+        """Whether events, labels and predictions of this key are scored; the others are only counted."""
+        return self._accuracy.follows(key)
+
+    def unreadable(self) -> None:
+        """A record could not be decoded."""
+        self._unreadable += 1
+
+    def event(self, lane: Lane, record: Record) -> None:
+        """An event; `value` is None where the key is not followed."""
+        self._events += 1
+        if self._audit.event(record.partition, record.offset) and record.value is not None:
+            self._merge.put(lane, record.at, (self._accuracy.event, record))
+
+    def label(self, lane: Lane, record: Record) -> None:
+        """A label; `value` is None where the key is not followed."""
+        self._labels += 1
+        if record.value is not None:
+            self._merge.put(lane, record.at, (self._accuracy.label, record))
+
+    def prediction(self, record: Record) -> None:
+        """A prediction on the sink, its `value` a `records.Prediction`."""
+        self._predictions += 1
+        made: Prediction[Any] = record.value
+        partition, offset = made.source
+        if not self._audit.prediction(partition, offset):
+            return
+        self._fleet.prediction(partition, made.version, made.at_us)
+        if offset % PREDICT_EVERY == 0:
+            self._latency.add(max(0.0, (made.at_us - made.event_ms * 1000) / 1e6))
+        if self._accuracy.follows(record.key):
+            self._score(self._accuracy.prediction, record.key, record.at, made.prediction, made.version)
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """An event that got no prediction, on purpose."""
+        self._dead_letters += 1
+        self._audit.dead_letter(letter.partition, letter.offset)
+
+    def checkpoint(self, published: CheckpointPublished) -> None:
+        """The trainer published a checkpoint."""
+        if published.model == self._watched.pipeline:
+            self._fleet.checkpoint(published)
+
+    def directive(self, directive: RolloutDirective) -> None:
+        """The coordinator told the agents what to do."""
+        if directive.model == self._watched.pipeline:
+            self._fleet.directive(directive)
+
+    def applied(self, applied: WeightsApplied) -> None:
+        """A worker said what it did."""
+        if applied.model == self._watched.pipeline:
+            self._fleet.applied(applied)
+
+    def at_end(self, lane: Lane) -> None:
+        """Nothing more to read there for now."""
+        self._merge.at_end(lane)
+
+    def settle(self) -> None:
+        """Score what can be scored, in the order of time; to be called after each batch of records."""
+        for take, record in self._merge.ready():
+            self._score(take, record.key, record.at, record.value)
+
+    @property
+    def checkpoint_offsets(self) -> Mapping[tuple[str, int], int]:
+        """(topic, partition): the next offset that the newest checkpoint does not contain."""
+        return self._fleet.checkpoint_offsets
+
+    def tick(self, now: float) -> list[Alert]:
+        """Once or twice a second, `now` in seconds since the epoch: rates, history, expiry; alerts that changed."""
+        self._rate.tick(now, (self._events, self._labels, self._predictions))
+        if now - self._remembered >= HISTORY_S:
+            self._remembered = now
+            self._accuracy.remember(now)
+        self._accuracy.expire(now)
+        return self._alarms.check(int(now * 1e6), self._errors(), self._fleet.failed, self._fleet.versions().active)
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Everything, as of `now`."""
+        accuracy, watched = self._accuracy, self._watched
+        return Snapshot(
+            pipeline=watched.pipeline,
+            at_us=int(now * 1e6),
+            started_us=int(self._started * 1e6),
+            error_unit=watched.error_unit,
+            window=watched.window,
+            sample=watched.sample,
+            counts=self._counts(),
+            rates=Rates(*self._rate.per_second()),
+            model=accuracy.model,
+            baselines=accuracy.baselines,
+            by_version=accuracy.by_version,
+            history=accuracy.history,
+            versions=self._fleet.versions(),
+            freshness=self._fleet.freshness,
+            latency=self._latency.quantiles(),
+            lag={"stream": self._audit.unpredicted, **self.lag},
+            workers=self._fleet.workers,
+            alerts=self._alarms.firing,
+        )
+
+    def _score(self, take: Callable[..., None], *arguments: Any) -> None:
+        """Score with the author's code: what it raises on is counted, and the rest goes on."""
+        try:
+            take(*arguments)
+        except Exception:  # noqa: BLE001 - the pipeline author's `error` and baselines may raise anything
+            self._unreadable += 1
+
+    def _counts(self) -> Counts:
+        return Counts(
+            events=self._events,
+            labels=self._labels,
+            predictions=self._predictions,
+            joined=self._accuracy.joined,
+            dead_letters=self._dead_letters,
+            duplicates=self._audit.duplicates,
+            missing=self._audit.missing,
+            unpredicted=self._audit.unpredicted,
+            expired=self._accuracy.expired,
+            unreadable=self._unreadable + self._accuracy.unscored,
+        )
+
+    def _errors(self) -> Errors | None:
+        model = self._accuracy.model.window
+        known = {name: score.window for name, score in self._accuracy.baselines.items() if score.window is not None}
+        if model is None or not known:
+            return None
+        name = min(known, key=lambda n: known[n])
+        return Errors(self._accuracy.joined, model, known[name], name)

@@ -1,0 +1,158 @@
+"""A whole run, started as a user would start it: `headrace up` in a process of its own, looked at from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from headrace.platform.state import ServerStatus, read_status
+
+ROOT = Path(__file__).parents[2]
+FLIGHTS = ROOT / "examples" / "flights"
+ROLES = {"trainer", "stream", "coordinator", "agent", "join", "monitor", "ingest", "rpc", "gateway"}
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+    """What `condition` returns once that is true."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not happen within {seconds:.0f} s")
+        time.sleep(0.05)
+    return result
+
+
+class Run:
+    """One `headrace up`."""
+
+    def __init__(self, folder: Path, pipeline: Path) -> None:
+        self.folder = folder
+        self.pipeline = pipeline
+        environment = {k: v for k, v in os.environ.items() if k not in {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"}}
+        self._environment = environment
+        self.log = folder.with_suffix(".log")
+        with self.log.open("w") as log:
+            self._up = subprocess.Popen(
+                [sys.executable, "-m", "headrace", "up", str(pipeline), "--plain", "--run-dir", str(folder)],
+                stdout=log, stderr=log, env=environment, cwd=folder.parent,
+            )  # fmt: skip
+        self._family: dict[int, psutil.Process] = {}
+
+    def headrace(self, *arguments: str, expect: int = 0, **extra: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command against this run."""
+        environment = {**self._environment, "KAFKA_BOOTSTRAP_SERVERS": self.kafka, "COLUMNS": "200"}
+        argv = [sys.executable, "-m", "headrace", *arguments]
+        done = subprocess.run(
+            argv, check=False, env=environment, capture_output=True, text=True, timeout=120, cwd=self.folder.parent, **extra
+        )
+        assert done.returncode == expect, f"headrace {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    @property
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Every role by name, as the supervisor last wrote."""
+        try:
+            roles = json.loads((self.folder / "supervisor.json").read_text())["roles"]
+        except FileNotFoundError:
+            return {}
+        return {role["role"]: role for role in roles}
+
+    @property
+    def kafka(self) -> str:
+        """The run's broker."""
+        return read_status(self.folder / "platform").address("kafka")
+
+    def platform_servers(self) -> list[ServerStatus]:
+        """Kafka and Redis of this run."""
+        return read_status(self.folder / "platform").servers
+
+    def endpoint(self, role: str, name: str) -> str:
+        """Address of a role."""
+        return str(self.status[role]["endpoints"][name])
+
+    def wait_ready(self, *roles: str, seconds: float = 90.0) -> None:
+        """Until these roles are ready (all, if none is named)."""
+        wanted = set(roles) or ROLES
+
+        def ready() -> bool:
+            assert self._up.poll() is None, f"headrace up ended:\n{self.log.read_text()[-3000:]}"
+            self._remember()
+            return all(self.status.get(role, {}).get("state") == "ready" for role in wanted)
+
+        wait_for(ready, f"readiness of {sorted(wanted)}", seconds)
+
+    def kill(self, role: str) -> int:
+        """SIGKILL a role's process; its pid."""
+        pid = int(self.status[role]["pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_restarted(self, role: str, old: int) -> None:
+        """Until a role is ready in another process."""
+        wait_for(
+            lambda: self.status[role]["state"] == "ready" and self.status[role]["pid"] not in {None, old},
+            f"restart of {role}",
+            60,
+        )
+
+    def read(self, topic: str, *, committed: bool = True) -> list[Any]:
+        """Every record on a topic now, in order within each partition."""
+        level = "read_committed" if committed else "read_uncommitted"
+        consumer = Consumer(
+            {"bootstrap.servers": self.kafka, "group.id": "e2e", "isolation.level": level, "enable.auto.commit": False}
+        )
+        partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
+        ends = {tp.partition: consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in partitions}
+        consumer.assign([TopicPartition(topic, tp.partition, 0) for tp in partitions])
+        records: list[Any] = []
+
+        def at_end() -> bool:
+            records.extend(consumer.consume(10_000, 0.2))
+            return all(p.offset >= ends[p.partition] or not ends[p.partition] for p in consumer.position(partitions))
+
+        wait_for(at_end, f"reading {topic}", 30)
+        consumer.close()
+        assert not [r.error() for r in records if r.error()]
+        return records
+
+    def _remember(self) -> None:
+        for process in psutil.Process(self._up.pid).children(recursive=True):
+            self._family.setdefault(process.pid, process)
+
+    def down(self) -> list[psutil.Process]:
+        """Stop it as a user does; the processes of it that are left."""
+        self._remember()
+        self.headrace("down", "--run-dir", str(self.folder))
+        assert self._up.wait(60) == 0, self.log.read_text()[-3000:]
+        _, alive = psutil.wait_procs(list(self._family.values()), timeout=5)
+        return alive
+
+    def close(self) -> None:
+        """End whatever is left."""
+        if self._up.poll() is None:
+            self._up.send_signal(signal.SIGTERM)
+            try:
+                self._up.wait(60)
+            except subprocess.TimeoutExpired:
+                self._up.kill()
+                self._up.wait()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    started = Run(tmp_path_factory.mktemp("e2e") / "run", FLIGHTS)
+    try:
+        yield started
+    finally:
+        started.close()

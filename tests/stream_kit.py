@@ -1,0 +1,296 @@
+"""A pipeline of numbered events, its stream workers as processes, and what came out: for integration and fault tests.
+
+Event n of key k is predicted as 2·n. Negative numbers are poison: -1 makes `features` raise, -2 makes the output NaN. The
+environment's NUMBERED_SLOW_MS makes every forward pass take that long.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from headrace.contracts.events_pb2 import DeadLetter
+from headrace.contracts.records import Prediction
+from headrace.contracts.topics import EVENTS, PREDICTIONS, dead_letters, pipeline_topics
+
+MODEL = '''"""Twice n."""
+import os
+import time
+from collections.abc import Sequence
+
+import msgspec
+import torch
+from torch import nn
+
+from headrace import Model
+
+SLOW_S = float(os.environ.get("NUMBERED_SLOW_MS", "0")) / 1000
+
+
+class Event(msgspec.Struct):
+    key: str
+    n: int
+
+
+class Label(msgspec.Struct):
+    key: str
+    y: float
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0, dtype=torch.float64))
+
+    def forward(self, n: torch.Tensor) -> torch.Tensor:
+        if SLOW_S:
+            time.sleep(SLOW_S)
+        return n * self.factor
+
+
+class Numbered(Model[Event, Label]):
+    key = "key"
+
+    def network(self) -> nn.Module:
+        return Twice()
+
+    def features(self, events: Sequence[Event]) -> torch.Tensor:
+        if any(event.n == -1 for event in events):
+            raise ValueError("-1 cannot be predicted")
+        return torch.tensor([float("nan") if e.n == -2 else e.n for e in events], dtype=torch.float64)
+
+    def loss(self, outputs, labels):
+        return outputs.sum()
+
+    def predictions(self, outputs: torch.Tensor) -> Sequence[float]:
+        return outputs.tolist()
+
+    def error(self, prediction, label):
+        return abs(prediction - label.y)
+'''
+
+HERE = Path(__file__).parent
+START_S = 60.0
+"""Importing torch alone takes 10 s when other processes want the cores too."""
+
+
+def wait_for(condition: Callable[[], object], timeout: float, what: str) -> None:
+    """Return once `condition` holds.
+
+    Raises:
+        TimeoutError: it did not within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.05)
+
+
+class Worker:
+    """A stream worker's process."""
+
+    def __init__(self, river: "River", name: str, flags: dict[str, object], env: dict[str, str]) -> None:
+        self.name = name
+        self.log = river.folder / f"{name}.log"
+        arguments = {
+            "pipeline": river.folder, "run-dir": river.folder / "run", "kafka-bootstrap-servers": river.bootstrap,
+            "instance": name, "log-format": "json", **flags,
+        }  # fmt: skip
+        line = [f"--{flag}={value}" for flag, value in arguments.items()]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, HERE / "stream_worker.py", *line],
+                stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True,
+            )  # fmt: skip
+        self._endpoint = river.folder / "run" / "endpoints" / f"{name}.json"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and reap."""
+        self.signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, timeout: float = 20) -> int:
+        """SIGTERM; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over its labels, 0 where it is not there (yet)."""
+        try:
+            ops = json.loads(self._endpoint.read_text())["endpoints"]["ops"]
+            with urllib.request.urlopen(f"{ops}/metrics", timeout=2) as answer:
+                lines = answer.read().decode().splitlines()
+        except (OSError, KeyError, ValueError):
+            return 0.0
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        found = [
+            line
+            for line in lines
+            if line.startswith((f"headrace_inference_stream_{name}{{", f"headrace_inference_stream_{name} "))
+        ]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found if all(label in line for label in wanted))
+
+    def ready(self) -> bool:
+        """Whether it has weights and partitions; raises when it has ended instead."""
+        if not self.alive:
+            raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+        return self.metric("partitions") > 0
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text()[-4000:]
+
+
+@dataclass
+class Outcome:
+    """What is on the sink, as a reader of committed records sees it."""
+
+    predictions: list[tuple[bytes, Prediction]] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+
+    def verdict(self, produced: dict[int, str]) -> dict[str, int]:
+        """Unseen and duplicate numbers, pairs of a key out of order, wrong values; all 0 when all is well."""
+        seen = Counter(round(p.prediction / 2) for _, p in self.predictions)
+        newest: defaultdict[str, int] = defaultdict(lambda: -1)
+        disorder = 0
+        for _, prediction in self.predictions:
+            n = round(prediction.prediction / 2)
+            disorder += n <= newest[prediction.key]
+            newest[prediction.key] = n
+        return {
+            "unseen": len(produced.keys() - seen.keys()),
+            "duplicates": sum(count - 1 for count in seen.values()),
+            "out of order": disorder,
+            "strangers": sum(produced.get(round(p.prediction / 2)) != p.key for _, p in self.predictions),
+        }
+
+
+WELL = {"unseen": 0, "duplicates": 0, "out of order": 0, "strangers": 0}
+
+
+class River:
+    """A pipeline of numbered events with its topics on a broker."""
+
+    def __init__(self, kafka, folder: Path, *, partitions: int = 4, guarantee: str = "exactly_once") -> None:
+        self.bootstrap = kafka.bootstrap_servers
+        self.name = kafka.unique("numbered")
+        self.folder = folder
+        self.partitions = partitions
+        self.workers: list[Worker] = []
+        self.produced: dict[int, str] = {}
+        (folder / "model.py").write_text(MODEL)
+        (folder / "pipeline.yaml").write_text(
+            f"name: {self.name}\nmodel: model.py:Numbered\n"
+            f"topics: {{partitions: {partitions}}}\nstream: {{guarantee: {guarantee}}}\n"
+        )
+        kafka.create_topics({t.name: t.partitions for t in pipeline_topics(self.name, partitions)})
+        self.events, self.sink = EVENTS.name(self.name), PREDICTIONS.name(self.name)
+        self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for worker in self.workers:
+            worker.signal(signal.SIGCONT)
+            worker.kill()
+
+    def produce(self, numbers: Iterable[int], keys: int = 64, headers=None) -> None:
+        """Events of these numbers; number n has the key k<n mod keys>."""
+        for n in numbers:
+            key = f"k{n % keys}"
+            self.produced[n] = key
+            self.send(msgspec.json.encode({"key": key, "n": n}), key, headers)
+        self.flush()
+
+    def send(self, value: bytes | None, key: str = "k0", headers=None) -> None:
+        """One record, whatever it is."""
+        while True:
+            try:
+                self._producer.produce(self.events, value, key, headers=headers)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def flush(self) -> None:
+        """Wait for the broker's acknowledgements."""
+        if left := self._producer.flush(30):
+            raise TimeoutError(f"{left} events were not acknowledged")
+
+    def worker(self, name: str = "", *, wait: bool = True, env: dict[str, str] | None = None, **flags: object) -> Worker:
+        """Start a worker; with `wait`, return once it has partitions."""
+        worker = Worker(self, name or f"w{len(self.workers)}", {k.replace("_", "-"): v for k, v in flags.items()}, env or {})
+        self.workers.append(worker)
+        if wait:
+            try:
+                wait_for(worker.ready, START_S, f"{worker.name} has no partitions")
+            except TimeoutError:
+                print(worker.tail())
+                raise
+        return worker
+
+    def read(self, predictions: int, letters: int = 0, timeout: float = 60) -> Outcome:
+        """What is committed, once there is as much of it as that, or when the time is over."""
+        outcome = Outcome()
+        dlq = dead_letters(self.events)
+        reader = Consumer({
+            "bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.reader", "isolation.level": "read_committed",
+            "enable.auto.commit": False, "auto.offset.reset": "earliest",
+        })  # fmt: skip
+        decode = msgspec.json.Decoder(Prediction[float]).decode
+        try:
+            reader.assign([TopicPartition(t, p, 0) for t in (self.sink, dlq) for p in range(self.partitions)])
+            deadline, quiet = time.monotonic() + timeout, 0
+            while time.monotonic() < deadline and quiet < 5:
+                messages = reader.consume(5000, 0.1)
+                for message in messages:
+                    if message.error() is not None:
+                        raise RuntimeError(str(message.error()))
+                    if message.topic() == dlq:
+                        outcome.letters.append(DeadLetter.FromString(message.value()))
+                    else:
+                        outcome.predictions.append((message.key(), decode(message.value())))
+                enough = len(outcome.predictions) >= predictions and len(outcome.letters) >= letters
+                quiet = quiet + 1 if enough and not messages else 0
+        finally:
+            reader.close()
+        return outcome
+
+    def committed(self) -> int:
+        """Records whose offsets are committed, over all partitions."""
+        reader = Consumer(
+            {"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.stream", "isolation.level": "read_committed"}
+        )
+        try:
+            found = reader.committed([TopicPartition(self.events, p) for p in range(self.partitions)], timeout=10)
+        finally:
+            reader.close()
+        return sum(max(0, entry.offset) for entry in found)
+
+    def logs(self) -> str:
+        """The end of every worker's log."""
+        return "\n".join(f"--- {w.name}\n{w.tail()}" for w in self.workers)

@@ -1,0 +1,108 @@
+"""The board as text: no terminal needed."""
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+from headrace.cli.board import Board, clock, duration, number, plain, sparklines
+from headrace.cli.observe import LogLine, View
+from headrace.contracts.snapshot import Counts, Firing, Point, Quantiles, Rates, Score, Snapshot, Versions
+from headrace.platform.roles import RoleStatus, State
+
+SNAPSHOT = Snapshot(
+    pipeline="flights", at_us=0, started_us=0, error_unit="min", window=5000,
+    counts=Counts(events=51_240, labels=48_900, predictions=51_234, joined=48_100, unpredicted=6),
+    rates=Rates(1234, 1200, 1233),
+    model=Score(12.81, 9.97),
+    baselines={"median delay": Score(22.0, 21.4), "departure delay": Score(13.2, 13.01)},
+    history=tuple(Point(i, i, 15 - i / 10, 13.0) for i in range(40)),
+    versions=Versions(newest=18, active=17, serving=(17,), checkpoints=18, served=17, swaps=16),
+    freshness=Quantiles(17, 1.2, 1.9), latency=Quantiles(100, 0.012, 0.08),
+    lag={"stream": 6, "join": 0},
+)  # fmt: skip
+
+
+def status(name: str, state: State = State.READY, restarts: int = 0, role: str = "") -> RoleStatus:
+    return RoleStatus(name, role or name, 1, state, restarts, None, {}, 0.0)
+
+
+ROLES = [status("trainer"), status("stream", State.STARTING, 2), status("replay", State.STARTING, role="produce")]
+LOG = [LogLine("trainer", "info", f"checkpoint {i}") for i in range(50)]
+
+
+def shown(snapshot: Snapshot | None = SNAPSHOT, roles: Sequence[RoleStatus] = ROLES, width: int = 100, height: int = 30) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
+    console.print(Board(View("demo flights", "running", 42.0, roles, snapshot, LOG)), height=height)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_numbers_that_matter_are_there() -> None:
+    text = shown()
+    for expected in (
+        "demo flights", "running", "00:42", "51,240", "1,234/s", "51,234", "48,100", "17", "newest 18, 16 swaps",
+        "1.2 s p50", "12 ms p50", "stream 6 · join 0", "0 duplicates", "0 missing", "mean error, min", "last 5,000",
+        "9.97", "12.81", "13.01", "21.40",
+    ):  # fmt: skip
+        assert expected in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("height", [24, 40])
+def test_it_fits_the_terminal(width: int, height: int) -> None:
+    lines = shown(width=width, height=height).splitlines()
+    assert len(lines) <= height
+    assert all(len(line) <= width for line in lines)
+    assert "checkpoint 49" in lines[-2] + lines[-1], "the newest log line is there"
+
+
+def test_roles_show_their_state_and_restarts() -> None:
+    text = shown()
+    assert "◐ stream      starting ↻2" in text
+    assert "● replay      replaying" in text
+
+
+def test_before_the_monitor_answers_there_are_roles_and_logs() -> None:
+    text = shown(snapshot=None)
+    assert "trainer" in text
+    assert "checkpoint 49" in text
+
+
+def test_before_the_first_label_errors_are_dashes() -> None:
+    text = shown(Snapshot("flights", 0, 0, baselines={"median": Score()}))
+    assert "the model" in text
+    assert "none yet" in text
+
+
+def test_alerts_stand_out() -> None:
+    alert = Firing("error_above_baseline", "WARNING", "error 14 min", 0)
+    assert "⚠ error_above_baseline: error 14 min" in shown(Snapshot("flights", 0, 0, alerts=(alert,)))
+
+
+def test_one_line_for_logs() -> None:
+    line = plain(View("demo", "running", 42.0, ROLES, SNAPSHOT))
+    assert line == (
+        "00:42 running   ready 1/2 restarts 2 | events 51,240 (1,234/s) | predicted 51,234 (lag 6) | joined 48,100 | "
+        "version 17 (newest 18) | error 9.97 vs median delay 21.40, departure delay 13.01 min | fresh 1.2 s"
+    )
+
+
+def test_trouble_on_the_sink_shouts() -> None:
+    line = plain(View("demo", "running", 1.0, [], Snapshot("flights", 0, 0, counts=Counts(duplicates=2, missing=1))))
+    assert line.endswith("DUPLICATES 2 MISSING 1")
+
+
+def test_trends_share_one_scale_and_keep_the_beginning() -> None:
+    falling, flat = sparklines([float(100 - i) for i in range(100)], [50.0] * 100, width=10)
+    assert (len(falling), len(flat)) == (10, 10)
+    assert (falling[0], falling[-1]) == ("█", "▁")
+    assert set(flat) == {"▄"}
+    assert sparklines([], [1.0]) == ["", "▁"]
+
+
+def test_numbers_for_people() -> None:
+    assert [number(None), number(9.966), number(1234.5)] == ["-", "9.97", "1,234"]
+    assert [duration(0.0123), duration(1.25)] == ["12 ms", "1.2 s"]
+    assert clock(3725.0) == "62:05"

@@ -1,0 +1,149 @@
+"""The monitor as a whole, fed by hand."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.contracts import snapshot as contract
+from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
+from headrace.contracts.records import Prediction
+from services.monitor.metrics import DUPLICATES, ERROR_MEAN, RECORDS, Exporter
+from services.monitor.service import Monitor, Record, Watched
+
+EVENTS, LABELS = ("toy.events", 0), ("toy.labels", 0)
+
+
+class Zero:
+    """A baseline that knows nothing."""
+
+    def predict(self, event: Any) -> float:
+        return 0.0
+
+    def learn(self, event: Any, label: Any) -> None:
+        pass
+
+
+def monitor(**changes: Any) -> Monitor:
+    fields = {"error": lambda p, label: abs(p - label), "baselines": {"zero": Zero()}, "window": 10, "error_unit": "min"}
+    return Monitor(Watched(pipeline="toy", **{**fields, **changes}), started=0.0, lanes=[EVENTS, LABELS])
+
+
+def prediction(offset: int, value: float = 1.0, version: int = 1) -> Record:
+    made = Prediction(f"k{offset}", value, "toy", version, "d", (0, offset), 1000 + offset, (1000 + offset) * 1000 + 5000)
+    return Record(2, offset, 1.0, made.key.encode(), made)
+
+
+def feed(watching: Monitor, count: int, label: float = 3.0) -> None:
+    for offset in range(count):
+        key = f"k{offset}".encode()
+        watching.event(EVENTS, Record(0, offset, 1.0 + offset, key, {"x": offset}))
+        watching.label(LABELS, Record(0, offset, 1.5 + offset, key, label))
+        watching.prediction(prediction(offset))
+    watching.at_end(EVENTS)
+    watching.at_end(LABELS)
+    watching.settle()
+
+
+def test_a_snapshot_of_a_river_that_flows() -> None:
+    watching = monitor()
+    watching.tick(0.0)
+    feed(watching, 20)
+    assert watching.tick(2.0) == []
+    seen = watching.snapshot(2.0)
+    assert (seen.counts.events, seen.counts.labels, seen.counts.predictions, seen.counts.joined) == (20, 20, 20, 20)
+    assert (seen.counts.duplicates, seen.counts.missing, seen.counts.unpredicted) == (0, 0, 0)
+    assert (seen.rates.events, seen.rates.predictions) == (10.0, 10.0)
+    assert (seen.model.mean, seen.model.window, seen.baselines["zero"].mean) == (2.0, 2.0, 3.0)
+    assert seen.latency.p50 == pytest.approx(0.005)
+    assert seen.lag["stream"] == 0
+    assert seen.by_version[0].count == 20
+    assert len(seen.history) == 1
+
+
+def test_the_snapshot_is_what_its_readers_expect() -> None:
+    watching = monitor()
+    feed(watching, 3)
+    watching.tick(1.0)
+    seen = watching.snapshot(1.0)
+    assert contract.decode(msgspec.json.encode(seen)) == seen
+
+
+def test_a_reader_skips_fields_that_it_does_not_know() -> None:
+    body = msgspec.json.encode({"pipeline": "toy", "at_us": 1, "started_us": 0, "of_tomorrow": [1]})
+    assert contract.decode(body).pipeline == "toy"
+
+
+def test_a_duplicate_on_the_sink_is_counted_and_not_scored() -> None:
+    watching = monitor()
+    feed(watching, 2)
+    watching.prediction(prediction(0, value=99.0))
+    seen = watching.snapshot(1.0)
+    assert (seen.counts.predictions, seen.counts.duplicates, seen.counts.joined) == (3, 1, 2)
+    assert seen.model.mean == 2.0
+
+
+def test_a_dead_letter_is_no_gap() -> None:
+    watching = monitor()
+    for offset in range(3):
+        watching.event(EVENTS, Record(0, offset, 1.0, b"k", None))
+    watching.prediction(prediction(0))
+    watching.prediction(prediction(2))
+    assert watching.snapshot(1.0).counts.missing == 1
+    watching.dead_letter(DeadLetter(topic="toy.events", partition=0, offset=1))
+    counts = watching.snapshot(1.0).counts
+    assert (counts.missing, counts.dead_letters) == (0, 1)
+
+
+def test_other_models_records_are_not_ours() -> None:
+    watching = monitor()
+    watching.checkpoint(CheckpointPublished(model="other", version=7))
+    watching.directive(RolloutDirective(model="other", version=7, sequence=1, action=RolloutDirective.ACTIVATE))
+    watching.applied(WeightsApplied(model="other", worker="w", state=WeightsApplied.ACTIVE, version=7))
+    seen = watching.snapshot(1.0)
+    assert (seen.versions.newest, seen.versions.active, seen.workers) == (0, 0, ())
+
+
+def test_code_of_the_authors_that_raises_costs_one_record() -> None:
+    def error(prediction: float, label: float) -> float:
+        raise ValueError("no such label")
+
+    watching = monitor(error=error)
+    feed(watching, 4)
+    assert watching.snapshot(1.0).counts.unreadable >= 4
+    assert watching.snapshot(1.0).counts.predictions == 4
+
+
+def test_only_the_sample_is_scored_and_everything_is_counted() -> None:
+    watching = monitor(sample=0.5)
+    for offset in range(200):
+        key = f"k{offset}".encode()
+        followed = watching.follows(key)
+        watching.event(EVENTS, Record(0, offset, 1.0, key, {} if followed else None))
+        watching.label(LABELS, Record(0, offset, 1.0, key, 3.0 if followed else None))
+        watching.prediction(prediction(offset))
+    watching.at_end(EVENTS)
+    watching.at_end(LABELS)
+    watching.settle()
+    counts = watching.snapshot(1.0).counts
+    assert (counts.events, counts.predictions, counts.missing) == (200, 200, 0)
+    assert counts.joined == sum(watching.follows(f"k{i}".encode()) for i in range(200))
+
+
+def test_a_worker_that_failed_raises_an_alert() -> None:
+    watching = monitor()
+    watching.applied(WeightsApplied(model="toy", worker="w", state=WeightsApplied.FAILED, version=2, error="no chunk"))
+    alerts = watching.tick(1.0)
+    assert [(a.name, a.model, a.firing) for a in alerts] == [("worker_failed", "toy", True)]
+    assert [f.name for f in watching.snapshot(1.0).alerts] == ["worker_failed"]
+
+
+def test_metrics_follow_the_snapshots() -> None:
+    watching, exporter = monitor(), Exporter()
+    feed(watching, 4)
+    watching.prediction(prediction(0))
+    exporter.export(watching.snapshot(1.0))
+    exporter.export(watching.snapshot(1.0))
+    assert RECORDS.labels("toy", "events")._value.get() == 4
+    assert DUPLICATES.labels("toy")._value.get() == 1
+    assert ERROR_MEAN.labels("toy", "zero")._value.get() == 3.0

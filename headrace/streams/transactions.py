@@ -1,0 +1,180 @@
+"""Output to Kafka: exactly once through transactions, or at least once through acknowledged produces.
+
+The order that keeps data safe stands in `TransactionalSink._attempt`. Fencing is KIP-447's: the offsets travel with the
+member's group metadata, so the broker refuses the transaction of a member that has lost its partitions; and the transactional
+id is one per process and stays the same over its restarts (`headrace.streams.identity`), so that a restarted process aborts at
+once what its predecessor left open.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from headrace.runtime import kafka
+from headrace.runtime.errors import DependencyError, HeadraceError
+from headrace.runtime.logging import get_logger
+from headrace.streams.delivery import AbortedError, Output
+from headrace.streams.membership import Member
+
+log = get_logger("headrace.streams")
+
+_CALL_S = 15.0
+_PAUSE_S = 0.05
+PRODUCER_CONFIG: dict[str, Any] = {
+    # One output is bounded by the chunk limits, and flushed before the next: the queue must never be what refuses a record.
+    "queue.buffering.max.messages": 2_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+    "batch.num.messages": 10_000,
+    # Bootstrapping anew destroys the handle of the coordinator that a transaction waits for: librdkafka's issue 5511.
+    "metadata.recovery.strategy": "none",
+}
+Observe = Callable[[str, float], None]
+
+
+class TransactionalSink:
+    """Outputs and offsets in one Kafka transaction each."""
+
+    commits_offsets = True
+
+    def __init__(self, make_producer: Callable[[], Producer], observe: Observe = lambda _phase, _seconds: None) -> None:
+        self._make = make_producer
+        self._observe = observe
+        self._producer: Producer | None = None
+
+    def open(self) -> None:
+        """Connect, and abort what an earlier instance of the same transactional id left open."""
+        self._producer = self._make()
+
+    def deliver(self, output: Output, member: Member) -> None:
+        """One transaction; see `Sink.deliver`."""
+        producer = _opened(self._producer)
+        if member.metadata is None or member.generation != output.generation:
+            raise AbortedError("the member has lost its partitions")
+        try:
+            self._attempt(producer, output, member.metadata)
+        except KafkaException as error:
+            raise self._give_up(producer, error, output) from error
+
+    def _attempt(self, producer: Producer, output: Output, metadata: bytes) -> None:
+        # 1. Begin: from here to 4 nothing is visible to whoever reads committed records.
+        producer.begin_transaction()
+        # 2. Predictions and dead letters.
+        started = time.perf_counter()
+        _produce(producer, output)
+        started = self._took("produce", started)
+        # 3. The offsets that they came from, as this member of the group: a member that was replaced is refused here.
+        offsets = [TopicPartition(*p, next_, output.metadata.get(p, "")) for p, next_ in output.offsets.items()]
+        _patiently(producer.send_offsets_to_transaction, offsets, metadata)
+        started = self._took("offsets", started)
+        # 4. Commit: waits until the broker has every record, then all of it becomes visible at once.
+        _patiently(producer.commit_transaction)
+        self._took("commit", started)
+
+    def _took(self, phase: str, started: float) -> float:
+        now = time.perf_counter()
+        self._observe(phase, now - started)
+        return now
+
+    def _give_up(self, producer: Producer, error: KafkaException, output: Output) -> Exception:
+        """Abort where that heals; the error to raise."""
+        cause = error.args[0]
+        doing = "transaction of " + ", ".join(f"{p} to {o}" for p, o in sorted(output.offsets.items()))
+        if cause.fatal() or not cause.txn_requires_abort():
+            return kafka.translate(error, doing)
+        try:
+            _patiently(producer.abort_transaction)
+        except KafkaException as failed:
+            return kafka.translate(failed, f"aborting the {doing}")
+        log.warning("transaction aborted", offsets=doing, code=cause.name(), error=cause.str())
+        return AbortedError(cause.name())
+
+    def close(self) -> None:
+        """Disconnect; an open transaction was either committed or aborted before."""
+        _close(self._producer)
+        self._producer = None
+
+
+class AcknowledgedSink:
+    """Outputs that are acknowledged by the broker; their offsets are committed afterwards, by the consumer."""
+
+    commits_offsets = False
+
+    def __init__(self, make_producer: Callable[[], Producer], observe: Observe = lambda _phase, _seconds: None) -> None:
+        self._make = make_producer
+        self._observe = observe
+        self._producer: Producer | None = None
+        self._failed: list[str] = []
+
+    def open(self) -> None:
+        """Connect."""
+        self._producer = self._make()
+
+    def deliver(self, output: Output, member: Member) -> None:  # noqa: ARG002 - offsets are committed by the consumer
+        """Produce and wait for every acknowledgement; see `Sink.deliver`."""
+        producer, self._failed = _opened(self._producer), []
+        started = time.perf_counter()
+        try:
+            _produce(producer, output, self._on_delivery)
+        except KafkaException as error:
+            raise kafka.translate(error, "producing predictions") from error
+        produced = time.perf_counter()
+        self._observe("produce", produced - started)
+        left = producer.flush(_CALL_S)
+        self._observe("commit", time.perf_counter() - produced)
+        if left or self._failed:
+            raise DependencyError(
+                f"{left + len(self._failed)} records were not acknowledged: {self._failed[:1] or 'timed out'}"
+            )
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
+
+    def close(self) -> None:
+        """Disconnect."""
+        _close(self._producer)
+        self._producer = None
+
+
+def _opened(producer: Producer | None) -> Producer:
+    if producer is None:
+        raise HeadraceError("the sink is not open")
+    return producer
+
+
+def _close(producer: Producer | None) -> None:
+    """Close; a producer that has failed for good says so once more, which `deliver` has already told."""
+    try:
+        if producer is not None:
+            producer.close()
+    except KafkaException as error:
+        log.warning("closing the producer", error=error.args[0].str())
+
+
+def _produce(producer: Producer, output: Output, on_delivery: Callable[..., None] | None = None) -> None:
+    """Queue everything; batched where there are no headers."""
+    extra: dict[str, Any] = {} if on_delivery is None else {"on_delivery": on_delivery}
+    for topic, partition, records in output.batches:
+        where: dict[str, Any] = {} if partition is None else {"partition": partition}
+        if producer.produce_batch(topic, records, **where, **extra) != len(records):
+            raise KafkaException(next(r["_error"] for r in records if "_error" in r))
+    for single in output.singles:
+        where = {} if single.partition is None else {"partition": single.partition}
+        producer.produce(single.topic, single.value, single.key, headers=list(single.headers), **where, **extra)
+    producer.poll(0)
+
+
+def _patiently(call: Callable[..., None], *arguments: Any) -> None:
+    """Call, and again while the broker says that trying again will do; librdkafka remembers where it was."""
+    deadline = time.monotonic() + _CALL_S
+    while True:
+        try:
+            call(*arguments, _CALL_S)
+        except KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return

@@ -43,15 +43,27 @@ def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": settings.instance or "headrace",
-        "error_cb": _log_error,
+        "error_cb": _ErrorLog(),
         "log_level": 4,
+        "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found again within a second
         **settings.kafka_config,
         **extra,
     }
 
 
-def _log_error(error: KafkaError) -> None:
-    log.warning("kafka client", code=error.name(), error=error.str(), fatal=error.fatal())
+class _ErrorLog:
+    """Logs a client's errors, each kind once in `EVERY_S`: without a broker librdkafka tells so many times a second."""
+
+    EVERY_S = 5.0
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        now, code = time.monotonic(), error.name()
+        if error.fatal() or now - self._told.get(code, -self.EVERY_S) >= self.EVERY_S:
+            self._told[code] = now
+            log.warning("kafka client", code=code, error=error.str(), fatal=error.fatal())
 
 
 def producer(settings: ServiceSettings, **extra: Any) -> Producer:
@@ -72,7 +84,13 @@ def transactional_producer(settings: ServiceSettings, transactional_id: str, **e
     Raises:
         DependencyError: the broker does not answer.
     """
-    made = producer(settings, **{"transactional.id": transactional_id, "linger.ms": 0, **extra})
+    defaults = {
+        "transactional.id": transactional_id,
+        "linger.ms": 0,
+        # After a broker died, rebootstrapping can leave send_offsets_to_transaction hanging past its timeout (librdkafka 5511).
+        "metadata.recovery.strategy": "none",
+    }
+    made = producer(settings, **{**defaults, **extra})
     try:
         made.init_transactions(REQUEST_TIMEOUT_S * 2)
     except KafkaException as error:

@@ -27,8 +27,6 @@ PRODUCER_CONFIG: dict[str, Any] = {
     "queue.buffering.max.messages": 2_000_000,
     "queue.buffering.max.kbytes": 1_048_576,
     "batch.num.messages": 10_000,
-    # Bootstrapping anew destroys the handle of the coordinator that a transaction waits for: librdkafka's issue 5511.
-    "metadata.recovery.strategy": "none",
 }
 Observe = Callable[[str, float], None]
 

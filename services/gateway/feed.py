@@ -5,7 +5,7 @@ arrived before that, and goes on with what its queue holds: nothing is missed, n
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from headrace.runtime.errors import HeadraceError
@@ -63,10 +63,10 @@ class Feed:
         self._live: asyncio.Future[None] | None = None  # done once the live reader is open; None where there is none
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def follow(self, start: Start, key: bytes | None) -> AsyncIterator[bytes]:
+    async def follow(self, start: Start, key: bytes | None) -> AsyncGenerator[bytes]:
         """The predictions from `start` on, or of one key; ends when the gateway closes or the follower is dropped.
 
-        Returns only once everything that can be refused was checked.
+        Returns only once everything that can be refused was checked. The caller closes what it gets, whether it reads or not.
 
         Raises:
             BadRequestError: `start` is no position.
@@ -76,12 +76,14 @@ class Feed:
         self._followers += 1
         try:
             await self._ensure_live()
-            if start == "latest":
-                return self._stream(None, self._fanout.subscribe(key), key)
-            return self._stream(await self._open_replay(start), None, key)
+            replay = None if start == "latest" else await self._open_replay(start)
+            subscriber = self._fanout.subscribe(key) if replay is None else None
         except BaseException:
             self._followers -= 1
             raise
+        frames = self._stream(replay, subscriber, key)
+        await anext(frames)  # a generator that was never begun would not give back what it holds when it is closed
+        return frames
 
     async def close(self) -> None:
         """End every follower's stream."""
@@ -90,10 +92,11 @@ class Feed:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _stream(self, replay: Reader | None, subscriber: Subscriber | None, key: bytes | None) -> AsyncIterator[bytes]:
+    async def _stream(self, replay: Reader | None, subscriber: Subscriber | None, key: bytes | None) -> AsyncGenerator[bytes]:
         try:
             if replay is not None:
                 try:
+                    yield b""
                     async for frames in self._past(replay, key):
                         yield frames
                     await self._ensure_live()
@@ -103,6 +106,8 @@ class Feed:
                 finally:
                     self._replays.release()
                     await asyncio.to_thread(replay.close)
+            else:
+                yield b""
             while subscriber is not None and (frames := await subscriber.take()):
                 yield frames
         finally:

@@ -1,7 +1,7 @@
 """The gateway's REST edge. Thin: bodies in, the service's answers out; every error is {"error": "..."}."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -66,7 +66,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     ):
         app.add_exception_handler(kind, answer)
     _add_predict(app, gateway)
-    _add_append(app, gateway)
+    _add_append(app, gateway, "events")
+    _add_append(app, gateway, "labels")
     _add_follow(app, gateway)
     _add_pages(app, gateway)
     return app
@@ -82,9 +83,9 @@ def _add_predict(app: FastAPI, gateway: Gateway) -> None:
         return _json({"predictions": made} if listed else made[0])
 
 
-def _add_append(app: FastAPI, gateway: Gateway) -> None:
-    @app.post(f"{PIPELINE}/{{stream}}", summary="Append events or labels", openapi_extra=_BODY)
-    async def append(pipeline: Name, stream: Literal["events", "labels"], request: Request) -> Response:
+def _add_append(app: FastAPI, gateway: Gateway, stream: Literal["events", "labels"]) -> None:
+    @app.post(f"{PIPELINE}/{stream}", summary=f"Append {stream}", openapi_extra=_BODY)
+    async def append(pipeline: Name, request: Request) -> Response:
         """Answered once the broker has acknowledged every accepted record, as the role `ingest` answers."""
         gateway.check(pipeline)
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
@@ -108,17 +109,21 @@ def _add_follow(app: FastAPI, gateway: Gateway) -> None:
         gateway.check(pipeline)
         wanted = start_of(request.headers.get("last-event-id"), start)
         frames = await gateway.feed.follow(wanted, None if key is None else key.encode())
-        return EventSourceResponse(_closing(frames), ping=_PING_S, headers={"X-Accel-Buffering": "no"})
+        return _Following(frames)
 
 
-async def _closing(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The frames; what produces them is closed even if the client never reads the first."""
-    yield b": headrace\n\n"
-    try:
-        async for frame in frames:
-            yield frame
-    finally:
-        await frames.aclose()  # type: ignore[attr-defined]
+class _Following(EventSourceResponse):
+    """Server-sent events whose source is closed however the response ends, even if the client never reads a byte."""
+
+    def __init__(self, frames: AsyncGenerator[bytes]) -> None:
+        super().__init__(frames, ping=_PING_S, headers={"X-Accel-Buffering": "no"})
+        self._frames = frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._frames.aclose()
 
 
 def _add_pages(app: FastAPI, gateway: Gateway) -> None:

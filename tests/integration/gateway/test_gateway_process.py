@@ -174,6 +174,7 @@ def test_what_is_wrong_with_an_event_is_said(world: World, body: str, status: in
         ("GET", "/v1/pipelines/nope/predictions", 404),
         ("GET", "/v1/nothing", 404),
         ("POST", "/v1/status", 405),
+        ("POST", "/v1/pipelines/nope/predictions", 405),
     ],
 )
 def test_every_error_is_json(world: World, method: str, path: str, status: int) -> None:

@@ -232,6 +232,16 @@ async def test_there_are_so_many_followers_and_no_more() -> None:
     await world.feed.close()
 
 
+async def test_a_follower_that_leaves_without_reading_gives_its_place_back() -> None:
+    world = World(max_subscribers=1, max_replays=1)
+    for start in ("latest", "earliest"):
+        for _ in range(3):
+            stream = await world.feed.follow(start, None)
+            await stream.aclose()
+    assert len(world.fanout) == 0
+    await world.feed.close()
+
+
 @pytest.mark.parametrize("start", ["newest", "0", "0:x", "0:1,", "-1:2", "2:0", "0:-1", "0:" + "9" * 30])
 async def test_a_start_that_is_no_position_is_refused(start: str) -> None:
     world = World()

@@ -35,7 +35,7 @@ def predict(
 
       headrace predict examples/rides --event @ride.json
 
-      headrace tail events -n 3 --json | jq -c .value | headrace predict --event -
+      headrace tail events -n 3 --values | headrace predict --event -
     """
     model = load_spec(folder).name if folder else pipeline_of(run)
     if model is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -31,6 +32,7 @@ def tail(
     place: Annotated[Place, typer.Option("--from", help="the oldest records or the newest")] = Place.END,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="go on with new records until Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per record, for programs")] = False,
+    values: Annotated[bool, typer.Option("--values", help="the records' values alone, one a line")] = False,
     run: RunOption = None,
     kafka_address: KafkaOption = None,
 ) -> None:
@@ -45,16 +47,19 @@ def tail(
       headrace tail checkpoints --follow
 
       headrace tail predictions -f --json | jq .value.version
+
+      headrace tail events -n 3 --values | headrace predict --event -
     """
+    show = _value if values else partial(line, as_json=as_json)
     settings = connect(run, kafka_address)
     consumer = kafka.consumer(settings, "headrace.tail", **{"enable.partition.eof": True})
     try:
         name = resolve(topic, kafka.metadata(kafka.admin(settings)), pipeline_of(run))
         reader = Reader(consumer, name)
         for message in reader.first(number) if place is Place.START else reader.last(number):
-            typer.echo(line(message, as_json=as_json))
+            typer.echo(show(message))
         for message in reader.follow() if follow else ():
-            typer.echo(line(message, as_json=as_json))
+            typer.echo(show(message))
     except KeyboardInterrupt:
         return
     finally:
@@ -134,6 +139,14 @@ def _at_end(message: Message) -> bool:
     return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own name
 
 
+def _value(message: Message) -> str:
+    return _plain(decode(message.topic() or "", message.value()))
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 def line(message: Message, *, as_json: bool) -> str:
     """One record on one line."""
     key, value = message.key(), decode(message.topic() or "", message.value())
@@ -144,5 +157,4 @@ def line(message: Message, *, as_json: bool) -> str:
         return msgspec.json.encode({**where, "at": at, "key": shown_key, "value": value}).decode()
     place = typer.style(f"{message.partition()}@{message.offset()}".ljust(9), dim=True)
     shown_key = typer.style("-" if key is None else text(key), fg="cyan")
-    body = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return f"{place} {typer.style(time_of(at)[11:], dim=True)}  {shown_key}  {body}"
+    return f"{place} {typer.style(time_of(at)[11:], dim=True)}  {shown_key}  {_plain(value)}"

@@ -56,6 +56,10 @@ def test_as_many_as_there_are_in_spite_of_transaction_markers(kafka: Any, pipeli
     assert len(tail(kafka, f"{pipeline}.events", "-n", "100")) == 30
 
 
+def test_values_alone_are_what_was_produced(kafka: Any, pipeline: str) -> None:
+    assert [json.loads(line) for line in tail(kafka, f"{pipeline}.events", "-n", "2", "--values")] == [{"i": 28}, {"i": 29}]
+
+
 def test_the_oldest_records_of_each_partition(kafka: Any, pipeline: str) -> None:
     records = [json.loads(line) for line in tail(kafka, f"{pipeline}.events", "--from", "start", "-n", "30", "--json")]
     assert sorted(r["value"]["i"] for r in records) == list(range(30))

@@ -8,6 +8,7 @@ import orjson
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,7 +57,7 @@ class Gateway:
 
 def create_app(gateway: Gateway) -> FastAPI:
     """The ASGI app. Its own documentation is at /docs."""
-    app = FastAPI(title="Headrace gateway", version=__version__, description="One REST address for everything.")
+    app = FastAPIOffline(title="Headrace gateway", version=__version__, description="One REST address for everything.")
     app.add_middleware(_Measured)
     for kind, answer in (
         (GatewayError, _refused),

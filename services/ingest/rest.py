@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Path, Request, Response
+from fastapi_offline import FastAPIOffline
 
 from headrace import __version__
 from headrace.contracts.records import TRACEPARENT
@@ -30,7 +31,7 @@ _STATUS: dict[type[HeadraceError], int] = {
 
 def create_app(ingest: Ingest, *, max_request_bytes: int) -> FastAPI:
     """The ASGI app. Its own documentation is at /docs."""
-    app = FastAPI(title="Headrace ingest", version=__version__, description="Records into a pipeline's topics.")
+    app = FastAPIOffline(title="Headrace ingest", version=__version__, description="Records into a pipeline's topics.")
 
     async def failed(_: Request, error: Exception) -> Response:
         return _failure(error)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -252,6 +253,13 @@ def test_the_page_and_the_description_name_the_routes(world: World) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert f"/v1/pipelines/{world.name}/predict" in page.text
     assert "/v1/pipelines/{pipeline}/predict" in httpx.get(f"{world.url}/openapi.json").json()["paths"]
+
+
+def test_the_description_needs_nothing_from_elsewhere(world: World) -> None:
+    page = httpx.get(world.url + "/docs").text
+    script = re.search(r'src="(/[^"/][^"]*swagger-ui-bundle.js)"', page)
+    assert script is not None
+    assert httpx.get(world.url + script[1]).status_code == 200
 
 
 def test_requests_are_counted_by_route(world: World) -> None:

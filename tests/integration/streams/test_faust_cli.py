@@ -20,7 +20,7 @@ def faust_worker(river: River, app: str = "tests.faust_stream_app", **env: str |
         **os.environ, "HEADRACE_PIPELINE": str(river.folder), "KAFKA_BOOTSTRAP_SERVERS": river.bootstrap,
         "HEADRACE_RUN_DIR": str(run_dir), "HEADRACE_INSTANCE": "faust", "PYTHONPATH": str(ROOT), **env,
     }  # fmt: skip
-    command = [sys.executable, "-m", "faust", "-A", app, "worker", "-l", "info"]
+    command = [sys.executable, "-m", "faust", "-A", app, "worker", "--without-web", "-l", "info"]
     with (river.folder / "faust.log").open("wb") as log:
         wanted = {name: value for name, value in known.items() if value is not None}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=wanted, cwd=river.folder)

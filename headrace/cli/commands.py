@@ -36,6 +36,7 @@ COMMANDS = (
     Command("predict", "headrace.cli.predict", PIPELINES, "Ask the newest model for one prediction."),
     Command("status", "headrace.cli.status", OPERATING, "What runs, how fast, how well."),
     Command("tail", "headrace.cli.tail", OPERATING, "Show the records of a topic, decoded."),
+    Command("dlq", "headrace.cli.dlq", OPERATING, "Dead letters: list them, look at one, put them back."),
     Command("topics", "headrace.cli.topics", OPERATING, "The topic catalogue: who writes what where."),
     Command("rollback", "headrace.cli.rollback", OPERATING, "Serve an earlier version, and stay there."),
     Command("resume", "headrace.cli.resume", OPERATING, "Serve the newest checkpoints again after a rollback."),

@@ -555,3 +555,49 @@ class DeadLetter(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
+
+@_typing.final
+class LetterReplayed(_message.Message):
+    """`headrace dlq replay` on headrace.replays: this record, once a dead letter, is on its topic again. Keyed by the record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_MS_FIELD_NUMBER: _builtins.int
+    LETTER_PARTITION_FIELD_NUMBER: _builtins.int
+    LETTER_OFFSET_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    REPLAYED_BY_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    partition: _builtins.int
+    offset: _builtins.int
+    timestamp_ms: _builtins.int
+    letter_partition: _builtins.int
+    """Of the letter, on <topic>.dlq."""
+    letter_offset: _builtins.int
+    attempt: _builtins.int
+    replayed_by: _builtins.str
+    at_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        partition: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        timestamp_ms: _builtins.int = ...,
+        letter_partition: _builtins.int = ...,
+        letter_offset: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        replayed_by: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "attempt", b"attempt", "letter_offset", b"letter_offset", "letter_partition", b"letter_partition", "offset", b"offset", "partition", b"partition", "replayed_by", b"replayed_by", "timestamp_ms", b"timestamp_ms", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LetterReplayed: _TypeAlias = LetterReplayed  # noqa: Y015

@@ -112,9 +112,14 @@ ALERTS = TopicSpec(
     "An alert that started or stopped firing.",
     partitions=1, retention=timedelta(days=30),
 )  # fmt: skip
+REPLAYS = TopicSpec(
+    "headrace.replays", "command line", "topic/partition/offset/timestamp of the record", "headrace.v1.LetterReplayed",
+    "Dead letters that were put back, each in the transaction that did it. Partitioned by source topic.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS)
-SYSTEM_TOPICS = (CHECKPOINTS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS)
+SYSTEM_TOPICS = (CHECKPOINTS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

@@ -72,6 +72,8 @@ class ChunkApp(faust.App):
         self._failure: HeadraceError | None = None
         self._failed: asyncio.Event | None = None
         self._on_assignment: list[Callable[[set[Partition]], None]] = []
+        self._during: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._runs = False
         super().__init__(name, **settings)
 
     def chunks_of(self, *topics: str) -> Any:
@@ -81,6 +83,10 @@ class ChunkApp(faust.App):
     def on_assignment(self, tell: Callable[[set[Partition]], None]) -> None:
         """Have `tell` called with every new assignment, on the event loop."""
         self._on_assignment.append(tell)
+
+    def during(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        """Have `begin` called before anything is consumed, and `end` once the group is left; in a thread, so they may block."""
+        self._during.append((begin, end))
 
     async def tell_assignment(self, assigned: set[Partition]) -> None:
         """Called by the consumer."""
@@ -93,6 +99,8 @@ class ChunkApp(faust.App):
             self._failure = error
             if self._failed is not None:
                 self._failed.set()
+            elif not self.crashed:
+                self.add_future(self.crash(error))  # Faust's own worker sees it and exits
 
     def highwaters(self) -> Mapping[Partition, int]:
         """The end of each assigned partition's log, as of the last fetch."""
@@ -112,15 +120,37 @@ class ChunkApp(faust.App):
         Raises:
             HeadraceError: the app could not go on.
         """
-        self._failed = asyncio.Event()
-        await self.chunks.flow.start(self)
+        self._failed, self._runs = asyncio.Event(), True
+        await self._begin()
         try:
             await until_stopped(stop, self._start_and_wait(), self._failed.wait())  # type: ignore[arg-type]
         finally:
             await self.stop()
-            await self.chunks.flow.close()
+            await self._end()
         if self._failure is not None:
             raise self._failure
+
+    async def on_start(self) -> None:
+        """Under Faust's own worker, what `run` does before: called before the consumer starts."""
+        await super().on_start()
+        if not self._runs:
+            await self._begin()
+
+    async def on_shutdown(self) -> None:
+        """Under Faust's own worker, what `run` does after: called once the consumer has stopped."""
+        await super().on_shutdown()
+        if not self._runs:
+            await self._end()
+
+    async def _begin(self) -> None:
+        for begin, _ in self._during:
+            await asyncio.to_thread(begin)
+        await self.chunks.flow.start(self)
+
+    async def _end(self) -> None:
+        await self.chunks.flow.close()
+        for _, end in reversed(self._during):
+            await asyncio.to_thread(end)
 
     async def _start_and_wait(self) -> None:
         await self.start()

@@ -69,6 +69,18 @@ class StreamApp:
             if self._slot is not None:
                 self._slot.release()
 
+    def for_faust(self) -> ChunkApp:
+        """The same, for Faust's own worker to start and stop; the weights are followed for as long as it runs.
+
+        Raises:
+            HeadraceError: there are no weights to follow, or the broker does not answer.
+        """
+        if self._weights is None:
+            raise HeadraceError("the stream has no weights to follow")
+        app = self._app(self._weights)
+        app.during(self._weights.start, self._weights.stop)
+        return app
+
     def _app(self, weights: WeightsSource) -> ChunkApp:
         membership = Membership()
         self._chunks = chunks = ChunkPipeline(

@@ -37,6 +37,7 @@ COMMANDS = (
     Command("status", "headrace.cli.status", OPERATING, "What runs, how fast, how well."),
     Command("tail", "headrace.cli.tail", OPERATING, "Show the records of a topic, decoded."),
     Command("topics", "headrace.cli.topics", OPERATING, "The topic catalogue: who writes what where."),
+    Command("ckpt", "headrace.cli.ckpt", OPERATING, "The weights: who serves which version, and what became of each."),
     Command("rollback", "headrace.cli.rollback", OPERATING, "Serve an earlier version, and stay there."),
     Command("resume", "headrace.cli.resume", OPERATING, "Serve the newest checkpoints again after a rollback."),
     Command("run", "headrace.cli.run", PARTS, "Run one role in this process, as a container would."),

@@ -29,6 +29,8 @@ class Fleet:
     model: str
     active: RolloutDirective | None = None
     retired: RolloutDirective | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why requests cannot be done, by their ids."""
     serving: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -38,6 +40,8 @@ class Fleet:
             return
         if directive.action == RolloutDirective.RETIRE:
             self.retired = directive
+        elif directive.action == RolloutDirective.REFUSE:
+            self.refused[directive.operation_id] = directive.reason
         elif directive.action in SWAPPING and (self.active is None or directive.sequence > self.active.sequence):
             self.active = directive
 
@@ -122,7 +126,7 @@ def operate(request: Operation, *, run: str | None, kafka_address: str | None, t
     """Send a request and say what happened, until every worker has done it.
 
     Raises:
-        ConfigError: nothing is rolled out of this model.
+        ConfigError: nothing is rolled out of this model, or the coordinator refuses the request.
         DependencyError: nobody answered, or the fleet did not follow in time.
     """
     settings, console = connect(run, kafka_address), Console(highlight=False)
@@ -138,8 +142,15 @@ def operate(request: Operation, *, run: str | None, kafka_address: str | None, t
             return
         since, sequence = time.monotonic(), before.sequence
         _send(settings, request)
-        if not watch.until(lambda: fleet.active is not None and fleet.active.sequence > sequence, timeout):
-            raise DependencyError(_unanswered(request, before, fleet), hint="headrace tail checkpoints lists versions")
+
+        def answered() -> bool:
+            return request.id in fleet.refused or (fleet.active is not None and fleet.active.sequence > sequence)
+
+        done = watch.until(answered, timeout)
+        if request.id in fleet.refused:
+            raise ConfigError(fleet.refused[request.id], hint="headrace ckpt history lists versions")
+        if not done:
+            raise DependencyError(_unanswered(before, fleet), hint="headrace ckpt history lists versions")
         _report(console, watch, fleet, since, timeout)
     finally:
         watch.close()
@@ -173,10 +184,7 @@ def _report(console: Console, watch: Watch, fleet: Fleet, since: float, timeout:
     console.print(f"done in {(time.monotonic() - since) * 1000:.0f} ms, {len(fleet.serving)} workers")
 
 
-def _unanswered(request: Operation, before: RolloutDirective, fleet: Fleet) -> str:
+def _unanswered(before: RolloutDirective, fleet: Fleet) -> str:
     if fleet.retired is not None and fleet.retired.sequence > before.sequence:
         return f"version {fleet.retired.version} was given up: {fleet.retired.reason}"
-    if request.version > before.version:
-        return f"version {request.version} is newer than the active {before.version}: nothing to roll back to"
-    wanted = f"version {request.version}" if request.version else "an earlier version"
-    return f"the coordinator did not roll back to {wanted}: it is not kept any more, or no coordinator runs"
+    return "no coordinator answered: does one run? (headrace status)"

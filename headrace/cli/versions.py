@@ -97,6 +97,8 @@ class Versions:
         """The coordinator told the fleet something."""
         if not self._follows(directive.model):
             return
+        if directive.action == RolloutDirective.REFUSE:  # an answer to an operator: nothing becomes of the version it names
+            return
         self._directives.setdefault(directive.model, {})[directive.sequence] = directive
         life = self._life(directive.model, directive.version)
         life.digest = life.digest or directive.manifest_digest

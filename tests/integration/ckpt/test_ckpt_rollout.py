@@ -4,6 +4,9 @@ import time
 import zlib
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from headrace.cli.commands import application
 from headrace.contracts.events_pb2 import Operation
 from headrace.weights import agent_socket
 from tests.integration.ckpt.fleet import WAIT_S
@@ -36,6 +39,11 @@ def test_rolling_back_pins_and_resuming_goes_to_the_newest(fleet, applied):
     assert worker.answer() == (1, 1)
     assert worker.live.seconds["activate"] < 0.05
     assert bound.manifest.version == 1
+    refused = CliRunner().invoke(
+        application(), ["rollback", fleet.model, "--to", "77", "--kafka", fleet.settings.kafka_bootstrap_servers]
+    )
+    assert refused.exit_code == 2
+    assert "version 77 is newer than the active 1" in refused.output
     fleet.publish(3)
     fleet.publish(4)
     fleet.operate(Operation.RESUME)

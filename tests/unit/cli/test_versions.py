@@ -87,6 +87,7 @@ def test_what_becomes_of_versions() -> None:
     assert told.states() == {1: "active", 2: "waiting", 3: "staging", 4: "waiting", 5: "waiting"}
     told.direct("RETIRE", 3, reason="refused by a")
     told.direct("ACTIVATE", 4)
+    told.direct("REFUSE", 77, reason="never was")
     assert told.states() == {1: "served", 2: "skipped", 3: "retired", 4: "active", 5: "waiting"}
     told.direct("ROLL_BACK", 1, pinned=True, reason="4 is off")
     lines = {line.version: (line.state, line.reason) for line in told.history(5)}

@@ -98,6 +98,23 @@ def test_a_pull_is_given_up_for_a_newer_version():
         pull(manifest, store, memoryview(bytearray(manifest.size)), cancelled=lambda: True)
 
 
+def test_chunks_in_memory_are_copied_and_trusted_only_if_they_are_what_they_are_called():
+    """One is right, one is damaged, one has the wrong length: two travel."""
+    store = MemoryChunkStore()
+    manifest = put(store)
+    right, damaged, short = (store.chunks["m", manifest.chunks[i]] for i in (1, 2, 3))
+    resident = {
+        manifest.chunks[1]: memoryview(right),
+        manifest.chunks[2]: memoryview(bytes([damaged[0] ^ 1]) + damaged[1:]),
+        manifest.chunks[3]: memoryview(short[:-1]),
+    }
+    del store.chunks["m", manifest.chunks[1]]
+    buffer = bytearray(manifest.size)
+    pulled = pull(manifest, store, memoryview(buffer), resident=resident)
+    assert pulled.bytes_reused == 512
+    assert bytes(buffer[512:2048]) == right + damaged + short
+
+
 def test_a_corrupt_chunk_is_refused():
     """One flipped bit, or a byte too few."""
     store = MemoryChunkStore()

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,30 +61,45 @@ def pull(
     known = present if present is not None else []
     known.extend([""] * (len(manifest.chunks) - len(known)))
     pending = [
-        (i, digest, span)
+        (i, digest, buffer[slice(*span)])
         for i, (digest, span) in enumerate(zip(manifest.chunks, spans(manifest.size, manifest.chunk_size), strict=True))
         if known[i] != digest
     ]
+    travelled: list[int] = []
 
-    def one(index: int, digest: str, span: tuple[int, int]) -> None:
+    def go_on() -> None:
         if cancelled():
             raise Superseded(f"pulling {manifest.model} version {manifest.version} was given up for a newer version")
-        known[index] = ""
-        target = buffer[slice(*span)]
-        if not _copied(resident.get(digest) if resident else None, digest, target):
-            store.get_into(manifest.model, digest, target)
-            travelled.append(len(target))
-        known[index] = digest
 
-    travelled: list[int] = []
-    in_parallel([partial(one, *task) for task in pending], parallel)
+    def some(share: list[tuple[int, str, memoryview]]) -> None:
+        absent = []
+        for index, digest, target in share:
+            go_on()
+            source = resident.get(digest) if resident else None
+            if source is None:
+                absent.append((index, digest, target))
+                continue
+            known[index] = ""
+            if _copied(source, digest, target):
+                known[index] = digest
+            else:
+                absent.append((index, digest, target))
+        with closing(store.get_each(manifest.model, [(digest, target) for _, digest, target in absent])) as arriving:
+            for index, digest, target in absent:
+                go_on()
+                known[index] = ""
+                next(arriving)
+                known[index] = digest
+                travelled.append(len(target))
+
+    in_parallel([partial(some, pending[i::parallel]) for i in range(min(parallel, len(pending)))], parallel)
     moved = sum(travelled)
     return Pulled(moved, manifest.size - moved, time.perf_counter() - started)
 
 
-def _copied(source: memoryview | None, digest: str, target: memoryview) -> bool:
+def _copied(source: memoryview, digest: str, target: memoryview) -> bool:
     """Copy a chunk that is in memory; False, the target's content being undefined, unless it is what its digest names."""
-    if source is None or len(source) != len(target):
+    if len(source) != len(target):
         return False
     target[:] = source
     if digest_of(target) == digest:

@@ -140,6 +140,19 @@ def test_a_lost_or_damaged_chunk_comes_from_the_durable_store_and_is_put_back():
     assert fast.chunks == durable.chunks
 
 
+def test_what_the_fast_store_gives_is_taken_from_it_also_after_one_that_it_lost():
+    """The durable store gives the one in the middle, and no other."""
+    fast, durable = MemoryChunkStore(), MemoryChunkStore()
+    store = FallbackStore(fast, durable)
+    manifest = put(store)
+    lost = manifest.chunks[2]
+    del fast.chunks["m", lost]
+    durable.chunks = {("m", lost): durable.chunks["m", lost]}
+    pull(manifest, store, memoryview(bytearray(manifest.size)), parallel=1)
+    assert store.fallbacks == 1
+    assert ("m", lost) in fast.chunks
+
+
 def test_an_outage_of_the_fast_store_costs_one_attempt_and_then_it_is_used_again():
     """It is left alone for a while, and everything works meanwhile."""
     now = [0.0]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from dataclasses import asdict
@@ -31,6 +32,7 @@ def main() -> int:
     sizes = {"1 MB": (MB, 40), "100 MB": (100 * MB, 15 if options.full else 7)}
     if options.full:
         sizes["1 GiB"] = (GIB, 5)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, LocalPlatform(Path(folder), env={}) as platform:
         settings = ServiceSettings(
             kafka_bootstrap_servers=platform.endpoints.kafka_bootstrap_servers,
@@ -42,11 +44,11 @@ def main() -> int:
         rollouts = {"small": rollout(settings, "small", rows=SMALL_ROWS, versions=versions, every_s=0.2, rate=options.rate)}
         if options.full:
             rollouts["100 MB"] = rollout(settings, "large", rows=LARGE_ROWS, versions=20, every_s=1.5, rate=options.rate)
-    report(transfers, rollouts)
+    report(transfers, rollouts, load)
     return 0
 
 
-def report(transfers: dict[str, Transfer], rollouts: dict[str, Rollouts]) -> None:
+def report(transfers: dict[str, Transfer], rollouts: dict[str, Rollouts], load: float) -> None:
     """The tables, and build/bench/weights.json; ratios are of the largest transfer and of the small model."""
     console = Console(highlight=False)
     console.print(_transfer_table(transfers))
@@ -60,7 +62,12 @@ def report(transfers: dict[str, Transfer], rollouts: dict[str, Rollouts]) -> Non
     }
     for name, value in ratios.items():
         console.print(f"{name}: {value:.2f}")
+    if load > (os.cpu_count() or 1) / 2:
+        console.print(
+            f"[yellow]the machine was busy (load {load:.1f} before the start): latencies are those of its other work too[/]"
+        )
     figures = {
+        "load_before": round(load, 2),
         "failed_requests": failed,
         "event_to_serving_p50_ms": round(small.event_ms[0], 2),
         "event_to_serving_p99_ms": round(small.event_ms[1], 2),

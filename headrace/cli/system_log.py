@@ -3,7 +3,9 @@
 import time
 from collections.abc import Mapping
 
+import typer
 from confluent_kafka import OFFSET_END, TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Message, TopicPartition
+from google.protobuf.message import DecodeError
 
 from headrace.cli.versions import Versions
 from headrace.contracts import topics
@@ -56,8 +58,15 @@ def _from(consumer: Consumer, topic: str, moment: float) -> list[TopicPartition]
 
 def _tell(into: Versions, message: Message) -> None:
     value = message.value()
-    if value is None:
-        return
+    try:
+        if value is not None:
+            _decode(into, message, value)
+    except DecodeError as error:  # the services pass over it too; the rest is worth showing
+        where = f"{message.topic()}[{message.partition()}] at {message.offset()}"
+        typer.echo(f"headrace: record ignored, {where}: {error}", err=True)
+
+
+def _decode(into: Versions, message: Message, value: bytes) -> None:
     if message.topic() == CHECKPOINTS:
         kind, at_ms = message.timestamp()
         published = CheckpointPublished.FromString(value)

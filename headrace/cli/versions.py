@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.weights.errors import ManifestError
 from headrace.weights.manifest import Manifest
 
 SILENT_US = 10_000_000
@@ -220,7 +221,11 @@ def _version(applied: WeightsApplied) -> tuple[str, int]:
 
 
 def _size(manifest: bytes) -> int:
-    return Manifest.decode(manifest).size if manifest else 0
+    """The payload's bytes; 0 of a manifest that is none, which agents refuse: its version is shown all the same."""
+    try:
+        return Manifest.decode(manifest).size
+    except ManifestError:
+        return 0
 
 
 def _worker_state(heard: WeightsApplied, version: int, active: RolloutDirective | None, now_us: int) -> str:

@@ -34,13 +34,25 @@ def send(kafka: Any) -> Callable[..., None]:
     return sent
 
 
+class Garbage(str):
+    """A model's name where a message should be, on the model's partition."""
+
+    __slots__ = ()
+    model = property(str)
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        return b"\xff\xff not a message"
+
+
 def now_us() -> int:
     return time.time_ns() // 1000
 
 
 def test_the_fleet_and_its_versions_are_read_from_the_topics(kafka: Any, send: Callable[..., None]) -> None:
-    """Two versions, the newer one rolled back; one worker follows, one refuses."""
+    """Two versions, the newer one rolled back; one worker follows, one refuses; what cannot be decoded is passed over."""
     model = kafka.unique("toy")
+    for spec in (topics.CHECKPOINTS, topics.ROLLOUTS, topics.APPLIED):
+        send(spec, model, Garbage(model))
     for version in (1, 2):
         manifest = publish(
             {"w": torch.ones(2)}, model=model, version=version, base_version=version - 1, epoch=1, step=version, offsets={},
@@ -62,12 +74,12 @@ def test_the_fleet_and_its_versions_are_read_from_the_topics(kafka: Any, send: C
         )  # fmt: skip
         send(topics.APPLIED, f"{model}/{worker}", said)
 
-    fleet = json.loads(headrace(kafka, "ckpt", "status", model, "--json").output)
+    fleet = json.loads(headrace(kafka, "ckpt", "status", model, "--json").stdout)
     assert fleet["active"][model] == {"version": 1, "pinned": True, "reason": "2 is off"}
     assert [(w["worker"], w["version"], w["state"]) for w in fleet["workers"]] == [("a", 1, "serving"), ("b", 2, "refused 1")]
     assert fleet["workers"][1]["error"] == "no room"
     assert 0 <= fleet["workers"][0]["age_s"] < 60
-    versions = json.loads(headrace(kafka, "ckpt", "history", model, "--json").output)
+    versions = json.loads(headrace(kafka, "ckpt", "history", model, "--json").stdout)
     assert [(v["version"], v["state"], v["reason"]) for v in versions] == [
         (2, "rolled back", "2 is off"),
         (1, "pinned", "2 is off"),

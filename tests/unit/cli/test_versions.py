@@ -115,6 +115,13 @@ def test_only_the_newest_are_listed_and_a_checkpoint_published_again_keeps_its_t
     assert [(line.version, line.published_us) for line in told.history(2)] == [(3, at(3)), (2, at(2))]
 
 
+def test_a_checkpoint_whose_manifest_is_none_is_listed_without_a_size() -> None:
+    told = Told()
+    told.checkpoint(CheckpointPublished(model="m", version=7, manifest=b"junk"), at(7))
+    (line,) = told.history(1)
+    assert (line.version, line.size) == (7, 0)
+
+
 def test_every_worker_has_a_state_and_its_version_an_age() -> None:
     """As of now: two minutes after version 2 was published."""
     told, now = Told(), at(2) + 120 * SECOND

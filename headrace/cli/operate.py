@@ -1,5 +1,6 @@
 """An operator's request: sent on headrace.operations, and watched until the fleet has done it."""
 
+import contextlib
 import getpass
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+from google.protobuf.message import DecodeError
 from rich.console import Console
 
 from headrace.cli.connect import connect, pipeline_of
@@ -82,10 +84,8 @@ class Watch:
             if time.monotonic() > deadline:
                 return False
             for message in self._messages():
-                if message.topic() == self._rollouts:
-                    self._fleet.directive(RolloutDirective.FromString(message.value() or b""))
-                else:
-                    self._fleet.applied(WeightsApplied.FromString(message.value() or b""))
+                with contextlib.suppress(DecodeError):  # a record that is none moves nobody, here as in the services
+                    self._tell(message)
         return True
 
     def catch_up(self) -> None:
@@ -100,6 +100,12 @@ class Watch:
     def close(self) -> None:
         """Leave Kafka."""
         self._consumer.close()
+
+    def _tell(self, message: Message) -> None:
+        if message.topic() == self._rollouts:
+            self._fleet.directive(RolloutDirective.FromString(message.value() or b""))
+        else:
+            self._fleet.applied(WeightsApplied.FromString(message.value() or b""))
 
     def _messages(self) -> Iterator[Message]:
         for message in self._consumer.consume(500, 0.05):

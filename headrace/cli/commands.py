@@ -38,6 +38,7 @@ COMMANDS = (
     Command("tail", "headrace.cli.tail", OPERATING, "Show the records of a topic, decoded."),
     Command("dlq", "headrace.cli.dlq", OPERATING, "Dead letters: list them, look at one, put them back."),
     Command("topics", "headrace.cli.topics", OPERATING, "The topic catalogue: who writes what where."),
+    Command("ckpt", "headrace.cli.ckpt", OPERATING, "The weights: who serves which version, and what became of each."),
     Command("rollback", "headrace.cli.rollback", OPERATING, "Serve an earlier version, and stay there."),
     Command("resume", "headrace.cli.resume", OPERATING, "Serve the newest checkpoints again after a rollback."),
     Command("run", "headrace.cli.run", PARTS, "Run one role in this process, as a container would."),

@@ -1,5 +1,6 @@
 """An operator's request: sent on headrace.operations, and watched until the fleet has done it."""
 
+import contextlib
 import getpass
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+from google.protobuf.message import DecodeError
 from rich.console import Console
 
 from headrace.cli.connect import connect, pipeline_of
@@ -29,6 +31,8 @@ class Fleet:
     model: str
     active: RolloutDirective | None = None
     retired: RolloutDirective | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why requests cannot be done, by their ids."""
     serving: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -38,6 +42,8 @@ class Fleet:
             return
         if directive.action == RolloutDirective.RETIRE:
             self.retired = directive
+        elif directive.action == RolloutDirective.REFUSE:
+            self.refused[directive.operation_id] = directive.reason
         elif directive.action in SWAPPING and (self.active is None or directive.sequence > self.active.sequence):
             self.active = directive
 
@@ -78,10 +84,8 @@ class Watch:
             if time.monotonic() > deadline:
                 return False
             for message in self._messages():
-                if message.topic() == self._rollouts:
-                    self._fleet.directive(RolloutDirective.FromString(message.value() or b""))
-                else:
-                    self._fleet.applied(WeightsApplied.FromString(message.value() or b""))
+                with contextlib.suppress(DecodeError):  # a record that is none moves nobody, here as in the services
+                    self._tell(message)
         return True
 
     def catch_up(self) -> None:
@@ -96,6 +100,12 @@ class Watch:
     def close(self) -> None:
         """Leave Kafka."""
         self._consumer.close()
+
+    def _tell(self, message: Message) -> None:
+        if message.topic() == self._rollouts:
+            self._fleet.directive(RolloutDirective.FromString(message.value() or b""))
+        else:
+            self._fleet.applied(WeightsApplied.FromString(message.value() or b""))
 
     def _messages(self) -> Iterator[Message]:
         for message in self._consumer.consume(500, 0.05):
@@ -122,7 +132,7 @@ def operate(request: Operation, *, run: str | None, kafka_address: str | None, t
     """Send a request and say what happened, until every worker has done it.
 
     Raises:
-        ConfigError: nothing is rolled out of this model.
+        ConfigError: nothing is rolled out of this model, or the coordinator refuses the request.
         DependencyError: nobody answered, or the fleet did not follow in time.
     """
     settings, console = connect(run, kafka_address), Console(highlight=False)
@@ -138,8 +148,15 @@ def operate(request: Operation, *, run: str | None, kafka_address: str | None, t
             return
         since, sequence = time.monotonic(), before.sequence
         _send(settings, request)
-        if not watch.until(lambda: fleet.active is not None and fleet.active.sequence > sequence, timeout):
-            raise DependencyError(_unanswered(request, before, fleet), hint="headrace tail checkpoints lists versions")
+
+        def answered() -> bool:
+            return request.id in fleet.refused or (fleet.active is not None and fleet.active.sequence > sequence)
+
+        done = watch.until(answered, timeout)
+        if request.id in fleet.refused:
+            raise ConfigError(fleet.refused[request.id], hint="headrace ckpt history lists versions")
+        if not done:
+            raise DependencyError(_unanswered(before, fleet), hint="headrace ckpt history lists versions")
         _report(console, watch, fleet, since, timeout)
     finally:
         watch.close()
@@ -173,10 +190,7 @@ def _report(console: Console, watch: Watch, fleet: Fleet, since: float, timeout:
     console.print(f"done in {(time.monotonic() - since) * 1000:.0f} ms, {len(fleet.serving)} workers")
 
 
-def _unanswered(request: Operation, before: RolloutDirective, fleet: Fleet) -> str:
+def _unanswered(before: RolloutDirective, fleet: Fleet) -> str:
     if fleet.retired is not None and fleet.retired.sequence > before.sequence:
         return f"version {fleet.retired.version} was given up: {fleet.retired.reason}"
-    if request.version > before.version:
-        return f"version {request.version} is newer than the active {before.version}: nothing to roll back to"
-    wanted = f"version {request.version}" if request.version else "an earlier version"
-    return f"the coordinator did not roll back to {wanted}: it is not kept any more, or no coordinator runs"
+    return "no coordinator answered: does one run? (headrace status)"

@@ -135,7 +135,9 @@ Global___CheckpointPublished: _TypeAlias = CheckpointPublished  # noqa: Y015
 
 @_typing.final
 class RolloutDirective(_message.Message):
-    """Coordinator to agents, on the compacted headrace.rollouts, keyed "<model>/staged" or "<model>/active"."""
+    """Coordinator to agents, on the compacted headrace.rollouts, keyed "<model>/staged", "<model>/active" or
+    "<model>/refused".
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -154,6 +156,8 @@ class RolloutDirective(_message.Message):
         """as ACTIVATE, of an earlier version; it stays pinned until resumed"""
         RETIRE: RolloutDirective._Action.ValueType  # 4
         """a staged version will not be activated: free it"""
+        REFUSE: RolloutDirective._Action.ValueType  # 5
+        """an operator's request cannot be done, `reason` says why; nothing changes for the fleet"""
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
     ACTION_UNSPECIFIED: RolloutDirective.Action.ValueType  # 0
@@ -165,6 +169,8 @@ class RolloutDirective(_message.Message):
     """as ACTIVATE, of an earlier version; it stays pinned until resumed"""
     RETIRE: RolloutDirective.Action.ValueType  # 4
     """a staged version will not be activated: free it"""
+    REFUSE: RolloutDirective.Action.ValueType  # 5
+    """an operator's request cannot be done, `reason` says why; nothing changes for the fleet"""
 
     MODEL_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
@@ -180,6 +186,7 @@ class RolloutDirective(_message.Message):
     ISSUED_AT_US_FIELD_NUMBER: _builtins.int
     CHECKPOINT_CREATED_AT_US_FIELD_NUMBER: _builtins.int
     NEWEST_LABEL_US_FIELD_NUMBER: _builtins.int
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     action: Global___RolloutDirective.Action.ValueType
     version: _builtins.int
@@ -198,6 +205,8 @@ class RolloutDirective(_message.Message):
     checkpoint_created_at_us: _builtins.int
     """created_at_us and newest_label_us of the checkpoint, for measuring staleness at the worker."""
     newest_label_us: _builtins.int
+    operation_id: _builtins.str
+    """The Operation that a REFUSE answers."""
     def __init__(
         self,
         *,
@@ -215,10 +224,11 @@ class RolloutDirective(_message.Message):
         issued_at_us: _builtins.int = ...,
         checkpoint_created_at_us: _builtins.int = ...,
         newest_label_us: _builtins.int = ...,
+        operation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "sequence", b"sequence", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "sequence", b"sequence", "signature", b"signature", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,7 +98,7 @@ OPERATIONS = TopicSpec(
     partitions=SYSTEM_PARTITIONS,
 )  # fmt: skip
 ROLLOUTS = TopicSpec(
-    "headrace.rollouts", "ckpt coordinator", "<model>/staged or <model>/active", "headrace.v1.RolloutDirective",
+    "headrace.rollouts", "ckpt coordinator", "<model>/staged, /active or /refused", "headrace.v1.RolloutDirective",
     "What every agent is to do, and what a late joiner reads to catch up.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip

@@ -7,7 +7,7 @@ of a cluster.
 
 import contextlib
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -85,17 +85,36 @@ class RedisChunkStore:
             both.execute()
 
     def get_into(self, model: str, digest: str, buffer: memoryview) -> None:
-        """See `ChunkStore.get_into`; the bytes go from the socket straight into ``buffer``."""
-        with self._translated(f"read chunk {digest} of model {model}"), self._connection() as connection:
-            connection.send_command("GET", f"{_index(model)}:{digest}")
-            size = _reply_size(_socket(connection))
-            if size < 0:
-                raise ChunkMissing(f"chunk {digest} of model {model} is not in {self.name}")
-            if size != len(buffer):
-                connection.disconnect()  # cheaper than reading what nobody wants
-                raise ChunkCorrupt(f"chunk {digest} of model {model} in {self.name} has {size} bytes, expected {len(buffer)}")
-            _fill(_socket(connection), buffer)
-            _fill(_socket(connection), memoryview(bytearray(2)))
+        """See `ChunkStore.get_into`."""
+        for _ in self.get_each(model, [(digest, buffer)]):
+            pass
+
+    def get_each(self, model: str, wanted: Sequence[tuple[str, memoryview]]) -> Generator[None, None, None]:
+        """See `ChunkStore.get_each`; the next request is sent before a reply is read, so that Redis never waits for us."""
+        asked = 0
+        with self._translated(f"read chunks of model {model}"), self._connection() as connection:
+            for turn, (digest, buffer) in enumerate(wanted):
+                while asked < min(turn + 2, len(wanted)):
+                    connection.send_command("GET", f"{_index(model)}:{wanted[asked][0]}")
+                    asked += 1
+                try:
+                    self._receive(connection, model, digest, buffer)
+                except ChunkMissing:
+                    if asked > turn + 1:
+                        connection.disconnect()  # the next reply is under way already
+                    raise
+                yield
+
+    def _receive(self, connection: Any, model: str, digest: str, buffer: memoryview) -> None:
+        """Read one reply and verify it; the bytes go from the socket straight into ``buffer``."""
+        size = _reply_size(_socket(connection))
+        if size < 0:
+            raise ChunkMissing(f"chunk {digest} of model {model} is not in {self.name}")
+        if size != len(buffer):
+            connection.disconnect()  # cheaper than reading what nobody wants
+            raise ChunkCorrupt(f"chunk {digest} of model {model} in {self.name} has {size} bytes, expected {len(buffer)}")
+        _fill(_socket(connection), buffer)
+        _fill(_socket(connection), memoryview(bytearray(2)))
         verify(model, digest, buffer, self.name)
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:

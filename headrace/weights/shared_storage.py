@@ -8,7 +8,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 
 from headrace.weights.chunks import Buffer, verify
@@ -71,6 +71,12 @@ class SharedStorageChunkStore:
         except OSError as error:
             raise StoreUnavailable(f"cannot read chunk {digest} from {self.name}: {error.strerror}") from error
         verify(model, digest, buffer, self.name)
+
+    def get_each(self, model: str, wanted: Sequence[tuple[str, memoryview]]) -> Generator[None, None, None]:
+        """See `ChunkStore.get_each`."""
+        for digest, buffer in wanted:
+            self.get_into(model, digest, buffer)
+            yield
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
         """See `ChunkStore.sweep`.

@@ -52,6 +52,12 @@ class SlotHeader:
         return (digest.decode(), state == _SEALED) if magic == _MAGIC else ("", False)
 
     @staticmethod
+    def size(buffer: memoryview | mmap.mmap) -> int:
+        """Return the payload's bytes, 0 where there is none."""
+        magic, _, size, _ = _HEADER.unpack_from(buffer, 0)
+        return int(size) if magic == _MAGIC else 0
+
+    @staticmethod
     def sealed_digest(buffer: memoryview | mmap.mmap) -> str:
         """Return the digest of the version that the slot wholly holds, or "" if it holds none."""
         digest, sealed = SlotHeader.read(buffer)
@@ -77,6 +83,23 @@ class Slot:
             self._map = mmap.mmap(self._fd, PAYLOAD_START + self.capacity)
             digest, sealed = SlotHeader.read(self._map)
             self.digest, self.unfinished = (digest, "") if sealed else ("", digest)
+
+    def resident(self, chunk_size: int) -> dict[str, memoryview]:
+        """Return the chunks that the slot is known to hold, by digest: for copying, and to be verified after it.
+
+        Of a version adopted from an agent before, only the bytes are known: they are cut and digested once (16 GB/s).
+        """
+        if self._map is None:
+            return {}
+        size = SlotHeader.size(self._map)
+        payload = memoryview(self._map)[PAYLOAD_START : PAYLOAD_START + size]
+        if self.digest and not self.chunks:
+            self.chunks = [digest_of(payload[a:b]) for a, b in spans(size, chunk_size)]
+            self._chunk_size = chunk_size
+        if self._chunk_size != chunk_size:
+            return {}
+        pairs = zip(self.chunks, spans(size, chunk_size), strict=False)
+        return {digest: payload[a:b] for digest, (a, b) in pairs if digest}
 
     def try_lock(self) -> bool:
         """Take the exclusive lock; False while any worker maps the slot."""
@@ -166,6 +189,18 @@ class SlotPool:
     def find(self, digest: str) -> Slot | None:
         """Return the slot that holds a version whole, if any does."""
         return next((slot for slot in self._slots if slot.digest == digest), None)
+
+    def resident(self, chunk_size: int, *, but: Slot) -> dict[str, memoryview]:
+        """Return the chunks that the slots hold, by digest, except those of ``but``, which is to be written.
+
+        The views are into the slots' memory, which only the caller's thread writes: they are good until it begins the next
+        slot, and no worker can have changed what they show (`headrace.weights.mapping`).
+        """
+        found: dict[str, memoryview] = {}
+        for slot in self._slots:
+            if slot is not but:
+                found.update(slot.resident(chunk_size))
+        return found
 
     def acquire(self, size: int, keep: Collection[str] = (), digest: str = "") -> Slot:
         """Return a slot, locked for writing, that will hold ``size`` bytes.

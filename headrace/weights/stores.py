@@ -12,7 +12,7 @@ A sweep spares whatever was marked within its grace period, which must be longer
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Protocol
 
 from headrace.runtime.logging import get_logger
@@ -53,6 +53,14 @@ class ChunkStore(Protocol):
             ChunkMissing: there is no such chunk.
             ChunkCorrupt: its bytes have another length or digest.
             StoreUnavailable: the store does not answer.
+        """
+        ...
+
+    def get_each(self, model: str, wanted: Sequence[tuple[str, memoryview]]) -> Generator[None, None, None]:
+        """Do as `get_into` with each chunk and its buffer, in this order; yield after each that is in place, verified.
+
+        Reading ahead is up to the store, but no buffer is written before its turn. An error, as of `get_into`, is of the
+        chunk whose turn it is, and ends the iteration.
         """
         ...
 
@@ -99,6 +107,12 @@ class MemoryChunkStore:
             raise ChunkCorrupt(f"chunk {digest} of model {model} has {len(data)} bytes, expected {len(buffer)}")
         buffer[:] = data
         verify(model, digest, buffer, self.name)
+
+    def get_each(self, model: str, wanted: Sequence[tuple[str, memoryview]]) -> Generator[None, None, None]:
+        """See `ChunkStore.get_each`."""
+        for digest, buffer in wanted:
+            self.get_into(model, digest, buffer)
+            yield
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
         """See `ChunkStore.sweep`."""
@@ -155,18 +169,30 @@ class FallbackStore:
 
     def get_into(self, model: str, digest: str, buffer: memoryview) -> None:
         """See `ChunkStore.get_into`."""
-        if self._up():
-            try:
-                self._fast.get_into(model, digest, buffer)
-            except StoreUnavailable as error:
-                self._down(error)
-            except (ChunkMissing, ChunkCorrupt) as error:
-                log.warning("chunk not in the fast store", store=self._fast.name, error=error.message)
-            else:
-                return
-        self.fallbacks += 1
-        self._durable.get_into(model, digest, buffer)
-        self._put_fast(model, digest, buffer)
+        for _ in self.get_each(model, [(digest, buffer)]):
+            pass
+
+    def get_each(self, model: str, wanted: Sequence[tuple[str, memoryview]]) -> Generator[None, None, None]:
+        """See `ChunkStore.get_each`; after a chunk that the durable store had to give, the fast one is asked again."""
+        done = 0
+        while done < len(wanted):
+            if self._up():
+                try:
+                    for _ in self._fast.get_each(model, wanted[done:]):
+                        done += 1
+                        yield
+                except StoreUnavailable as error:
+                    self._down(error)
+                except (ChunkMissing, ChunkCorrupt) as error:
+                    log.warning("chunk not in the fast store", store=self._fast.name, error=error.message)
+                else:
+                    return
+            self.fallbacks += 1
+            digest, buffer = wanted[done]
+            self._durable.get_into(model, digest, buffer)
+            self._put_fast(model, digest, buffer)
+            done += 1
+            yield
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
         """See `ChunkStore.sweep`; counts the durable store's."""

@@ -2,15 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from headrace.weights.chunks import spans
+from headrace.runtime.logging import get_logger
+from headrace.weights.chunks import digest_of, spans
 from headrace.weights.errors import Superseded
 from headrace.weights.manifest import Manifest
 from headrace.weights.stores import ChunkStore
+
+log = get_logger("headrace.weights")
 
 PARALLEL = max(2, min(4, os.cpu_count() or 1))
 """Chunks in flight: one is read while another is checked; more threads than cores only wait for each other."""
@@ -18,7 +22,7 @@ PARALLEL = max(2, min(4, os.cpu_count() or 1))
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull moved."""
+    """What a pull moved: bytes from a store, and bytes that were here already, in place or elsewhere in memory."""
 
     bytes_pulled: int
     bytes_reused: int
@@ -31,6 +35,7 @@ def pull(
     buffer: memoryview,
     *,
     present: list[str] | None = None,
+    resident: Mapping[str, memoryview] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     parallel: int = PARALLEL,
 ) -> Pulled:
@@ -43,6 +48,8 @@ def pull(
         present: what the buffer is known to hold, by chunk index: verified digests, "" for unknown. Chunks already in
             place are skipped, and the list is brought up to date as chunks arrive, so that an interrupted pull resumes
             and a recycled buffer receives only what changed.
+        resident: chunks that are elsewhere in memory, by digest. They are copied instead of pulled, and trusted no more
+            than a store is: what was copied is verified, and pulled if it is not what the digest names.
         cancelled: asked before each chunk; True ends the pull.
         parallel: chunks in flight.
 
@@ -54,21 +61,51 @@ def pull(
     known = present if present is not None else []
     known.extend([""] * (len(manifest.chunks) - len(known)))
     pending = [
-        (i, digest, span)
+        (i, digest, buffer[slice(*span)])
         for i, (digest, span) in enumerate(zip(manifest.chunks, spans(manifest.size, manifest.chunk_size), strict=True))
         if known[i] != digest
     ]
+    travelled: list[int] = []
 
-    def one(index: int, digest: str, span: tuple[int, int]) -> None:
+    def go_on() -> None:
         if cancelled():
             raise Superseded(f"pulling {manifest.model} version {manifest.version} was given up for a newer version")
-        known[index] = ""
-        store.get_into(manifest.model, digest, buffer[slice(*span)])
-        known[index] = digest
 
-    in_parallel([partial(one, *task) for task in pending], parallel)
-    moved = sum(end - start for _, _, (start, end) in pending)
+    def some(share: list[tuple[int, str, memoryview]]) -> None:
+        absent = []
+        for index, digest, target in share:
+            go_on()
+            source = resident.get(digest) if resident else None
+            if source is None:
+                absent.append((index, digest, target))
+                continue
+            known[index] = ""
+            if _copied(source, digest, target):
+                known[index] = digest
+            else:
+                absent.append((index, digest, target))
+        with closing(store.get_each(manifest.model, [(digest, target) for _, digest, target in absent])) as arriving:
+            for index, digest, target in absent:
+                go_on()
+                known[index] = ""
+                next(arriving)
+                known[index] = digest
+                travelled.append(len(target))
+
+    in_parallel([partial(some, pending[i::parallel]) for i in range(min(parallel, len(pending)))], parallel)
+    moved = sum(travelled)
     return Pulled(moved, manifest.size - moved, time.perf_counter() - started)
+
+
+def _copied(source: memoryview, digest: str, target: memoryview) -> bool:
+    """Copy a chunk that is in memory; False, the target's content being undefined, unless it is what its digest names."""
+    if len(source) != len(target):
+        return False
+    target[:] = source
+    if digest_of(target) == digest:
+        return True
+    log.warning("chunk in memory is corrupt, pulled instead", chunk=digest)
+    return False
 
 
 def in_parallel(work: Sequence[Callable[[], None]], parallel: int = PARALLEL) -> None:

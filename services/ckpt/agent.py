@@ -45,6 +45,8 @@ class HostAgent:
         if directive.coordinator_epoch < model.epoch or directive.sequence <= model.sequence:
             return []
         model.epoch, model.sequence = directive.coordinator_epoch, directive.sequence
+        if directive.action == RolloutDirective.REFUSE:  # for whoever asked; it names no weights
+            return []
         if directive.action == RolloutDirective.STAGE:
             model.staged = self._version(model, directive, now)
             return [*self._already_staged(model, model.staged, now), *self._drive_all(model, now)]

@@ -8,7 +8,8 @@ skipped over and not worked through. What holds at any time:
 - a version is activated once enough of the workers that were there when its staging began have it warm, or at once if
   there are none;
 - one that too many refuse is retired, and not tried again; workers that are merely slow are left behind at the
-  deadline, serving what they have.
+  deadline, serving what they have;
+- an operator's request that cannot be done is refused, with the reason; it changes nothing.
 
     checkpoint ──▶ candidate ──STAGE──▶ staging ──quorum, or deadline with somebody ready──▶ ACTIVATE
                        ▲                   ├──refused, or deadline with nobody ready──▶ RETIRE
@@ -19,7 +20,7 @@ from headrace.contracts.events_pb2 import CheckpointPublished, Operation, Rollou
 from services.ckpt.policy import Policy, Staging, Worker
 
 STAGE, ACTIVATE = RolloutDirective.STAGE, RolloutDirective.ACTIVATE
-ROLL_BACK, RETIRE = RolloutDirective.ROLL_BACK, RolloutDirective.RETIRE
+ROLL_BACK, RETIRE, REFUSE = RolloutDirective.ROLL_BACK, RolloutDirective.RETIRE, RolloutDirective.REFUSE
 
 
 class Rollout:
@@ -197,19 +198,28 @@ class Rollout:
         if request.id and request.id in self._done:
             return []
         self._done = [*self._done[-99:], request.id]
+        if self.active is None:
+            return [self._refuse(request, "no version is rolled out yet")]
         if request.kind == Operation.RESUME:
-            if not self.pinned or self.active is None:
-                return []
+            if not self.pinned:
+                return [self._refuse(request, f"nothing is pinned: newer versions than {self.active.version} come as they are")]
             self.pinned = False
             return [self._directive(ACTIVATE, self.active, request.reason or "resumed")]
         if request.kind == Operation.ROLL_BACK:
             return self._roll_back(request, now)
-        return []
+        return [self._refuse(request, "this coordinator knows no such request: is it older than the command line?")]
+
+    def _refuse(self, request: Operation, reason: str) -> RolloutDirective:
+        """The answer to a request that cannot be done; it names the version asked for, and no weights."""
+        asked = CheckpointPublished(model=self.model, version=request.version)
+        refusal = self._directive(REFUSE, asked, reason)
+        refusal.operation_id = request.id
+        return refusal
 
     def _roll_back(self, request: Operation, now: float) -> list[RolloutDirective]:
         target = self._target(request.version)
         if target is None or self.active is None:
-            return []
+            return [self._refuse(request, self._why_not(request.version))]
         directives = self._give_up("an operator rolls back") if self.staging is not None else []
         if directives:
             self.refused.pop(directives[0].manifest_digest, None)  # nothing is wrong with it: it may come again
@@ -230,6 +240,15 @@ class Rollout:
             return self.checkpoints[self.previous_version]
         usable = [v for v in older if self.checkpoints[v].manifest_digest not in self.refused]
         return self.checkpoints[max(usable)] if usable else None
+
+    def _why_not(self, version: int) -> str:
+        """Why no version can be served in answer to a request to roll back to ``version``."""
+        active = self.active.version if self.active is not None else 0
+        if version > active:
+            return f"version {version} is newer than the active {active}: there is nothing to roll back to"
+        older = ", ".join(str(v) for v in sorted(self.checkpoints) if v < active)
+        kept = f"kept are {older}" if older else f"none older than the active {active} is kept"
+        return f"version {version} is not kept any more, or never was: {kept}" if version else kept
 
     def _directive(
         self, action: "RolloutDirective.Action.ValueType", chosen: CheckpointPublished, reason: str

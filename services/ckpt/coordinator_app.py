@@ -10,7 +10,7 @@ from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.logging import get_logger
 from headrace.weights import Manifest, WeightsError, open_store
 from services.ckpt import metrics
-from services.ckpt.coordinator import STAGE, Rollout
+from services.ckpt.coordinator import ACTIVATE, ROLL_BACK, STAGE, Rollout
 from services.ckpt.coordinator_log import CoordinatorLog, Event, Owned
 from services.ckpt.kafka import POLL_S
 from services.ckpt.settings import CoordinatorSettings
@@ -135,7 +135,7 @@ class CoordinatorApp:
         metrics.COMMIT.observe(commit_s)
         if directive.action == STAGE:
             self._staged_at[directive.model] = now
-        elif directive.action != RolloutDirective.RETIRE:
+        elif directive.action in {ACTIVATE, ROLL_BACK}:
             metrics.ACTIVE_VERSION.labels(directive.model).set(directive.version)
             metrics.PINNED.labels(directive.model).set(directive.pinned)
             metrics.ROLLOUT.labels(directive.model).observe(now - self._staged_at.pop(directive.model, now))

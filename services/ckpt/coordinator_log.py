@@ -26,7 +26,7 @@ from headrace.contracts.topics import APPLIED, CHECKPOINTS, OPERATIONS, ROLLOUTS
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
-from services.ckpt.coordinator import ACTIVATE, ROLL_BACK, STAGE
+from services.ckpt.coordinator import ACTIVATE, REFUSE, RETIRE, ROLL_BACK, STAGE
 from services.ckpt.kafka import FAST, POLL_S, parse, reached_end
 from services.ckpt.settings import CoordinatorSettings
 
@@ -42,6 +42,9 @@ _KINDS: dict[str, type[CheckpointPublished] | type[Operation] | type[WeightsAppl
     OPERATIONS.name(): Operation,
     APPLIED.name(): WeightsApplied,
 }
+
+# What compaction keeps of a model: what is or was last being staged, what is served, the newest refusal.
+_KEYS = {STAGE: "staged", RETIRE: "staged", ACTIVATE: "active", ROLL_BACK: "active", REFUSE: "refused"}
 
 
 @dataclass
@@ -133,11 +136,10 @@ class CoordinatorLog:
             owned.producer.begin_transaction()
             for directive in directives:
                 directive.issued_at_us = time.time_ns() // 1000
-                kind = "staged" if directive.action not in {ACTIVATE, ROLL_BACK} else "active"
                 owned.producer.produce(
                     ROLLOUTS.name(),
                     directive.SerializeToString(),
-                    key=f"{directive.model}/{kind}".encode(),
+                    key=f"{directive.model}/{_KEYS[directive.action]}".encode(),
                     partition=owned.partition,
                 )
             if owned.answered >= 0:

@@ -8,7 +8,7 @@ from headrace.runtime.metrics import LATENCY_BUCKETS
 WORKERS = Gauge("headrace_ckpt_workers", "Workers connected to this host's agent.", ["model"])
 SHARED_MEMORY = Gauge("headrace_ckpt_shared_memory_bytes", "Shared memory that the agent's slots hold.", ["model"])
 PULLED = Counter("headrace_ckpt_pulled_bytes", "Bytes of chunks pulled from the stores.", ["model"])
-REUSED = Counter("headrace_ckpt_reused_bytes", "Bytes of chunks that were in place already.", ["model"])
+REUSED = Counter("headrace_ckpt_reused_bytes", "Bytes of chunks that the host had, in place or in another slot.", ["model"])
 PULL = Histogram("headrace_ckpt_pull_seconds", "Pulling and verifying one version.", ["model"], buckets=LATENCY_BUCKETS)
 PULL_FAILURES = Counter("headrace_ckpt_pull_failures", "Versions that could not be pulled.", ["model"])
 ANNOUNCE = Histogram(

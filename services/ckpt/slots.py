@@ -31,7 +31,9 @@ class HostSlots:
         self._pools: dict[str, SlotPool] = {}
 
     def fill(self, manifest: Manifest, keep: set[str], cancelled: Callable[[], bool]) -> tuple[Path, Pulled]:
-        """Return the slot that holds a version, pulling what it lacks.
+        """Return the slot that holds a version, pulling what this host lacks.
+
+        Chunks that another slot of the model holds, unchanged since an earlier version, are copied from there.
 
         Args:
             manifest: the version.
@@ -50,7 +52,16 @@ class HostSlots:
         slot = pool.acquire(manifest.size, keep, digest)
         try:
             buffer = slot.begin(manifest, digest)
-            pulled = pull(manifest, self._store, buffer, present=slot.chunks, cancelled=cancelled, parallel=self._parallel)
+            resident = pool.resident(manifest.chunk_size, but=slot)
+            pulled = pull(
+                manifest,
+                self._store,
+                buffer,
+                present=slot.chunks,
+                resident=resident,
+                cancelled=cancelled,
+                parallel=self._parallel,
+            )
         except BaseException:
             slot.abandon()
             raise

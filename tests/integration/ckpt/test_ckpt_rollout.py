@@ -4,8 +4,13 @@ import time
 import zlib
 from pathlib import Path
 
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from headrace.cli.commands import application
 from headrace.contracts.events_pb2 import Operation
-from headrace.weights import agent_socket
+from headrace.weights import agent_socket, open_store, publish
 from tests.integration.ckpt.fleet import WAIT_S
 
 
@@ -36,6 +41,11 @@ def test_rolling_back_pins_and_resuming_goes_to_the_newest(fleet, applied):
     assert worker.answer() == (1, 1)
     assert worker.live.seconds["activate"] < 0.05
     assert bound.manifest.version == 1
+    refused = CliRunner().invoke(
+        application(), ["rollback", fleet.model, "--to", "77", "--kafka", fleet.settings.kafka_bootstrap_servers]
+    )
+    assert refused.exit_code == 2
+    assert "version 77 is newer than the active 1" in refused.output
     fleet.publish(3)
     fleet.publish(4)
     fleet.operate(Operation.RESUME)
@@ -60,6 +70,27 @@ def test_a_late_joiner_serves_the_fleets_version_and_reports_every_step(fleet, a
     assert worker.answer() == (2, 2)
     worker.live.stop()
     assert applied.expect("LEFT", 2).worker == "late"
+
+
+def test_of_a_version_only_the_chunks_that_changed_travel(fleet, applied):
+    """Three layers of 8 MB, one of which was trained: the agent copies the others from the slot that still serves."""
+    fleet.coordinator()
+    fleet.agent()
+    worker = fleet.local("w", build=lambda: nn.ModuleList(nn.Linear(1024, 2048, bias=False) for _ in range(3)))
+    state = {f"{i}.weight": torch.rand(2048, 1024) for i in range(3)}
+    store = open_store(fleet.settings)
+    for version in (1, 2, 3):
+        state["2.weight"] = state["2.weight"] + 1
+        manifest = publish(
+            state, model=fleet.model, version=version, base_version=version - 1, epoch=1, step=version, offsets={}, metrics={},
+            store=store,
+        )  # fmt: skip
+        fleet.announce(manifest)
+        served = worker.expect(version).network
+        assert all(torch.equal(served[i].weight, state[f"{i}.weight"]) for i in range(3))
+        pulled = applied.expect("ACTIVE", version).bytes_pulled
+        assert pulled == manifest.size if version == 1 else 8e6 < pulled <= 16 << 20
+    store.close()
 
 
 def test_processes_stop_in_order_and_leave_nothing_behind(fleet):

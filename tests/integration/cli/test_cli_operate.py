@@ -65,8 +65,21 @@ class Fleet(threading.Thread):
     def answer(self, request: Operation) -> None:
         if request.kind == Operation.RESUME:
             self.direct(self.active, pinned=False)
-        elif request.version <= 5:
+        elif request.version == 99:
+            return  # as if nobody were there
+        elif request.version > 5:
+            self.refuse(request)
+        else:
             self.direct(request.version or self.active - 1, pinned=True)
+
+    def refuse(self, request: Operation) -> None:
+        self.sequence += 1
+        directive = RolloutDirective(
+            model=self.model, action=RolloutDirective.REFUSE, version=request.version, sequence=self.sequence,
+            operation_id=request.id, reason=f"version {request.version} is newer than the active {self.active}",
+        )  # fmt: skip
+        value = directive.SerializeToString()
+        self._producer.produce(topics.ROLLOUTS.name(), value, f"{self.model}/refused".encode(), self._partition)
 
     def close(self) -> None:
         self._over.set()
@@ -124,10 +137,19 @@ def test_a_worker_that_does_not_follow_is_named(kafka: Any, fleet: Fleet) -> Non
     assert "not every worker serves version 3" in result.output
 
 
-def test_a_version_that_cannot_be_served(kafka: Any, fleet: Fleet) -> None:
-    result = headrace(kafka, "rollback", fleet.model, "--to", "9", timeout="2")
-    assert result.exit_code == 3
+def test_what_the_coordinator_refuses_is_said_at_once(kafka: Any, fleet: Fleet) -> None:
+    since = time.monotonic()
+    result = headrace(kafka, "rollback", fleet.model, "--to", "9", timeout="30")
+    assert result.exit_code == 2
     assert "version 9 is newer than the active 5" in result.output
+    assert time.monotonic() - since < 15
+    assert headrace(kafka, "rollback", fleet.model, "--to", "3").exit_code == 0
+
+
+def test_when_nobody_answers(kafka: Any, fleet: Fleet) -> None:
+    result = headrace(kafka, "rollback", fleet.model, "--to", "99", timeout="1")
+    assert result.exit_code == 3
+    assert "no coordinator answered" in result.output
 
 
 def test_a_model_that_nobody_rolled_out(kafka: Any, fleet: Fleet) -> None:

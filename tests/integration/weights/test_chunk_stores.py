@@ -76,6 +76,47 @@ def test_missing_and_corrupt_chunks_are_told_apart_and_hurt_nobody_else(store, m
     assert read(store, model, LARGE) == LARGE
 
 
+def each(store, model, parts):
+    """Buffers, and how many of them were filled before an error, with the error's kind."""
+    buffers = [bytearray(len(part)) for part in parts]
+    done, error = 0, None
+    try:
+        for _ in store.get_each(model, [(digest_of(p), memoryview(b)) for p, b in zip(parts, buffers, strict=True)]):
+            done += 1
+            assert not any(any(buffer) for buffer in buffers[done:])  # no buffer is written before its turn
+    except (ChunkMissing, ChunkCorrupt) as failed:
+        error = type(failed)
+    return [bytes(buffer) for buffer in buffers], done, error
+
+
+@pytest.mark.parametrize("bad", [0, 2, 3])
+def test_several_are_read_in_order_until_one_cannot_be_had(store, model, bad):
+    """The first, one in the middle, the last: missing or corrupt, with the next one perhaps on its way; then all is well."""
+    parts = [bytes([i + 1]) * 100_000 for i in range(4)]
+    for part in parts:
+        store.put(model, digest_of(part), part)
+    store.put(model, digest_of(parts[bad]), parts[bad][:-1] + b"!")
+    _, done, error = each(store, model, parts)
+    assert (done, error) == (bad, ChunkCorrupt)
+    absent = b"z" * 9
+    _, done, error = each(store, model, [*parts[:bad], absent, *parts[bad:]])
+    assert (done, error) == (bad, ChunkMissing)
+    store.put(model, digest_of(parts[bad]), parts[bad])
+    assert each(store, model, parts) == (parts, 4, None)
+    assert each(store, model, []) == ([], 0, None)
+
+
+def test_reading_several_may_be_given_up_at_any_time(store, model):
+    """What was on its way goes nowhere: the next read gets its own bytes."""
+    parts = [bytes([i + 1]) * 100_000 for i in range(3)]
+    for part in parts:
+        store.put(model, digest_of(part), part)
+    reading = store.get_each(model, [(digest_of(p), memoryview(bytearray(len(p)))) for p in parts])
+    next(reading)
+    reading.close()
+    assert read(store, model, parts[2]) == parts[2]
+
+
 def test_many_threads_read_at_once(store, model):
     """Each gets its own bytes."""
     parts = [os.urandom(100_000 + i) for i in range(8)]

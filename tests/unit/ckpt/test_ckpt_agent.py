@@ -171,6 +171,16 @@ def test_retiring_lets_a_staged_version_go_but_never_the_one_that_serves(host):
     assert host.direct("RETIRE", V2) == []
 
 
+def test_a_refusal_is_not_for_workers(host):
+    """An operator asked for what cannot be done: nothing moves here, and what comes later counts."""
+    host.hello(1, "a", serving=V1.digest, version=1, holds=[V1.digest])
+    host.direct("ACTIVATE", V1)
+    assert host.direct("REFUSE", V3) == []
+    assert host.agent.next_pull(host.now) is None
+    host.direct("STAGE", V2)
+    assert host.agent.next_pull(host.now).version == 2
+
+
 def test_a_worker_with_another_network_is_refused_before_a_byte_is_pulled(host):
     """Nobody here could take the version: it is not pulled at all."""
     host.hello(1, "a", schema="other")

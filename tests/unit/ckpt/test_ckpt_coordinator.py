@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from services.ckpt.coordinator import ACTIVATE, RETIRE, ROLL_BACK, STAGE, Rollout
+from services.ckpt.coordinator import ACTIVATE, REFUSE, RETIRE, ROLL_BACK, STAGE, Rollout
 from services.ckpt.policy import Policy
 
 POLICY = Policy(quorum="all", stage_timeout_s=30.0, worker_ttl_s=5.0, keep=4)
@@ -188,24 +188,67 @@ def test_rolling_back_gives_up_what_is_being_staged_but_does_not_hold_it_against
     assert steps(made.decide(0.0)) == [("ACTIVATE", 3), ("STAGE", 4)]
 
 
-def test_operations_that_make_no_sense_do_nothing_and_none_is_done_twice():
-    """Unknown versions, versions to come, resuming what is not pinned, the same request again."""
-    made = rollout(active=3)
-    for request in (operation("ROLL_BACK", 9), operation("ROLL_BACK", 77), operation("RESUME"), operation("KIND_UNSPECIFIED")):
+def refusals(made: Rollout, *requests: Operation) -> dict[str, str]:
+    """Ask for what cannot be done; the reasons, by request."""
+    for request in requests:
         made.on_operation(request)
+    directives = made.decide(0.0)
+    assert {d.action for d in directives} == {REFUSE}
+    assert {d.manifest_digest for d in directives} == {""}
+    return {d.operation_id: d.reason for d in directives}
+
+
+def test_operations_that_cannot_be_done_are_refused_with_the_reason_and_change_nothing():
+    """Versions to come, versions that are not kept, resuming what is not pinned, requests of a later release."""
+    made = rollout(active=9)
+    why = refusals(
+        made, operation("ROLL_BACK", 77, "new"), operation("ROLL_BACK", 2, "old"), operation("RESUME", 0, "go"),
+        operation("KIND_UNSPECIFIED", 0, "what"),
+    )  # fmt: skip
+    assert why["new"] == "version 77 is newer than the active 9: there is nothing to roll back to"
+    assert why["old"] == "version 2 is not kept any more, or never was: kept are 7, 8"
+    assert "nothing is pinned" in why["go"]
+    assert "no such request" in why["what"]
+    assert (made.active.version, made.pinned, made.staging) == (9, False, None)
     assert made.decide(0.0) == []
+
+
+def test_rolling_back_where_there_is_nothing_older_is_refused():
+    """The only version, and no version at all."""
+    only = rollout()
+    only.on_checkpoint(checkpoint(1))
+    only.decide(0.0)
+    assert refusals(only, operation("ROLL_BACK", 0, "r")) == {"r": "none older than the active 1 is kept"}
+    assert refusals(rollout(), operation("ROLL_BACK", 0, "r")) == {"r": "no version is rolled out yet"}
+
+
+def test_a_refusal_in_the_middle_of_a_staging_does_not_disturb_it_nor_a_successor():
+    """It has a key of its own in the compacted log."""
+    made = rollout(workers=("a",), active=1)
+    made.on_checkpoint(checkpoint(2))
+    log = made.decide(0.0)
+    made.on_operation(operation("ROLL_BACK", 77, "x"))
+    log += made.decide(0.0)
+    assert steps(log) == [("STAGE", 2), ("REFUSE", 77)]
+    heir = Rollout("m", epoch=2, policy=POLICY)
+    heir.restore(newest(log), 0.0)
+    heir.on_applied(applied("a", "STAGED", 2), 0.0)
+    (directive,) = heir.decide(0.0)
+    assert (directive.action, directive.version, directive.sequence) == (ACTIVATE, 2, log[-1].sequence + 1)
+
+
+def test_no_operation_is_done_twice():
+    """The same request read again does nothing."""
+    made = rollout(active=3)
     for _ in range(2):
         made.on_operation(operation("ROLL_BACK", 0, "same"))
     assert steps(made.decide(0.0)) == [("ROLL_BACK", 2)]
-    empty = rollout()
-    empty.on_operation(operation("ROLL_BACK"))
-    assert empty.decide(0.0) == []
 
 
 def newest(directives: list[RolloutDirective]) -> list[RolloutDirective]:
     """What compaction leaves."""
-    kept = {d.action in {ACTIVATE, ROLL_BACK}: d for d in directives}
-    return list(kept.values())
+    kept = {"refused" if d.action == REFUSE else d.action in {ACTIVATE, ROLL_BACK}: d for d in directives}
+    return sorted(kept.values(), key=lambda d: d.sequence)
 
 
 def test_a_successor_goes_on_in_the_middle_of_a_staging():
@@ -359,7 +402,7 @@ class AnyRollout(RuleBasedStateMachine):
             elif directive.action == RETIRE:
                 assert staged == directive.version
                 staged = None
-            else:
+            elif directive.action != REFUSE:
                 if staged == directive.version:
                     staged = None
                 pinned, active = directive.pinned, directive.version

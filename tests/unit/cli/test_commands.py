@@ -42,7 +42,7 @@ def test_help_imports_nothing_heavy_and_no_command() -> None:
     assert {m for m in loaded if m.startswith("headrace.cli.")} == {"headrace.cli.commands"}
 
 
-@pytest.mark.parametrize("name", ["demo", "up", "down", "status", "run", "topics", "platform"])
+@pytest.mark.parametrize("name", ["demo", "up", "down", "status", "ckpt", "run", "topics", "platform"])
 def test_these_commands_start_without_torch(name: str) -> None:
     loaded = modules_after(f"from headrace.cli.commands import imported\nimported({name!r})")
     assert not loaded & {"torch", "faust", "grpc", "fastapi"}

@@ -98,6 +98,23 @@ def test_a_pull_is_given_up_for_a_newer_version():
         pull(manifest, store, memoryview(bytearray(manifest.size)), cancelled=lambda: True)
 
 
+def test_chunks_in_memory_are_copied_and_trusted_only_if_they_are_what_they_are_called():
+    """One is right, one is damaged, one has the wrong length: two travel."""
+    store = MemoryChunkStore()
+    manifest = put(store)
+    right, damaged, short = (store.chunks["m", manifest.chunks[i]] for i in (1, 2, 3))
+    resident = {
+        manifest.chunks[1]: memoryview(right),
+        manifest.chunks[2]: memoryview(bytes([damaged[0] ^ 1]) + damaged[1:]),
+        manifest.chunks[3]: memoryview(short[:-1]),
+    }
+    del store.chunks["m", manifest.chunks[1]]
+    buffer = bytearray(manifest.size)
+    pulled = pull(manifest, store, memoryview(buffer), resident=resident)
+    assert pulled.bytes_reused == 512
+    assert bytes(buffer[512:2048]) == right + damaged + short
+
+
 def test_a_corrupt_chunk_is_refused():
     """One flipped bit, or a byte too few."""
     store = MemoryChunkStore()
@@ -121,6 +138,19 @@ def test_a_lost_or_damaged_chunk_comes_from_the_durable_store_and_is_put_back():
     assert torch.equal(got["w"], STATE["w"])
     assert store.fallbacks == 2
     assert fast.chunks == durable.chunks
+
+
+def test_what_the_fast_store_gives_is_taken_from_it_also_after_one_that_it_lost():
+    """The durable store gives the one in the middle, and no other."""
+    fast, durable = MemoryChunkStore(), MemoryChunkStore()
+    store = FallbackStore(fast, durable)
+    manifest = put(store)
+    lost = manifest.chunks[2]
+    del fast.chunks["m", lost]
+    durable.chunks = {("m", lost): durable.chunks["m", lost]}
+    pull(manifest, store, memoryview(bytearray(manifest.size)), parallel=1)
+    assert store.fallbacks == 1
+    assert ("m", lost) in fast.chunks
 
 
 def test_an_outage_of_the_fast_store_costs_one_attempt_and_then_it_is_used_again():

@@ -1,0 +1,173 @@
+"""`headrace ckpt status | history`: which worker serves what, and what became of every version; read from Kafka alone."""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace.cli.board import duration
+from headrace.cli.connect import KafkaOption, RunOption, connect, pipeline_of
+from headrace.cli.system_log import APPLIED, CHECKPOINTS, ROLLOUTS, read
+from headrace.cli.versions import VersionLine, Versions, WorkerLine
+from headrace.runtime.errors import ConfigError
+
+HEARD_S = 60.0
+"""Workers heard of within so many seconds are shown, those that left or fell silent among them."""
+HISTORY_S = 86_400.0
+ERROR = "error"  # as services.trainer names the error of its last window
+MEGABYTE = 1_000_000
+RECENT_S = 12 * 3600
+STYLES = {
+    "serving": "green", "active": "green", "pinned": "bold yellow", "behind": "yellow", "silent": "red", "left": "dim",
+    "retired": "red", "rolled back": "yellow", "skipped": "dim", "served": "",
+}  # fmt: skip
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+Model = Annotated[
+    str | None, typer.Argument(help="the model (default: the run's, else every one)", metavar="MODEL", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="for programs")]
+
+
+@app.callback()
+def ckpt() -> None:
+    """Which worker serves what, and what became of every version. Read from Kafka alone: no service is asked.
+
+    For example:
+
+      headrace ckpt status
+
+      headrace ckpt history flights --last 50
+    """
+
+
+@app.command()
+def status(model: Model = None, *, run: RunOption = None, kafka_address: KafkaOption = None, as_json: Json = False) -> None:
+    """Show the fleet: every worker of the last minute, its version and state.
+
+    A worker is [bold]serving[/] the fleet's active version, [bold]behind[/] it, has a newer one [bold]staged[/],
+    [bold]refused[/] one, fell [bold]silent[/], or has [bold]left[/]. The age is the version's, since its checkpoint.
+
+    For example:
+
+      headrace ckpt status
+
+      headrace ckpt status flights --json | jq '.workers[] | select(.state != "serving")'
+    """
+    now = time.time()
+    model = model or pipeline_of(run)
+    known = Versions(model)
+    read(connect(run, kafka_address), known, {CHECKPOINTS: now - HISTORY_S, ROLLOUTS: 0, APPLIED: now - HEARD_S})
+    if not known.models:
+        raise _unknown(model)
+    workers = known.workers(int(now * 1e6))
+    active = {name: known.active(name) for name in known.models}
+    if as_json:
+        fleets = {n: {"version": a.version, "pinned": a.pinned, "reason": a.reason} for n, a in active.items() if a}
+        _print_json({"active": fleets, "workers": workers})
+        return
+    console = Console(highlight=False)
+    for name, told in active.items():
+        pinned = ", pinned" if told and told.pinned else ""
+        said = f"the fleet is to serve version {told.version}{pinned}" if told else "no version is rolled out"
+        console.print(Text.assemble((name, "bold"), f": {said}"), soft_wrap=True)
+        its = [worker for worker in workers if worker.model == name]
+        console.print(fleet_table(its) if its else Text("no worker was heard of in the last minute", "yellow"))
+
+
+@app.command()
+def history(
+    model: Model = None,
+    *,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="newest versions of each model")] = 20,
+    run: RunOption = None,
+    kafka_address: KafkaOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what became of the newest versions, the newest first.
+
+    A version is [bold]active[/], or [bold]pinned[/] by a roll back; it was [bold]served[/] before, [bold]rolled back[/],
+    [bold]retired[/] without ever serving, [bold]skipped[/] for a newer one; or it is [bold]staging[/] or [bold]waiting[/].
+    It took so long from its publication until every worker that had it ready served it. Steps older than a day are left out.
+
+    For example:
+
+      headrace ckpt history
+
+      headrace ckpt history flights --last 100 --json | jq '.[].activate_ms'
+    """
+    model, settings, since = model or pipeline_of(run), connect(run, kafka_address), time.time() - HISTORY_S
+    known = Versions(model)
+    read(settings, known, {CHECKPOINTS: 0, ROLLOUTS: 0})
+    lines = known.history(last)
+    if not lines:
+        raise _unknown(model)
+    oldest = min((line.published_us for line in lines if line.published_us), default=0) / 1e6
+    read(settings, known, {APPLIED: max(oldest, since)})
+    lines = known.history(last)
+    if as_json:
+        _print_json(lines)
+    else:
+        console = Console(highlight=False)
+        for name in known.models:
+            console.print(Text(name, "bold"))
+            console.print(history_table(line for line in lines if line.model == name))
+
+
+def fleet_table(workers: Iterable[WorkerLine]) -> Table:
+    """One model's workers, for people."""
+    table = _table("worker", "role", "host", "version>", "state", "age>", "heard>", "")
+    for w in workers:
+        age = duration(w.age_s) if w.age_s is not None else "-"
+        heard = f"{duration(w.heard_s)} ago"
+        table.add_row(w.worker, w.role, w.host, str(w.version or "-"), _state(w.state), age, heard, Text(w.error))
+    return table
+
+
+def history_table(lines: Iterable[VersionLine]) -> Table:
+    """One model's versions, for people; the error is the trainer's over its last window."""
+    table = _table("version>", "published", "size>", "error>", "activated", "took>", "state", "why")
+    for v in lines:
+        error = v.metrics.get(ERROR)
+        size = f"{v.size / 1e6:,.1f} MB" if v.size >= MEGABYTE else f"{v.size / 1e3:,.1f} kB"
+        took = f"{v.activate_ms:,.0f} ms" if v.activate_ms is not None else "-"
+        table.add_row(
+            str(v.version), _clock(v.published_us), size if v.size else "-", f"{error:.4g}" if error is not None else "-",
+            _clock(v.activated_us), took, _state(v.state), Text(v.reason),
+        )  # fmt: skip
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        right = heading.endswith(">")
+        table.add_column(heading.removesuffix(">"), justify="right" if right else "left", no_wrap=heading not in {"", "why"})
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, STYLES.get(state, "red" if state.startswith("refused") else "cyan"))
+
+
+def _clock(us: int) -> str:
+    """The time of day here; the date instead of the seconds where it is longer ago."""
+    when = datetime.fromtimestamp(us / 1e6).astimezone()
+    recent = time.time() - us / 1e6 < RECENT_S
+    return when.strftime("%H:%M:%S" if recent else "%m-%d %H:%M") if us else "-"
+
+
+def _print_json(body: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
+
+
+def _unknown(model: str | None) -> ConfigError:
+    what = f"of {model!r}" if model else "of any model"
+    return ConfigError(f"no version {what} was published", hint="headrace status shows what runs")

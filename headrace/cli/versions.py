@@ -1,0 +1,250 @@
+"""What became of a model's versions and which worker serves what, from the records of headrace.* alone: no client, no clock."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.weights.errors import ManifestError
+from headrace.weights.manifest import Manifest
+
+SILENT_US = 10_000_000
+"""A worker that was not heard of for so long is taken for gone; agents report every second."""
+SWAPPING = (RolloutDirective.ACTIVATE, RolloutDirective.ROLL_BACK)
+SERVING = (WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINED)
+
+
+class WorkerLine(msgspec.Struct, frozen=True):
+    """A worker now. `age_s` is its version's age, `heard_s` how long ago it was heard of; None where nobody said."""
+
+    model: str
+    worker: str
+    role: str
+    host: str
+    version: int
+    active: int
+    state: str
+    age_s: float | None
+    heard_s: float
+    error: str = ""
+
+
+class VersionLine(msgspec.Struct, frozen=True):
+    """A version's life. Times are in µs since the epoch, 0 where it has not happened or is not known any more.
+
+    `activate_ms` is from its publication until every worker that had it ready when it was activated served it.
+    """
+
+    model: str
+    version: int
+    checkpoint: str
+    state: str
+    published_us: int
+    activated_us: int
+    activate_ms: float | None
+    workers: int
+    size: int
+    step: int
+    metrics: dict[str, float]
+    reason: str = ""
+
+
+@dataclass
+class _Life:
+    """What is known of one version."""
+
+    model: str
+    version: int
+    digest: str = ""
+    created_us: int = 0
+    published_us: int = 0
+    size: int = 0
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    activated_us: int = 0
+    staged: dict[str, int] = field(default_factory=dict)
+    served: dict[str, int] = field(default_factory=dict)
+
+
+class Versions:
+    """Takes records in any order of topics, each topic in its own order; a record may come twice.
+
+    Args:
+        model: the only model to follow; None follows all.
+    """
+
+    def __init__(self, model: str | None = None) -> None:
+        self._model = model
+        self._lives: dict[tuple[str, int], _Life] = {}
+        self._directives: dict[str, dict[int, RolloutDirective]] = {}
+        self._heard: dict[tuple[str, str], WeightsApplied] = {}
+        self._serving: dict[tuple[str, str], int] = {}
+
+    # What is told.
+
+    def checkpoint(self, published: CheckpointPublished, at_us: int) -> None:
+        """A checkpoint was appended to its topic at `at_us`; published again, the first time counts."""
+        if not self._follows(published.model):
+            return
+        life = self._life(published.model, published.version)
+        if life.published_us and life.digest == published.manifest_digest:
+            return
+        life.digest, life.created_us, life.published_us = published.manifest_digest, published.created_at_us, at_us
+        life.step, life.metrics = published.step, dict(published.metrics)
+        life.size = _size(published.manifest)
+
+    def directive(self, directive: RolloutDirective) -> None:
+        """The coordinator told the fleet something."""
+        if not self._follows(directive.model):
+            return
+        if directive.action == RolloutDirective.REFUSE:  # an answer to an operator: nothing becomes of the version it names
+            return
+        self._directives.setdefault(directive.model, {})[directive.sequence] = directive
+        life = self._life(directive.model, directive.version)
+        life.digest = life.digest or directive.manifest_digest
+        life.created_us = life.created_us or directive.checkpoint_created_at_us
+        life.size = life.size or _size(directive.manifest)
+        if directive.action in SWAPPING and not life.activated_us:
+            life.activated_us = directive.issued_at_us
+
+    def applied(self, applied: WeightsApplied) -> None:
+        """An agent said what a worker did."""
+        if not self._follows(applied.model):
+            return
+        key = applied.model, applied.worker
+        self._heard[key] = applied
+        if applied.state in SERVING:
+            self._serving[key] = applied.version
+        if applied.state == WeightsApplied.STAGED:
+            self._life(*_version(applied)).staged.setdefault(applied.worker, applied.at_us)
+        elif applied.state == WeightsApplied.ACTIVE:
+            self._life(*_version(applied)).served.setdefault(applied.worker, applied.at_us)
+
+    # What follows.
+
+    @property
+    def models(self) -> list[str]:
+        """Every model that was heard of."""
+        return sorted({model for model, _ in self._lives} | {model for model, _ in self._heard})
+
+    def active(self, model: str) -> RolloutDirective | None:
+        """The newest directive that says what to serve."""
+        said = self._directives.get(model, {})
+        return next((said[s] for s in sorted(said, reverse=True) if said[s].action in SWAPPING), None)
+
+    def workers(self, now_us: int) -> list[WorkerLine]:
+        """Every worker that was heard of, by model and name."""
+        return [self._worker(self._heard[key], now_us) for key in sorted(self._heard)]
+
+    def history(self, last: int) -> list[VersionLine]:
+        """The `last` newest versions of each model, the newest first."""
+        lines = []
+        for model in self.models:
+            newest = sorted((v for m, v in self._lives if m == model and v), reverse=True)[:last]
+            states = self._states(model)
+            lines += [self._line(self._lives[model, version], *states[version]) for version in newest]
+        return lines
+
+    def _follows(self, model: str) -> bool:
+        return self._model is None or model == self._model
+
+    def _life(self, model: str, version: int) -> _Life:
+        return self._lives.setdefault((model, version), _Life(model, version))
+
+    def _worker(self, heard: WeightsApplied, now_us: int) -> WorkerLine:
+        model, active = heard.model, self.active(heard.model)
+        version = self._serving.get((model, heard.worker), 0)
+        created = self._lives[model, version].created_us if version and (model, version) in self._lives else 0
+        return WorkerLine(
+            model=model,
+            worker=heard.worker,
+            role=heard.role,
+            host=heard.host,
+            version=version,
+            active=active.version if active else 0,
+            state=_worker_state(heard, version, active, now_us),
+            age_s=max(0, now_us - created) / 1e6 if created else None,
+            heard_s=max(0, now_us - heard.at_us) / 1e6,
+            error=heard.error,
+        )
+
+    def _states(self, model: str) -> dict[int, tuple[str, str]]:
+        """Each version's state and why, by following the directives in their order."""
+        states = {version: ("published", "") for m, version in self._lives if m == model}
+        serves, pinned = 0, False
+        for _, said in sorted(self._directives.get(model, {}).items()):
+            if said.action == RolloutDirective.STAGE:
+                states[said.version] = ("staging", said.reason)
+            elif said.action == RolloutDirective.RETIRE:
+                states[said.version] = ("retired", said.reason)
+            elif said.action in SWAPPING:
+                before = said.previous_version if serves == 0 else serves
+                if before in states and before != said.version:
+                    back = said.action == RolloutDirective.ROLL_BACK
+                    states[before] = ("rolled back", said.reason) if back else ("served", "")
+                for version, (state, _) in states.items():
+                    if state == "staging":  # its activation was compacted away
+                        states[version] = ("served", "")
+                serves, pinned = said.version, said.pinned
+                states[serves] = ("pinned" if pinned else "active", said.reason)
+        return {v: self._settled(model, v, state, serves, pinned=pinned) for v, state in states.items()}
+
+    def _settled(self, model: str, version: int, state: tuple[str, str], serves: int, *, pinned: bool) -> tuple[str, str]:
+        """A version that no directive names was skipped, unless its turn may still come, or compaction forgot its turn."""
+        if state[0] != "published" or not serves:
+            return state
+        if version > serves:
+            return "waiting", "the model is pinned" if pinned else ""
+        return ("served", "") if self._life(model, version).served else ("skipped", "a newer one came first")
+
+    def _line(self, life: _Life, state: str, reason: str) -> VersionLine:
+        activated = life.activated_us or min(life.served.values(), default=0)
+        return VersionLine(
+            model=life.model,
+            version=life.version,
+            checkpoint=life.digest,
+            state=state,
+            published_us=life.published_us or life.created_us,
+            activated_us=activated,
+            activate_ms=_activate_ms(life, activated),
+            workers=len(life.served),
+            size=life.size,
+            step=life.step,
+            metrics=life.metrics,
+            reason=reason,
+        )
+
+
+def _version(applied: WeightsApplied) -> tuple[str, int]:
+    return applied.model, applied.version
+
+
+def _size(manifest: bytes) -> int:
+    """The payload's bytes; 0 of a manifest that is none, which agents refuse: its version is shown all the same."""
+    try:
+        return Manifest.decode(manifest).size
+    except ManifestError:
+        return 0
+
+
+def _worker_state(heard: WeightsApplied, version: int, active: RolloutDirective | None, now_us: int) -> str:
+    if heard.state == WeightsApplied.LEFT:
+        return "left"
+    if now_us - heard.at_us > SILENT_US:
+        return "silent"
+    if heard.state == WeightsApplied.FAILED:
+        return f"refused {heard.version}"
+    if not version:
+        return "starting"
+    if active is not None and version != active.version:
+        return "behind"
+    return f"staged {heard.version}" if heard.state == WeightsApplied.STAGED and heard.version != version else "serving"
+
+
+def _activate_ms(life: _Life, activated_us: int) -> float | None:
+    if not life.published_us or not activated_us:
+        return None
+    waited_for: Iterable[int] = [at for w, at in life.served.items() if life.staged.get(w, activated_us + 1) <= activated_us]
+    end = max(waited_for, default=min(life.served.values(), default=activated_us))
+    return round((end - life.published_us) / 1000, 1)

@@ -1,0 +1,162 @@
+"""What became of versions, told by records in memory."""
+
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from headrace.cli.ckpt import fleet_table, history_table
+from headrace.cli.versions import Versions
+from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.weights import MemoryChunkStore, checkpoint_event, publish
+
+SECOND = 1_000_000
+T0 = 1_700_000_000 * SECOND
+
+
+def checkpoint(version: int) -> CheckpointPublished:
+    manifest = publish(
+        {"w": torch.full((2,), float(version))}, model="m", version=version, base_version=version - 1, epoch=1,
+        step=version * 10, offsets={}, metrics={"error": 1 / version}, store=MemoryChunkStore(), created_at=at(version),
+    )  # fmt: skip
+    return checkpoint_event(manifest)
+
+
+def at(version: int) -> int:
+    return T0 + version * 10 * SECOND
+
+
+class Told(Versions):
+    """Versions of the model "m", with the coordinator's sequence."""
+
+    def __init__(self) -> None:
+        super().__init__("m")
+        self.sequence = 0
+        self.serves = 0
+
+    def publish(self, *versions: int) -> None:
+        for version in versions:
+            self.checkpoint(checkpoint(version), at(version))
+
+    def direct(self, action: str, version: int, us: int = 0, **more: Any) -> None:
+        self.sequence += 1
+        self.directive(
+            RolloutDirective(
+                model="m", action=RolloutDirective.Action.Value(action), version=version, sequence=self.sequence,
+                previous_version=self.serves, issued_at_us=us or at(version), **more,
+            )
+        )  # fmt: skip
+        if action in {"ACTIVATE", "ROLL_BACK"}:
+            self.serves = version
+
+    def report(self, worker: str, state: str, version: int, us: int, *, model: str = "m", error: str = "") -> None:
+        self.applied(
+            WeightsApplied(
+                model=model, worker=worker, role="stream", host="h", state=WeightsApplied.State.Value(state), version=version,
+                at_us=us, error=error,
+            )
+        )  # fmt: skip
+
+    def states(self) -> dict[int, str]:
+        return {line.version: line.state for line in self.history(100)}
+
+
+def test_a_versions_life_is_told_with_its_times() -> None:
+    """From publication until every worker that had staged it serves it; a late joiner does not count."""
+    told = Told()
+    told.publish(1)
+    told.direct("STAGE", 1, at(1) + 1000)
+    for worker, staged, active in (("a", 5_000, 12_000), ("b", 9_000, 20_500)):
+        told.report(worker, "STAGED", 1, at(1) + staged)
+        told.report(worker, "ACTIVE", 1, at(1) + active)
+    told.report("late", "STAGED", 1, at(3))
+    told.report("late", "ACTIVE", 1, at(3) + 1)
+    told.direct("ACTIVATE", 1, at(1) + 10_000)
+    (line,) = told.history(5)
+    assert (line.state, line.published_us, line.activated_us) == ("active", at(1), at(1) + 10_000)
+    assert (line.activate_ms, line.workers, line.step, line.metrics) == (20.5, 3, 10, {"error": 1.0})
+    assert line.size > 8
+
+
+def test_what_becomes_of_versions() -> None:
+    """Served, skipped, retired, rolled back, pinned, and waiting for the pin."""
+    told = Told()
+    told.publish(1, 2, 3, 4, 5)
+    told.direct("ACTIVATE", 1)
+    told.direct("STAGE", 3)
+    assert told.states() == {1: "active", 2: "waiting", 3: "staging", 4: "waiting", 5: "waiting"}
+    told.direct("RETIRE", 3, reason="refused by a")
+    told.direct("ACTIVATE", 4)
+    told.direct("REFUSE", 77, reason="never was")
+    assert told.states() == {1: "served", 2: "skipped", 3: "retired", 4: "active", 5: "waiting"}
+    told.direct("ROLL_BACK", 1, pinned=True, reason="4 is off")
+    lines = {line.version: (line.state, line.reason) for line in told.history(5)}
+    assert lines[4] == ("rolled back", "4 is off")
+    assert lines[1] == ("pinned", "4 is off")
+    assert lines[3] == ("retired", "refused by a")
+    assert lines[5] == ("waiting", "the model is pinned")
+
+
+def test_what_compaction_forgot_is_concluded_from_what_is_left() -> None:
+    """A staging whose activation is gone was served; so was what workers reported."""
+    told = Told()
+    told.publish(1, 2, 3)
+    told.report("a", "ACTIVE", 1, at(1) + 5000)
+    told.direct("STAGE", 2)
+    told.direct("ACTIVATE", 3)
+    assert told.states() == {1: "served", 2: "served", 3: "active"}
+    assert {line.version: line.activate_ms for line in told.history(3)}[1] == 5.0
+
+
+def test_only_the_newest_are_listed_and_a_checkpoint_published_again_keeps_its_time() -> None:
+    told = Told()
+    told.publish(1, 2, 3)
+    told.checkpoint(checkpoint(3), at(9))
+    assert [(line.version, line.published_us) for line in told.history(2)] == [(3, at(3)), (2, at(2))]
+
+
+def test_a_checkpoint_whose_manifest_is_none_is_listed_without_a_size() -> None:
+    told = Told()
+    told.checkpoint(CheckpointPublished(model="m", version=7, manifest=b"junk"), at(7))
+    (line,) = told.history(1)
+    assert (line.version, line.size) == (7, 0)
+
+
+def test_every_worker_has_a_state_and_its_version_an_age() -> None:
+    """As of now: two minutes after version 2 was published."""
+    told, now = Told(), at(2) + 120 * SECOND
+    told.publish(1, 2)
+    told.direct("ACTIVATE", 2)
+    told.direct("STAGE", 3)
+    heard = now - SECOND
+    told.report("serves", "HEARTBEAT", 2, heard)
+    told.report("old", "HEARTBEAT", 1, heard)
+    told.report("ready", "HEARTBEAT", 2, heard - 1)
+    told.report("ready", "STAGED", 3, heard)
+    told.report("refuses", "HEARTBEAT", 2, heard - 1)
+    told.report("refuses", "FAILED", 3, heard, error="NaN in w")
+    told.report("gone", "LEFT", 2, heard)
+    told.report("dead", "HEARTBEAT", 2, now - 11 * SECOND)
+    told.report("new", "JOINED", 0, heard)
+    told.report("other", "HEARTBEAT", 2, heard, model="another")
+    lines = {line.worker: line for line in told.workers(now)}
+    assert {name: line.state for name, line in lines.items()} == {
+        "serves": "serving", "old": "behind", "ready": "staged 3", "refuses": "refused 3", "gone": "left", "dead": "silent",
+        "new": "starting",
+    }  # fmt: skip
+    assert (lines["serves"].version, lines["serves"].age_s, lines["serves"].heard_s) == (2, 120.0, 1.0)
+    assert (lines["ready"].version, lines["refuses"].error, lines["new"].age_s) == (2, "NaN in w", None)
+
+
+def test_the_tables_are_readable() -> None:
+    told = Told()
+    told.publish(1)
+    told.direct("ACTIVATE", 1, at(1) + 7000)
+    told.report("w", "HEARTBEAT", 1, at(1) + SECOND)
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(fleet_table(told.workers(at(1) + 2 * SECOND)), history_table(told.history(1)))
+    words = " ".join(shown.get().split())
+    assert "w stream h 1 serving 2.0 s 1.0 s ago" in words
+    assert "active" in words
+    assert "7 ms" in words

@@ -37,9 +37,10 @@ def notice(event: str, reason: str, at: Positions) -> bytes:
 class Subscriber:
     """One reader: frames wait in a queue; one too many, and the reader is dropped and told so."""
 
-    def __init__(self, key: bytes | None, limit: int, at: Positions) -> None:
+    def __init__(self, key: bytes | None, limit: int, at: Positions, has: Positions) -> None:
         self.key = key
         self.start = dict(at)
+        self._has = dict(has)
         self._limit = limit
         self._frames: deque[bytes] = deque()
         self._wake = asyncio.Event()
@@ -49,6 +50,10 @@ class Subscriber:
     def open(self) -> bool:
         """Whether more may come."""
         return self._last is None
+
+    def wants(self, record: Record) -> bool:
+        """Whether a record is of its key, and new to it."""
+        return record.offset >= self._has.get(record.partition, 0) and self.key in (None, record.key)
 
     def push(self, one: bytes) -> bool:
         """Queue a frame; False if there is no room."""
@@ -87,15 +92,15 @@ class Fanout:
     def __len__(self) -> int:
         return len(self._subscribers)
 
-    def subscribe(self, key: bytes | None = None) -> Subscriber:
-        """A new subscriber, from `self.at` on.
+    def subscribe(self, key: bytes | None = None, has: Positions | None = None) -> Subscriber:
+        """A new subscriber, from `self.at` on; below `has` it has everything already, as one that was ahead of the live reader.
 
         Raises:
             BusyError: there are as many as there may be.
         """
         if len(self._subscribers) >= self._max:
             raise BusyError(f"{self._max} readers follow the predictions already")
-        subscriber = Subscriber(key, self._limit, self.at)
+        subscriber = Subscriber(key, self._limit, self.at, has or {})
         self._subscribers.add(subscriber)
         metrics.SUBSCRIBERS.set(len(self._subscribers))
         return subscriber
@@ -111,7 +116,7 @@ class Fanout:
             self.at[record.partition] = record.offset + 1
             one = frame(record, self.at)
             for subscriber in list(self._subscribers):
-                if subscriber.key is not None and subscriber.key != record.key:
+                if not subscriber.wants(record):
                     continue
                 if subscriber.push(one):
                     metrics.STREAMED.inc()

@@ -100,7 +100,7 @@ class Feed:
                     async for frames in self._past(replay, key):
                         yield frames
                     await self._ensure_live()
-                    subscriber = self._fanout.subscribe(key)
+                    subscriber = self._fanout.subscribe(key, replay.positions)
                     async for frames in self._gap(replay, subscriber, key):
                         yield frames
                 finally:

@@ -117,7 +117,7 @@ class _Following(EventSourceResponse):
     """Server-sent events whose source is closed however the response ends, even if the client never reads a byte."""
 
     def __init__(self, frames: AsyncGenerator[bytes]) -> None:
-        super().__init__(frames, ping=_PING_S, headers={"X-Accel-Buffering": "no"})
+        super().__init__(_greeted(frames), ping=_PING_S, headers={"X-Accel-Buffering": "no"})
         self._frames = frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,6 +125,13 @@ class _Following(EventSourceResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._frames.aclose()
+
+
+async def _greeted(frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """A comment at once, so that a client knows that it is subscribed; then the frames."""
+    yield b": headrace\n\n"
+    async for frame in frames:
+        yield frame
 
 
 def _add_pages(app: FastAPI, gateway: Gateway) -> None:

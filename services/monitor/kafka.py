@@ -37,6 +37,9 @@ log = get_logger("headrace.monitor")
 Handler = Callable[[Monitor, Lane, Message], None]
 
 
+_SYSTEM = {spec.name() for spec in topics.SYSTEM_TOPICS}
+
+
 class Feed:
     """Reads everything about one pipeline and gives it to the monitor."""
 
@@ -111,6 +114,8 @@ class Feed:
         return total
 
     def _handle(self, monitor: Monitor, lane: Lane, message: Message) -> None:
+        if lane[0] in _SYSTEM and (message.key() or b"").split(b"/")[0] != self._pipeline.name.encode():
+            return  # about another model: all share these topics
         try:
             self._handlers[lane[0]](monitor, lane, message)
         except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError) as error:

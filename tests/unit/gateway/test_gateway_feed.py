@@ -132,6 +132,14 @@ async def test_the_past_joins_the_present_without_gap_or_repetition() -> None:
     await world.feed.close()
 
 
+async def test_a_replay_that_is_ahead_of_the_live_reader_repeats_nothing() -> None:
+    fanout = Fanout(limit=10, max_subscribers=2)
+    fanout.at = {0: 3}  # the live reader has come this far, the replay to 5
+    ahead = fanout.subscribe(None, {0: 5})
+    fanout.publish([Record(0, offset, b"a", str(offset).encode()) for offset in range(3, 7)])
+    assert [m[3] for m in EVENT.finditer((await ahead.take()).decode())] == ["5", "6"]
+
+
 async def test_a_client_goes_on_after_the_last_event_that_it_saw() -> None:
     world = World()
     for i in range(6):

@@ -1,42 +1,58 @@
-"""The events, and the broker that holds them."""
+"""The broker's topics: events put in, predictions counted."""
 
-import random
+from collections.abc import Mapping
 
-import msgspec
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from headrace.contracts.topics import EVENTS, pipeline_topics
-from headrace.model.pipeline import Pipeline
+from benchmarks.stream.task.event import DIFFERENT, make_events
+from headrace.contracts.topics import EVENTS, PREDICTIONS, pipeline_topics
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
 
-_DIFFERENT = 5000
+PIPELINE, PARTITIONS = "bench", 4
+SOURCE, SINK = EVENTS.name(PIPELINE), PREDICTIONS.name(PIPELINE)
 
 
-def make_events(pipeline: Pipeline) -> list[tuple[bytes, bytes]]:
-    """5000 different events as (value, key); the same every time."""
-    dice = random.Random(0)
-    event = pipeline.model.event_type()
-    made = [
-        event(
-            f"event-{n}", *(round(dice.uniform(-1, 1), 6) for _ in range(4)), *(dice.randrange(100) for _ in range(3)), "x" * 40
-        )
-        for n in range(_DIFFERENT)
-    ]
-    return [(msgspec.json.encode(e), e.id.encode()) for e in made]
+def create_topics(settings: ServiceSettings) -> None:
+    """The pipeline's topics."""
+    kafka.ensure_topics(settings, pipeline_topics(PIPELINE, PARTITIONS))
 
 
-def fill(settings: ServiceSettings, pipeline: Pipeline, records: int) -> None:
-    """Create the topics and produce `records` events, keys spread over the partitions."""
-    kafka.ensure_topics(settings, pipeline_topics(pipeline.name, pipeline.spec.topics.partitions))
-    batch = [{"value": value, "key": key} for value, key in make_events(pipeline)]
+def fill(settings: ServiceSettings, records: int) -> None:
+    """Produce so many events, the same number to every partition."""
+    batch = [{"value": value, "key": key, "partition": n % PARTITIONS} for n, (value, key) in enumerate(make_events())]
     producer = kafka.producer(settings, **{"queue.buffering.max.messages": 2_000_000})
-    for first in range(0, records, _DIFFERENT):
-        _send(producer, EVENTS.name(pipeline.name), batch[: records - first])
+    for first in range(0, records, DIFFERENT):
+        _send(producer, batch[: records - first])
     producer.flush()
 
 
-def _send(producer: Producer, topic: str, batch: list[dict[str, bytes]]) -> None:
-    producer.produce_batch(topic, [dict(record) for record in batch])
+def _send(producer: Producer, batch: list[dict[str, bytes | int]]) -> None:
+    producer.produce_batch(SOURCE, [dict(record) for record in batch])
     while len(producer) > 500_000:
         producer.poll(0.05)
+
+
+def place(settings: ServiceSettings, group: str, records: int) -> None:
+    """Let a group that has no member yet start so many events before the end, the same number in every partition."""
+    if records % PARTITIONS:
+        raise ValueError(f"{records} events are not the same number in each of {PARTITIONS} partitions")
+    placer = kafka.consumer(settings, group)
+    starts = {p: end - records // PARTITIONS for p, end in ends(placer, SOURCE).items()}
+    if min(starts.values()) < 0:
+        raise ValueError(f"there are fewer than {records:,} events")
+    placer.commit(offsets=[TopicPartition(SOURCE, p, offset) for p, offset in starts.items()], asynchronous=False)
+    placer.close()
+
+
+def ends(reader: Consumer, topic: str) -> dict[int, int]:
+    """The offset after the last record of each partition, markers of transactions counted."""
+    return kafka.patiently(
+        lambda: {p: reader.get_watermark_offsets(TopicPartition(topic, p), timeout=15)[1] for p in range(PARTITIONS)},
+        f"asking for the ends of {topic}",
+    )
+
+
+def assign(reader: Consumer, topic: str, offsets: Mapping[int, int]) -> None:
+    """Read on from there."""
+    reader.assign([TopicPartition(topic, p, offset) for p, offset in offsets.items()])

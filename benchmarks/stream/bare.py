@@ -3,6 +3,7 @@
 consume → decode → features → forward → encode → produce_batch → send_offsets_to_transaction → commit_transaction
 """
 
+import os
 import sys
 import time
 
@@ -10,37 +11,36 @@ import msgspec
 import torch
 from confluent_kafka import TopicPartition
 
+from benchmarks.stream.task.event import Event
+from benchmarks.stream.task.mlp import features, make_network
+from benchmarks.stream.terms import told
 from headrace.contracts.records import Prediction
-from headrace.contracts.topics import EVENTS, PREDICTIONS
-from headrace.model.pipeline import load_pipeline
 from headrace.runtime import kafka
-from headrace.runtime.settings import ServiceSettings, load
+from headrace.runtime.settings import ServiceSettings
 
 CHUNK = 10_000
 
 
 def main(argv: list[str]) -> None:
     """Predict until killed."""
-    settings = load(ServiceSettings, "bare", argv)
-    if settings.pipeline is None:
-        raise SystemExit("--pipeline FOLDER")
+    terms = told(argv)
+    # consume(n, timeout) returns when n records are there or the time is over: it is the loop's only choice between the two.
+    wait_s = 0.005 if terms.low_latency else 0.05
+    settings = ServiceSettings(kafka_bootstrap_servers=terms.servers).for_role("bare")
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    pipeline = load_pipeline(settings.pipeline)
-    model, network = pipeline.model, pipeline.model.network().eval()
-    decode, encode = pipeline.event_decoder.decode, msgspec.json.Encoder().encode
-    sink = PREDICTIONS.name(pipeline.name)
+    network = make_network().eval()
+    decode, encode = msgspec.json.Decoder(Event).decode, msgspec.json.Encoder().encode
     config = {"queue.buffering.max.messages": 1_000_000, "batch.num.messages": 10_000}
-    producer = kafka.transactional_producer(settings, "bench.bare", **config)
-    consumer = kafka.consumer(settings, settings.instance, **{"group.protocol": "consumer"})
-    consumer.subscribe([EVENTS.name(pipeline.name)])
+    producer = kafka.transactional_producer(settings, f"{terms.group}.{os.getpid()}", **config)
+    consumer = kafka.consumer(settings, terms.group, **{"group.protocol": "consumer"})
+    consumer.subscribe([terms.events])
     while True:
-        messages = consumer.consume(CHUNK, 0.05)
+        messages = consumer.consume(CHUNK, wait_s)
         if not messages:
             continue
         events = [decode(m.value()) for m in messages]
         with torch.inference_mode():
-            predictions = model.predictions(network(model.features(events)))
+            predictions = network(features(events))[:, 0].tolist()
         now = time.time_ns() // 1000
         values = [
             encode(Prediction(e.id, p, "bench", 1, "bare", (m.partition(), m.offset()), m.timestamp()[1], now))
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         ]
         offsets = {(m.topic(), m.partition()): m.offset() + 1 for m in messages}
         producer.begin_transaction()
-        producer.produce_batch(sink, [{"value": v, "key": m.key()} for m, v in zip(messages, values, strict=True)])
+        producer.produce_batch(terms.predictions, [{"value": v, "key": m.key()} for m, v in zip(messages, values, strict=True)])
         producer.send_offsets_to_transaction(
             [TopicPartition(t, p, o) for (t, p), o in offsets.items()], consumer.consumer_group_metadata()
         )

@@ -1,24 +1,33 @@
 """Contestant: Headrace's role `stream`, as it is, on weights that are already there."""
 
 import sys
+from pathlib import Path
 
-import torch
-
+from benchmarks.stream.terms import told
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.lifecycle import App, Context, run_role
 from headrace.weights import StaticWeights
 from services.inference.app import build_stream
 from services.inference.settings import StreamSettings
 
+TASK = Path(__file__).parent / "task"
+
 
 def build(context: Context[StreamSettings]) -> App:
-    """The role, with the network that the bare loop has."""
-    torch.manual_seed(0)
-    pipeline = load_pipeline(context.settings.pipeline or "")
+    """The role, with the network that the others have."""
+    pipeline = load_pipeline(TASK)
     return build_stream(context, StaticWeights(pipeline.model.network(), model=pipeline.name))
 
 
+def main(argv: list[str]) -> int:
+    """Predict until killed. There is one setting for throughput and latency: the role finds its chunk's size by itself."""
+    terms = told(argv)
+    flags = [
+        f"--pipeline={TASK}", f"--kafka-bootstrap-servers={terms.servers}", f"--group={terms.group}",
+        f"--run-dir={terms.folder}", "--log-level=warning",
+    ]  # fmt: skip
+    return run_role("stream", StreamSettings, build, flags)
+
+
 if __name__ == "__main__":
-    argv = sys.argv[1:]
-    group = next(a.split("=", 1)[1] for a in argv if a.startswith("--instance="))
-    sys.exit(run_role("stream", StreamSettings, build, [*argv, f"--group={group}", "--log-level=warning"]))
+    sys.exit(main(sys.argv[1:]))

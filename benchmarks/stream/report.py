@@ -1,0 +1,85 @@
+"""The tables on the terminal, and build/bench/stream.json."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.stream.contestants import CONTESTANTS, OURS
+from benchmarks.stream.figures import Figures, Latency, median, ratio
+from benchmarks.stream.latency import FLOOR
+
+OUT = Path("build/bench/stream.json")
+
+
+@dataclass
+class Results:
+    """Everything that one invocation measured."""
+
+    load_before: float
+    records: Mapping[str, int] = field(default_factory=dict)
+    """The backlog of each contestant."""
+    runs: dict[str, list[Figures]] = field(default_factory=dict)
+    latencies: dict[str, list[Latency]] = field(default_factory=dict)
+
+    def ratios(self) -> dict[str, float]:
+        """Ours by theirs, by the others' names."""
+        ours = self.runs.get(OURS.name)
+        if ours is None:
+            return {}
+        return {name: ratio(ours, theirs) for name, theirs in self.runs.items() if name != OURS.name}
+
+    def as_json(self) -> dict[str, Any]:
+        """What build/bench/stream.json holds."""
+        measured: dict[str, dict[str, Any]] = {}
+        for name, runs in self.runs.items():
+            rates = [round(run.records_per_s) for run in runs]
+            measured[name] = {**median(runs).as_dict(), "records": self.records[name], "rounds_records_per_s": rates}
+        for name, found in self.latencies.items():
+            measured.setdefault(name, {})["latency_ms"] = [one.as_dict() for one in found]
+        return {"load_before": round(self.load_before, 2), "figures": measured, "ratios": self.ratios()}
+
+
+def report(results: Results, console: Console) -> None:
+    """Print, and write the file."""
+    if results.runs:
+        console.print(_throughput_table(results))
+    if results.latencies:
+        console.print(_latency_table(results.latencies))
+    for name, value in results.ratios().items():
+        console.print(f"ours / {name}: {value:.2f}")
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(results.as_json(), indent=2))
+
+
+def _throughput_table(results: Results) -> Table:
+    table = Table(title="A backlog, one process; medians of the rounds")
+    for column in ("", "guarantee", "backlog", "records/s", "CPU µs/record", "RSS MiB", "first commit s"):
+        table.add_column(column, justify="left" if column in ("", "guarantee") else "right")
+    for name, runs in results.runs.items():
+        who, found = CONTESTANTS[name], median(runs)
+        table.add_row(
+            who.title, who.guarantee, f"{results.records[name]:,}", f"{found.records_per_s:,.0f}",
+            f"{found.cpu_us_per_record:.2f}", f"{found.rss_mib:.0f}", f"{found.start_s:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def _latency_table(latencies: Mapping[str, Sequence[Latency]]) -> Table:
+    table = Table(title="Event produced to committed prediction read, ms")
+    columns = ("", "events/s", "p50", "p99", "p99.9", "worst", "not read", "offer late p99, worst", "cores of offer, reader")
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    for name, found in latencies.items():
+        title = CONTESTANTS[name].title if name in CONTESTANTS else FLOOR
+        for one in found:
+            ms = (f"{value:.0f}" for value in (one.p50, one.p99, one.p999, one.worst))
+            late = f"{one.offer_late_p99:.1f} {one.offer_late_worst:.1f}"
+            cores = f"{one.offer_cores:.2f} {one.reader_cores:.2f}"
+            table.add_row(title, f"{one.rate:,.0f}", *ms, f"{one.offered - one.read:,}", late, cores)
+        table.add_section()
+    return table

@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.lock-installed
 UV     := 0.13.8
+PEERS  := quix faust arroyo
+PEER_ENVS := build/peers
 ARGS   ?=
 
 .PHONY: demo test check lint types unit integration faults lock proto clean venv
@@ -31,6 +33,7 @@ integration: $(STAMP)
 faults: $(STAMP)          ## the long form of the fault tests
 	$(BIN)/python -m pytest tests/faults $(ARGS)
 
+bench-stream: $(PEERS:%=$(PEER_ENVS)/%/.installed)
 bench-%: $(STAMP)         ## make bench-stream, FULL=1 for the long form
 	$(BIN)/python -m benchmarks.$* $(if $(FULL),--full,) $(ARGS)
 
@@ -50,9 +53,20 @@ $(STAMP): requirements.lock | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
+# The benchmark's peers need packages that ours would conflict with, so each has an environment of its own.
+$(PEER_ENVS)/%/.installed: benchmarks/stream/peers/%.txt | $(BIN)/uv
+	@echo "Installing $* to compare with ..."
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python $<
+	@touch $@
+
 lock: | $(BIN)/uv         ## pin what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --extra all --group dev pyproject.toml -o requirements.lock
+	mkdir -p build && sed -n 's/ \\$$//; /^\(torch\|numpy\|msgspec\)==/p' requirements.lock > build/shared.txt
+	for peer in $(PEERS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --constraint build/shared.txt benchmarks/stream/peers/$$peer.in \
+	    -o benchmarks/stream/peers/$$peer.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.stream.task.event import DIFFERENT, make_events
+from benchmarks.stream.task.event import make_events
 from headrace.contracts.topics import EVENTS, PREDICTIONS, pipeline_topics
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
@@ -20,17 +20,15 @@ def create_topics(settings: ServiceSettings) -> None:
 
 def fill(settings: ServiceSettings, records: int) -> None:
     """Produce so many events, the same number to every partition."""
-    batch = [{"value": value, "key": key, "partition": n % PARTITIONS} for n, (value, key) in enumerate(make_events())]
+    batch = [{"value": value, "key": key} for value, key in make_events()]
     producer = kafka.producer(settings, **{"queue.buffering.max.messages": 2_000_000})
-    for first in range(0, records, DIFFERENT):
-        _send(producer, batch[: records - first])
+    for partition in range(PARTITIONS):
+        mine = batch[partition::PARTITIONS]
+        for left in range(records // PARTITIONS, 0, -len(mine)):
+            producer.produce_batch(SOURCE, [dict(record) for record in mine[:left]], partition=partition)
+            while len(producer) > 500_000:
+                producer.poll(0.05)
     producer.flush()
-
-
-def _send(producer: Producer, batch: list[dict[str, bytes | int]]) -> None:
-    producer.produce_batch(SOURCE, [dict(record) for record in batch])
-    while len(producer) > 500_000:
-        producer.poll(0.05)
 
 
 def place(settings: ServiceSettings, group: str, records: int) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import psutil
 from benchmarks.stream.terms import Terms
 
 LOGS = Path("build/bench")
+ENVIRONMENTS = Path("build/peers")
 _PATIENCE_S = 15.0
 
 
@@ -26,15 +27,36 @@ class Contestant:
     guarantee: str = "exactly once"
     share: float = 1.0
     """Of the backlog: slow ones get less of it."""
+    peer: str = ""
+    """Its environment, where it needs one of its own."""
+    flags: tuple[str, ...] = ()
 
-    def python(self) -> str:
+    @property
+    def python(self) -> Path:
         """The interpreter that has what it needs."""
-        return sys.executable
+        return ENVIRONMENTS / self.peer / "bin" / "python" if self.peer else Path(sys.executable)
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can run."""
+        return self.python.exists()
 
 
 BARE = Contestant("bare_loop", "bare loop, same transactions", "benchmarks.stream.bare")
 OURS = Contestant("ours", "Headrace stream", "benchmarks.stream.ours")
-CONTESTANTS = {c.name: c for c in (BARE, OURS)}
+QUIX = Contestant("quix_exactly_once", "Quix Streams", "benchmarks.stream.peers.quix", share=0.5, peer="quix")
+ARROYO = Contestant(
+    "arroyo", "arroyo, batches", "benchmarks.stream.peers.arroyo_batches", "at least once", share=0.5, peer="arroyo"
+)
+FAUST = Contestant(
+    "faust", "Faust, async for + send", "benchmarks.stream.peers.plain_faust", "at least once", share=0.06, peer="faust"
+)
+FAUST_TAKE = replace(FAUST, name="faust_take", title="Faust, take(512) + send", flags=("--take",))
+CONTESTANTS = {c.name: c for c in (BARE, OURS, QUIX, ARROYO, FAUST, FAUST_TAKE)}
+IN_SHORT = (BARE, OURS, QUIX, ARROYO, FAUST)
+"""Who takes part unless the long form is asked for."""
+TWO = "two_processes"
+"""Not another contestant: ours, in two processes of one group."""
 
 
 @contextmanager
@@ -43,7 +65,7 @@ def running(who: Contestant, terms: Terms, processes: int = 1) -> Iterator[Seque
     LOGS.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{who.name}-")))
-        line = [who.python(), "-m", who.module, *replace(terms, folder=folder).flags()]
+        line = [str(who.python), "-m", who.module, *replace(terms, folder=folder).flags(), *who.flags]
         started: list[psutil.Popen] = []
         for n in range(processes):
             log = stack.enter_context((LOGS / f"stream-{who.name}-{n}.log").open("wb"))
@@ -52,5 +74,6 @@ def running(who: Contestant, terms: Terms, processes: int = 1) -> Iterator[Seque
             yield started
         finally:
             for process in started:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+                    process.kill()
                 process.wait(_PATIENCE_S)

@@ -1,7 +1,7 @@
 """Figures from what was observed: rates, percentiles, slopes, ratios. No clients, no clock."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -62,16 +62,53 @@ def figures(samples: Sequence[Sample], records: int) -> Figures:
     )
 
 
-def memory_slope(samples: Sequence[Sample], records: int) -> float:
-    """Growth of resident memory in MiB per million records: from the first quarter's median to the last quarter's."""
-    quarters = [
-        [s.rss_bytes for s in samples if low <= s.done / records <= high] for low, high in ((FIRST, 0.25 + FIRST), (0.75, 1.0))
-    ]
-    if not all(quarters):
-        raise ValueError("no samples in the first or the last quarter")
-    first, last = (statistics.median(found) for found in quarters)
-    between = (0.875 - (FIRST + 0.125)) * records / 1e6  # from the middle of one part to the middle of the other
-    return (last - first) / 2**20 / between
+@dataclass(frozen=True)
+class Memory:
+    """The line of resident memory over a long run, between the medians of its first and of its last quarter."""
+
+    records: int
+    first_mib: float
+    last_mib: float
+    most_mib: float
+    spread_mib: float
+    """Of the samples within the last quarter, from the 5th to the 95th percentile: the noise that a slope must exceed."""
+    slope_mib_per_million: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether the line rose by no more than the samples differ among themselves."""
+        return self.last_mib - self.first_mib <= max(self.spread_mib, 1.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Rounded, for JSON."""
+        return {**{name: round(value, 2) for name, value in asdict(self).items()}, "flat": self.flat}
+
+    def told(self) -> str:
+        """For people."""
+        line = f"{self.first_mib:.0f} MiB in the first quarter, {self.last_mib:.0f} in the last, {self.most_mib:.0f} at most"
+        slope = f"{self.slope_mib_per_million:+.2f} MiB per million records"
+        return f"memory over {self.records:,} records: {line}; {slope}, {'flat' if self.flat else 'not flat'}"
+
+
+def memory(samples: Sequence[Sample], records: int) -> Memory:
+    """Resident memory over a run; the first tenth, in which buffers fill, is not counted.
+
+    Raises:
+        ValueError: there is no sample in one of the quarters.
+    """
+    steady = [(s.done, s.rss_bytes / 2**20) for s in samples if s.done >= records * FIRST]
+    quarter = (records - records * FIRST) / 4
+    first = [mib for done, mib in steady if done <= records * FIRST + quarter]
+    last = [mib for done, mib in steady if done >= records - quarter]
+    if not first or not last:
+        raise ValueError(f"{len(samples)} samples over {records:,} records are too few for a line of memory")
+    low, high = np.percentile(last, [5, 95])
+    rise = statistics.median(last) - statistics.median(first)
+    between = 3 * quarter / 1e6  # from the middle of the first quarter to the middle of the last, in millions
+    return Memory(
+        records, statistics.median(first), statistics.median(last), max(mib for _, mib in steady), float(high - low),
+        rise / between,
+    )  # fmt: skip
 
 
 def median(runs: Sequence[Figures]) -> Figures:
@@ -118,8 +155,3 @@ def percentiles(took_ms: Sequence[float]) -> tuple[float, float, float, float]:
         raise ValueError("no latencies: nothing was read")
     p50, p99, p999, worst = np.percentile(np.asarray(took_ms), [50, 99, 99.9, 100])
     return float(p50), float(p99), float(p999), float(worst)
-
-
-def as_json(figures: Mapping[str, Mapping[str, Any]], ratios: Mapping[str, float], **more: Any) -> dict[str, Any]:
-    """What build/bench/stream.json holds."""
-    return {**more, "figures": dict(figures), "ratios": dict(ratios)}

@@ -42,20 +42,37 @@ class _Stamp(msgspec.Struct):
 _stamp = msgspec.json.Decoder(_Stamp).decode
 
 
+def _event_ms(prediction: Message) -> int:
+    return _stamp(prediction.value()).event_ms
+
+
+def _own_ms(event: Message) -> int:
+    return event.timestamp()[1]
+
+
 def latencies(
-    who: Contestant, settings: ServiceSettings, terms: Terms, *, rates: Sequence[float], seconds: float
+    who: Contestant,
+    settings: ServiceSettings,
+    terms: Terms,
+    *,
+    rates: Sequence[float],
+    seconds: float,
+    warm_up_s: float = WARM_UP_S,
 ) -> list[Latency]:
     """Offer each rate for so many seconds to one process of the contestant, and read what it commits."""
     place(settings, terms.group, 0)
     with running(who, terms), _reader(settings, SINK) as reader:
         _wait_until_it_answers(settings, reader)
-        return [_measure(reader, lambda m: _stamp(m.value()).event_ms, terms.servers, rate, seconds) for rate in rates]
+        return [_measure(reader, _event_ms, terms.servers, rate=rate, seconds=seconds, warm_up_s=warm_up_s) for rate in rates]
 
 
 def floor(settings: ServiceSettings, *, rates: Sequence[float], seconds: float) -> list[Latency]:
     """The same with nobody in between."""
     with _reader(settings, SOURCE) as reader:
-        return [_measure(reader, lambda m: m.timestamp()[1], settings.kafka_bootstrap_servers, rate, seconds) for rate in rates]
+        return [
+            _measure(reader, _own_ms, settings.kafka_bootstrap_servers, rate=rate, seconds=seconds, warm_up_s=WARM_UP_S)
+            for rate in rates
+        ]
 
 
 @contextmanager
@@ -78,10 +95,12 @@ def _wait_until_it_answers(settings: ServiceSettings, reader: Consumer) -> None:
         raise TimeoutError(f"no prediction within {_PATIENCE_S:.0f} s: see the logs in build/bench")
 
 
-def _measure(reader: Consumer, stamp: Callable[[Message], int], servers: str, rate: float, seconds: float) -> Latency:
+def _measure(
+    reader: Consumer, stamp: Callable[[Message], int], servers: str, *, rate: float, seconds: float, warm_up_s: float
+) -> Latency:
     offer = [
         sys.executable, "-m", "benchmarks.stream.offer", f"--servers={servers}", f"--topic={SOURCE}", f"--rate={rate}",
-        f"--seconds={seconds + WARM_UP_S}",
+        f"--seconds={seconds + warm_up_s}",
     ]  # fmt: skip
     gc.collect()
     gc.disable()  # a collection would show as latency
@@ -90,7 +109,7 @@ def _measure(reader: Consumer, stamp: Callable[[Message], int], servers: str, ra
             offered, stamps, read, cores = _read(reader, stamp, producing)
     finally:
         gc.enable()
-    return summary(offered, np.asarray(stamps), np.asarray(read), rate, cores)
+    return summary(offered, np.asarray(stamps), np.asarray(read), rate=rate, reader_cores=cores, warm_up_s=warm_up_s)
 
 
 def _read(
@@ -118,9 +137,11 @@ def _result(producing: "subprocess.Popen[bytes]") -> Offered:
     return Offered(**json.loads(producing.stdout.read()))
 
 
-def summary(offered: Offered, stamps: "np.ndarray", read: "np.ndarray", rate: float, reader_cores: float) -> Latency:
+def summary(
+    offered: Offered, stamps: "np.ndarray", read: "np.ndarray", *, rate: float, reader_cores: float, warm_up_s: float
+) -> Latency:
     """Percentiles over the events that were due after the warm-up."""
-    counted = stamps >= offered.started_ms + WARM_UP_S * 1000
+    counted = stamps >= offered.started_ms + warm_up_s * 1000
     p50, p99, p999, worst = percentiles((read - stamps)[counted])
     warming = int((~counted).sum())
     return Latency(

@@ -1,6 +1,7 @@
 """The tables on the terminal, and build/bench/stream.json."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.stream.contestants import CONTESTANTS, OURS
-from benchmarks.stream.figures import Figures, Latency, median, ratio
+from benchmarks.stream.contestants import CONTESTANTS, OURS, TWO
+from benchmarks.stream.figures import Figures, Latency, Memory, median, ratio
 from benchmarks.stream.latency import FLOOR
 
 OUT = Path("build/bench/stream.json")
@@ -24,14 +25,20 @@ class Results:
     records: Mapping[str, int] = field(default_factory=dict)
     """The backlog of each contestant."""
     runs: dict[str, list[Figures]] = field(default_factory=dict)
+    two: list[Figures] = field(default_factory=list)
+    """Ours in two processes, on the backlog that one had."""
     latencies: dict[str, list[Latency]] = field(default_factory=dict)
+    memory: Memory | None = None
 
     def ratios(self) -> dict[str, float]:
-        """Ours by theirs, by the others' names."""
+        """Ours by theirs, by the others' names; and two processes of ours by one."""
         ours = self.runs.get(OURS.name)
         if ours is None:
             return {}
-        return {name: ratio(ours, theirs) for name, theirs in self.runs.items() if name != OURS.name}
+        found = {name: ratio(ours, theirs) for name, theirs in self.runs.items() if name != OURS.name}
+        if self.two:
+            found[TWO] = ratio(self.two, ours)
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """What build/bench/stream.json holds."""
@@ -39,6 +46,10 @@ class Results:
         for name, runs in self.runs.items():
             rates = [round(run.records_per_s) for run in runs]
             measured[name] = {**median(runs).as_dict(), "records": self.records[name], "rounds_records_per_s": rates}
+        if self.two:
+            measured[TWO] = median(self.two).as_dict()
+        if self.memory is not None:
+            measured.setdefault(OURS.name, {})["memory"] = self.memory.as_dict()
         for name, found in self.latencies.items():
             measured.setdefault(name, {})["latency_ms"] = [one.as_dict() for one in found]
         return {"load_before": round(self.load_before, 2), "figures": measured, "ratios": self.ratios()}
@@ -51,13 +62,19 @@ def report(results: Results, console: Console) -> None:
     if results.latencies:
         console.print(_latency_table(results.latencies))
     for name, value in results.ratios().items():
-        console.print(f"ours / {name}: {value:.2f}")
+        console.print("two processes / one" if name == TWO else f"ours / {name}", f"{value:.2f}")
+    if results.memory is not None:
+        console.print(results.memory.told())
+    if results.load_before > (os.cpu_count() or 1) / 2:
+        console.print(
+            f"[yellow]the machine was busy (load {results.load_before:.1f} before the start): so are these figures[/]"
+        )
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(results.as_json(), indent=2))
 
 
 def _throughput_table(results: Results) -> Table:
-    table = Table(title="A backlog, one process; medians of the rounds")
+    table = Table(title="A backlog, worked off; medians of the rounds")
     for column in ("", "guarantee", "backlog", "records/s", "CPU µs/record", "RSS MiB", "first commit s"):
         table.add_column(column, justify="left" if column in ("", "guarantee") else "right")
     for name, runs in results.runs.items():
@@ -66,6 +83,9 @@ def _throughput_table(results: Results) -> Table:
             who.title, who.guarantee, f"{results.records[name]:,}", f"{found.records_per_s:,.0f}",
             f"{found.cpu_us_per_record:.2f}", f"{found.rss_mib:.0f}", f"{found.start_s:.1f}",
         )  # fmt: skip
+    if results.two:
+        rate, cpu = median(results.two).records_per_s, median(results.two).cpu_us_per_record
+        table.add_row("Headrace stream, two processes", OURS.guarantee, "", f"{rate:,.0f}", f"{cpu:.2f}", "", "")
     return table
 
 

@@ -49,12 +49,10 @@ ARROYO = Contestant(
     "arroyo", "arroyo, batches", "benchmarks.stream.peers.arroyo_batches", "at least once", share=0.5, peer="arroyo"
 )
 FAUST = Contestant(
-    "faust", "Faust, async for + send", "benchmarks.stream.peers.plain_faust", "at least once", share=0.06, peer="faust"
+    "faust", "Faust, async for + send", "benchmarks.stream.peers.plain_faust", "at least once", share=0.04, peer="faust"
 )
 FAUST_TAKE = replace(FAUST, name="faust_take", title="Faust, take(512) + send", flags=("--take",))
 CONTESTANTS = {c.name: c for c in (BARE, OURS, QUIX, ARROYO, FAUST, FAUST_TAKE)}
-IN_SHORT = (BARE, OURS, QUIX, ARROYO, FAUST)
-"""Who takes part unless the long form is asked for."""
 TWO = "two_processes"
 """Not another contestant: ours, in two processes of one group."""
 

@@ -22,7 +22,7 @@ class Results:
     """Everything that one invocation measured."""
 
     load_before: float
-    records: Mapping[str, int] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
     """The backlog of each contestant."""
     runs: dict[str, list[Figures]] = field(default_factory=dict)
     two: list[Figures] = field(default_factory=list)
@@ -32,8 +32,8 @@ class Results:
 
     def ratios(self) -> dict[str, float]:
         """Ours by theirs, by the others' names; and two processes of ours by one."""
-        ours = self.runs.get(OURS.name)
-        if ours is None:
+        ours = self.runs.get(OURS.name, [])
+        if not ours:
             return {}
         found = {name: ratio(ours, theirs) for name, theirs in self.runs.items() if name != OURS.name}
         if self.two:

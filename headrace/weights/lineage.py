@@ -67,11 +67,10 @@ class Lineage:
         return _with(manifest, Delta(anchor, [*links, link])), memoryview(patches)
 
     def _alike(self, last: Manifest, manifest: Manifest, payload: memoryview) -> bool:
-        """Whether a delta makes sense at all: a later version of the same trainer, laid out alike."""
+        """Whether a delta makes sense at all: a later version of the same model, laid out alike."""
         first = min((spec.start for spec in manifest.tensors), default=manifest.size)
         return (
-            (last.model, last.epoch, last.chunk_size, last.size)
-            == (manifest.model, manifest.epoch, manifest.chunk_size, manifest.size)
+            (last.model, last.chunk_size, last.size) == (manifest.model, manifest.chunk_size, manifest.size)
             and last.version < manifest.version
             and last.tensors == manifest.tensors
             and self._payload[:first] == payload[:first]

@@ -28,7 +28,7 @@ def rows(version):
     return weight
 
 
-@pytest.mark.parametrize(("steps", "begins_with"), [(0, 2), (1, 2), (9, 2), (19, 2), (25, 2), (BUILT, 2), (9, 0), (25, 0)])
+@pytest.mark.parametrize(("steps", "begins_with"), [(0, 2), (1, 2), (9, 2), (19, 2), (25, 2), (BUILT, 2), (25, 0), (45, 0)])
 def test_the_successor_of_an_agent_that_was_killed_while_it_built_a_version_has_it_bit_for_bit(
     tmp_path, redis_url, unique, steps, begins_with
 ):

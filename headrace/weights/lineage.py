@@ -8,6 +8,7 @@ is an anchor
 - every `anchor_every` versions;
 - if its delta would have more than half the bytes of the chunks that the stores lack of it;
 - if its chain would grow beyond half the payload, which bounds what a late joiner pulls to 1.5 payloads;
+- if its payload has more than 8192 chunks (32 GiB): a manifest that names its anchor's too must fit a Kafka record;
 - if anything that its chain needs is no longer in the stores (`headrace.weights.publishing`).
 """
 
@@ -25,6 +26,8 @@ ANCHOR_EVERY = 32
 
 LEAST = 1 << 20
 """Bytes that an anchor would have to write for a delta to be thought of: below, round trips count and bytes do not."""
+
+MOST_CHUNKS = 8192
 
 
 class Lineage:
@@ -72,6 +75,7 @@ class Lineage:
         return (
             (last.model, last.chunk_size, last.size) == (manifest.model, manifest.chunk_size, manifest.size)
             and last.version < manifest.version
+            and len(manifest.chunks) <= MOST_CHUNKS
             and last.tensors == manifest.tensors
             and self._payload[:first] == payload[:first]
         )

@@ -14,7 +14,7 @@ from headrace.weights.lineage import Lineage
 from headrace.weights.manifest import Manifest, schema_hash, sign
 from headrace.weights.payload import dump, layout, view
 from headrace.weights.rebuilding import rebuild
-from headrace.weights.stores import ChunkStore
+from headrace.weights.stores import ChunkStore, FallbackStore
 from headrace.weights.transfer import in_parallel
 
 log = get_logger("headrace.weights")
@@ -94,12 +94,15 @@ def _put_delta(manifest: Manifest, patches: memoryview, store: ChunkStore) -> bo
     *before, link = manifest.delta.links
     base = {*manifest.delta.anchor, *(chunk for one in before for chunk in one.chunks)}
     absent = store.claim(manifest.model, base.union(link.chunks))
-    if absent & base:
+    lost = absent & base
+    if lost and isinstance(store, FallbackStore):
+        lost = store.lost(manifest.model, lost)
+    if lost:
         log.warning(
             "published as an anchor: its chain has left the stores",
             model=manifest.model,
             version=manifest.version,
-            lost=len(absent & base),
+            lost=len(lost),
         )
         return False
     _put(manifest, _parts(patches, link.chunks, manifest.chunk_size), absent, store)

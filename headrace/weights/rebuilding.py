@@ -56,7 +56,7 @@ def rebuild(
         ChunkMissing, ChunkCorrupt, StoreUnavailable: of a version without a delta.
     """
     known = present if present is not None else []
-    known.extend([""] * (len(manifest.chunks) - len(known)))
+    known[len(manifest.chunks) :] = [""] * (len(manifest.chunks) - len(known))
     fill = partial(pull, store=store, buffer=buffer, present=known, resident=resident, cancelled=cancelled, parallel=parallel)
     if not manifest.delta or known == manifest.chunks:
         return fill(manifest)

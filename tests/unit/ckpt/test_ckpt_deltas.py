@@ -100,6 +100,24 @@ def test_the_slot_that_a_version_can_be_built_from_is_not_the_one_that_is_overwr
     assert pulled.bytes_pulled == versions[2].delta.links[-1].size
 
 
+def test_a_slot_that_held_a_larger_payload_is_built_in_and_built_upon(tmp_path, store):
+    """What it held beyond the new payload's end is forgotten: of a model that became smaller, deltas work as before."""
+    slots, lineage = open_slots(tmp_path, store, limit=2), Lineage(least=0)
+    larger = torch.cat([state(1), state(1)])
+    weights, kept = [larger, larger + 1, state(1), state(2), state(3)], set()
+    for n, weight in enumerate(weights, 1):
+        manifest = publish(
+            {"rows": weight}, model="m", version=n, base_version=n - 1, epoch=1, step=1, offsets={}, metrics={}, store=store,
+            chunk_size=CHUNK, lineage=lineage,
+        )  # fmt: skip
+        path, pulled = slots.fill(manifest, kept, NEVER)
+        kept = {manifest.digest}
+        assert torch.equal(rows(path, manifest), weight)
+        assert bool(manifest.delta) == (n > 3)
+        assert not manifest.delta or pulled.bytes_pulled == manifest.delta.links[-1].size
+    slots.close()
+
+
 def test_a_successor_builds_on_the_slots_of_the_agent_before(tmp_path, store, versions):
     """It was killed while it built version 3 beside 2: half of it is there."""
     dead = open_slots(tmp_path, store)

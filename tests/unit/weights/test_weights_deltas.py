@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.weights import Manifest, MemoryChunkStore, fetch, publish
+from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, fetch, publish
 from headrace.weights.chunks import digest_of, spans
 from headrace.weights.errors import DeltaError, StoreUnavailable, Superseded
-from headrace.weights.lineage import Lineage
+from headrace.weights.lineage import MOST_CHUNKS
 from headrace.weights.manifest import Delta
 from headrace.weights.patches import diff, parse
 from headrace.weights.payload import DTYPES, dump, layout
@@ -298,6 +298,30 @@ def test_a_chain_that_left_the_stores_is_given_up_for_an_anchor(store, lost):
     assert not fourth.delta
     assert Host(store).take(fourth)[0] == dump(embedding(4))
     assert put(store, lineage, 5, embedding(5)).delta
+
+
+def test_a_chain_that_only_the_fast_store_lost_goes_on():
+    """Whoever reads the event finds it in the durable one, and puts back what it read."""
+    fast, durable = MemoryChunkStore(), MemoryChunkStore()
+    store, lineage = FallbackStore(fast, durable), Lineage(least=0)
+    for version in (1, 2):
+        put(store, lineage, version, embedding(version))
+    fast.chunks.clear()
+    third = put(store, lineage, 3, embedding(3))
+    assert len(third.delta.links) == 2
+    assert Host(store).take(third)[0] == dump(embedding(3))
+    assert set(third.delta.anchor) <= {digest for _, digest in fast.chunks}
+
+
+def test_a_payload_of_too_many_chunks_for_a_manifest_with_a_delta_is_an_anchor(store):
+    """With fewer it is a delta. Four rows are a chunk."""
+    found = []
+    for chunks in (MOST_CHUNKS, MOST_CHUNKS - 10):
+        lineage, weight = Lineage(least=0), torch.zeros(4 * chunks, 16)
+        put(store, lineage, 1, {"w": weight})
+        weight[::100, 0] += 1
+        found.append(put(store, lineage, 2, {"w": weight}))
+    assert kinds(found) == ["A", "d"]
 
 
 def test_a_chain_is_spared_by_sweeps_for_as_long_as_its_newest_version_is_kept(store):

@@ -23,7 +23,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from headrace.runtime.logging import get_logger
-from headrace.weights.chunks import count, digest_of, spans
+from headrace.weights.chunks import digest_of, spans
 from headrace.weights.errors import SlotError, SlotsBusy
 from headrace.weights.manifest import Manifest, content_digest
 
@@ -125,7 +125,6 @@ class Slot:
             self.chunks = [digest_of(payload[a:b]) for a, b in spans(manifest.size, manifest.chunk_size)]
         elif self._chunk_size != manifest.chunk_size:
             self.chunks = []
-        del self.chunks[count(manifest.size, manifest.chunk_size) :]
         self._chunk_size, self.digest, self.unfinished = manifest.chunk_size, "", digest
         SlotHeader.write(view, manifest.size, digest, sealed=False)
         return payload

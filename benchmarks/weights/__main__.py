@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.weights.delta import Deltas, deltas
 from benchmarks.weights.rollout import Rollouts, rollout
 from benchmarks.weights.transfer import Transfer, transfer
 from headrace.platform import LocalPlatform
@@ -41,27 +42,30 @@ def main() -> int:
             storage_dir=Path(folder) / "storage",
         ).for_role("bench")
         transfers = {name: transfer(platform.endpoints.redis_url, size, rounds) for name, (size, rounds) in sizes.items()}
+        sparse = deltas(platform.endpoints.redis_url, LARGE_ROWS, 5)
         rollouts = {"small": rollout(settings, "small", rows=SMALL_ROWS, versions=versions, every_s=0.2, rate=options.rate)}
         if options.full:
             rollouts["100 MB"] = rollout(settings, "large", rows=LARGE_ROWS, versions=20, every_s=1.5, rate=options.rate)
-    report(transfers, rollouts, load)
+    report(transfers, sparse, rollouts, load)
     return 0
 
 
-def report(transfers: dict[str, Transfer], rollouts: dict[str, Rollouts], load: float) -> None:
+def report(transfers: dict[str, Transfer], sparse: Deltas, rollouts: dict[str, Rollouts], load: float) -> None:
     """The tables, and build/bench/weights.json; ratios are of the largest transfer and of the small model."""
     console = Console(highlight=False)
     console.print(_transfer_table(transfers))
+    console.print(_delta_table(sparse))
     console.print(_rollout_table(rollouts))
     failed = sum(of.failed_requests for of in rollouts.values())
     console.print(f"failed requests: {failed}")
     small = rollouts["small"]
     ratios = {
         "raw_store_read": round(list(transfers.values())[-1].ratio, 3),
+        "delta_bytes": round(sparse.share, 4),
         "p99_swap_over_steady": round(small.swaps.p99 / small.steady.p99, 3),
     }
     for name, value in ratios.items():
-        console.print(f"{name}: {value:.2f}")
+        console.print(f"{name}: {value:.3g}")
     if load > (os.cpu_count() or 1) / 2:
         console.print(
             f"[yellow]the machine was busy (load {load:.1f} before the start): latencies are those of its other work too[/]"
@@ -72,6 +76,7 @@ def report(transfers: dict[str, Transfer], rollouts: dict[str, Rollouts], load: 
         "event_to_serving_p50_ms": round(small.event_ms[0], 2),
         "event_to_serving_p99_ms": round(small.event_ms[1], 2),
         "transfers": {name: asdict(of) for name, of in transfers.items()},
+        "delta": asdict(sparse),
         "rollouts": {name: asdict(of) for name, of in rollouts.items()},
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +89,15 @@ def _transfer_table(transfers: dict[str, Transfer]) -> Table:
         table.add_column(column, justify="right" if column else "left")
     for name, of in transfers.items():
         table.add_row(name, f"{of.ours:.2f}", f"{of.raw_one:.2f}", f"{of.raw_parallel:.2f}", f"{of.ratio:.2f}")
+    return table
+
+
+def _delta_table(of: Deltas) -> Table:
+    table = Table(title=f"1 % of {of.rows:,} rows changed, {of.size / MB:.0f} MB: ms")
+    for column in ("", "bytes that travel", "publish", "pull, build and verify"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("as a delta", f"{of.share:.2%}", f"{of.publish_ms:.0f}", f"{of.pull_ms:.0f}")
+    table.add_row("in full", "100 %", f"{of.publish_full_ms:.0f}", f"{of.pull_full_ms:.0f}")
     return table
 
 

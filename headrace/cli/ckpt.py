@@ -132,14 +132,18 @@ def fleet_table(workers: Iterable[WorkerLine]) -> Table:
 
 
 def history_table(lines: Iterable[VersionLine]) -> Table:
-    """One model's versions, for people; the error is the trainer's over its last window."""
-    table = _table("version>", "published", "size>", "error>", "activated", "took>", "state", "why")
+    """One model's versions, for people.
+
+    The bytes are a payload's, and the most that a host took of it from the stores; the error is the trainer's over its last
+    window.
+    """
+    table = _table("version>", "published", "size>", "pulled>", "error>", "activated", "took>", "state", "why")
     for v in lines:
         error = v.metrics.get(ERROR)
-        size = f"{v.size / 1e6:,.1f} MB" if v.size >= MEGABYTE else f"{v.size / 1e3:,.1f} kB"
         took = f"{v.activate_ms:,.0f} ms" if v.activate_ms is not None else "-"
         table.add_row(
-            str(v.version), _clock(v.published_us), size if v.size else "-", f"{error:.4g}" if error is not None else "-",
+            str(v.version), _clock(v.published_us), _bytes(v.size) if v.size else "-",
+            _bytes(v.pulled) if v.pulled is not None else "-", f"{error:.4g}" if error is not None else "-",
             _clock(v.activated_us), took, _state(v.state), Text(v.reason),
         )  # fmt: skip
     return table
@@ -155,6 +159,10 @@ def _table(*headings: str) -> Table:
 
 def _state(state: str) -> Text:
     return Text(state, STYLES.get(state, "red" if state.startswith("refused") else "cyan"))
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= MEGABYTE else f"{count / 1e3:,.1f} kB"
 
 
 def _clock(us: int) -> str:

@@ -33,7 +33,8 @@ class WorkerLine(msgspec.Struct, frozen=True):
 class VersionLine(msgspec.Struct, frozen=True):
     """A version's life. Times are in µs since the epoch, 0 where it has not happened or is not known any more.
 
-    `activate_ms` is from its publication until every worker that had it ready when it was activated served it.
+    `activate_ms` is from its publication until every worker that had it ready when it was activated served it. `pulled` is the
+    most bytes that a host took of it from the stores, None where none reported.
     """
 
     model: str
@@ -48,6 +49,7 @@ class VersionLine(msgspec.Struct, frozen=True):
     step: int
     metrics: dict[str, float]
     reason: str = ""
+    pulled: int | None = None
 
 
 @dataclass
@@ -65,6 +67,7 @@ class _Life:
     activated_us: int = 0
     staged: dict[str, int] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
+    pulled: int | None = None
 
 
 class Versions:
@@ -116,10 +119,11 @@ class Versions:
         self._heard[key] = applied
         if applied.state in SERVING:
             self._serving[key] = applied.version
-        if applied.state == WeightsApplied.STAGED:
-            self._life(*_version(applied)).staged.setdefault(applied.worker, applied.at_us)
-        elif applied.state == WeightsApplied.ACTIVE:
-            self._life(*_version(applied)).served.setdefault(applied.worker, applied.at_us)
+        if applied.state in {WeightsApplied.STAGED, WeightsApplied.ACTIVE}:
+            life = self._life(*_version(applied))
+            steps = life.staged if applied.state == WeightsApplied.STAGED else life.served
+            steps.setdefault(applied.worker, applied.at_us)
+            life.pulled = max(life.pulled or 0, applied.bytes_pulled)
 
     # What follows.
 
@@ -213,6 +217,7 @@ class Versions:
             step=life.step,
             metrics=life.metrics,
             reason=reason,
+            pulled=life.pulled,
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace.weights.checkpoint import Checkpoint, load_checkpoint
     from headrace.weights.errors import WeightsError
+    from headrace.weights.lineage import Lineage
     from headrace.weights.live import LiveWeights
     from headrace.weights.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
     from headrace.weights.opening import agent_socket, open_store, signing_key
@@ -25,6 +26,7 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "ChunkStore": "stores",
     "FallbackStore": "stores",
+    "Lineage": "lineage",
     "LiveWeights": "live",
     "Manifest": "manifest",
     "MemoryChunkStore": "stores",
@@ -50,6 +52,7 @@ __all__ = [
     "Checkpoint",
     "ChunkStore",
     "FallbackStore",
+    "Lineage",
     "LiveWeights",
     "Manifest",
     "MemoryChunkStore",

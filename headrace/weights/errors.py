@@ -7,6 +7,7 @@ WeightsError                     headrace.runtime.errors, exit code 6
 ├── NonFiniteWeights             a tensor holds NaN or infinity
 ├── NotReady                     no version has been activated yet
 ├── Superseded                   a newer version made this work pointless; it was given up, nothing is wrong
+├── DeltaError                   a delta is not one, or what was built by it is not the version that it should be
 ├── StoreError                   a chunk could not be had from, or put into, a store
 │   ├── ChunkMissing             the store answers, and does not hold the chunk
 │   ├── ChunkCorrupt             the store's bytes are not those that the digest names
@@ -20,6 +21,7 @@ from headrace.runtime.errors import WeightsError
 __all__ = [
     "ChunkCorrupt",
     "ChunkMissing",
+    "DeltaError",
     "IncompatibleWeights",
     "ManifestError",
     "NonFiniteWeights",
@@ -56,6 +58,10 @@ class NotReady(WeightsError):  # noqa: N818
 
 class Superseded(WeightsError):  # noqa: N818
     """The work was given up because a newer version replaced it."""
+
+
+class DeltaError(WeightsError):
+    """A delta that does not fit its version, or a version that could not be built by deltas."""
 
 
 class StoreError(WeightsError):

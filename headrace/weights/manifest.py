@@ -29,6 +29,37 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
     end: int
 
 
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """A step from one payload to the next: a patch set (`headrace.weights.patches`), cut into chunks like a payload.
+
+    Attributes:
+        base: `content_digest` of the chunks of the payload that it goes on from.
+        size: bytes of the patch set.
+        chunks: the patch set's chunks, in order.
+    """
+
+    base: str
+    size: int
+    chunks: list[str]
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True):
+    """How a version is built where its own chunks are not all in the stores: its anchor, then every link in turn.
+
+    Attributes:
+        anchor: the chunks of the version that the chain begins with, all of them in the stores; its layout is the same.
+        links: the steps from there to this version, one at least.
+    """
+
+    anchor: list[str]
+    links: list[Link]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all links."""
+        return sum(link.size for link in self.links)
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A version of a model's weights, by reference.
 
@@ -47,6 +78,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         metrics: the trainer's figures for this version, finite ones only.
         created_at: microseconds since the epoch.
         format: version of this schema.
+        delta: how to build the payload from an earlier one; unset for an anchor, whose chunks are all in the stores.
+            Whichever way it was built, `chunks` says what it must be.
     """
 
     model: str
@@ -63,6 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics: dict[str, float]
     created_at: int
     format: int = FORMAT
+    delta: Delta | msgspec.UnsetType = msgspec.UNSET
 
     def encode(self) -> bytes:
         """Return the canonical encoding."""
@@ -74,6 +108,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def digest(self) -> str:
         """The checkpoint's identity: 32 hex characters."""
         return digest_of(self.encode())
+
+    @property
+    def references(self) -> set[str]:
+        """The chunks that must stay in the stores for as long as this version is kept."""
+        found = set(self.chunks)
+        if self.delta:
+            found.update(self.delta.anchor, *(link.chunks for link in self.delta.links))
+        return found
 
     @classmethod
     def decode(cls, data: bytes) -> "Manifest":
@@ -104,7 +146,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return f"model {self.model!r}, version {self.version}, base version {self.base_version}"
         if self.size < 0 or self.chunk_size < 1 or len(self.chunks) != count(self.size, self.chunk_size):
             return f"{len(self.chunks)} chunks of {self.chunk_size} bytes cannot hold {self.size} bytes"
-        return self._problem_with_tensors()
+        return self._problem_with_tensors() or self._problem_with_delta()
+
+    def _problem_with_delta(self) -> str:
+        if not self.delta:
+            return ""
+        if not self.delta.links or len(self.delta.anchor) != len(self.chunks):
+            return f"a delta of {len(self.delta.links)} links from an anchor of {len(self.delta.anchor)} chunks"
+        if self.delta.links[0].base != content_digest(self.delta.anchor):
+            return "its first link does not go on from the anchor"
+        if any(link.size < 0 or len(link.chunks) != count(link.size, self.chunk_size) for link in self.delta.links):
+            return "a link's chunks cannot hold its bytes"
+        return ""
 
     def _problem_with_tensors(self) -> str:
         ordered = sorted(self.tensors, key=lambda spec: (spec.start, spec.end))
@@ -146,6 +199,11 @@ _DECODER = msgspec.json.Decoder(Manifest)
 def schema_hash(specs: Iterable[tuple[str, str, tuple[int, ...]]]) -> str:
     """Return the digest of ``(name, dtype, shape)`` of all tensors, whatever their order."""
     return digest_of(msgspec.json.encode(sorted(specs)))
+
+
+def content_digest(chunks: Iterable[str]) -> str:
+    """Return the digest of a payload, whatever version it is, from those of its chunks."""
+    return digest_of(",".join(chunks).encode())
 
 
 def sign(encoded: bytes, key: bytes) -> str:

@@ -8,11 +8,16 @@ from functools import partial
 import torch
 
 from headrace.contracts import events_pb2
+from headrace.runtime.logging import get_logger
 from headrace.weights.chunks import CHUNK_SIZE, digest_of, spans
+from headrace.weights.lineage import Lineage
 from headrace.weights.manifest import Manifest, schema_hash, sign
 from headrace.weights.payload import dump, layout, view
-from headrace.weights.stores import ChunkStore
-from headrace.weights.transfer import in_parallel, pull
+from headrace.weights.rebuilding import rebuild
+from headrace.weights.stores import ChunkStore, FallbackStore
+from headrace.weights.transfer import in_parallel
+
+log = get_logger("headrace.weights")
 
 
 def publish(
@@ -28,6 +33,7 @@ def publish(
     store: ChunkStore,
     chunk_size: int = CHUNK_SIZE,
     created_at: int | None = None,
+    lineage: Lineage | None = None,
 ) -> Manifest:
     """Put a version's chunks into ``store`` and return its manifest, to be sent as `checkpoint_event(manifest)`.
 
@@ -47,13 +53,14 @@ def publish(
         chunk_size: bytes a chunk.
         created_at: microseconds since the epoch, now by default; give the checkpoint file's to publish it again
             unchanged.
+        lineage: what the model's versions before were; with it, a version whose update is sparse is published as a delta.
 
     Raises:
         StoreUnavailable: a chunk could not be written durably.
     """
     payload = memoryview(dump(state_dict))
     specs = layout(payload.obj)  # type: ignore[arg-type]
-    digests = [(digest_of(payload[start:end]), start, end) for start, end in spans(len(payload), chunk_size)]
+    chunks = [digest_of(payload[start:end]) for start, end in spans(len(payload), chunk_size)]
     manifest = Manifest(
         model=model,
         version=version,
@@ -65,15 +72,49 @@ def publish(
         tensors=specs,
         size=len(payload),
         chunk_size=chunk_size,
-        chunks=[digest for digest, _, _ in digests],
+        chunks=chunks,
         metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
         created_at=time.time_ns() // 1000 if created_at is None else created_at,
     )
     manifest.check()
-    absent = store.claim(model, manifest.chunks)
-    parts = {digest: payload[start:end] for digest, start, end in digests if digest in absent}
-    in_parallel([partial(store.put, model, digest, part) for digest, part in parts.items()])
+    delta = lineage.delta(manifest, payload) if lineage else None
+    if delta is not None and _put_delta(*delta, store):
+        manifest = delta[0]
+    else:
+        _put(manifest, _parts(payload, chunks, chunk_size), store.claim(model, chunks), store)
+    if lineage is not None:
+        lineage.advance(manifest, payload)
     return manifest
+
+
+def _put_delta(manifest: Manifest, patches: memoryview, store: ChunkStore) -> bool:
+    """Put a version's new link; False, nothing being written, if anything before it in its chain is not in the stores."""
+    if not manifest.delta:
+        return False
+    *before, link = manifest.delta.links
+    base = {*manifest.delta.anchor, *(chunk for one in before for chunk in one.chunks)}
+    absent = store.claim(manifest.model, base.union(link.chunks))
+    lost = absent & base
+    if lost and isinstance(store, FallbackStore):
+        lost = store.lost(manifest.model, lost)
+    if lost:
+        log.warning(
+            "published as an anchor: its chain has left the stores",
+            model=manifest.model,
+            version=manifest.version,
+            lost=len(lost),
+        )
+        return False
+    _put(manifest, _parts(patches, link.chunks, manifest.chunk_size), absent, store)
+    return True
+
+
+def _parts(data: memoryview, chunks: list[str], chunk_size: int) -> dict[str, memoryview]:
+    return {digest: data[start:end] for digest, (start, end) in zip(chunks, spans(len(data), chunk_size), strict=True)}
+
+
+def _put(manifest: Manifest, parts: dict[str, memoryview], absent: set[str], store: ChunkStore) -> None:
+    in_parallel([partial(store.put, manifest.model, digest, part) for digest, part in parts.items() if digest in absent])
 
 
 def checkpoint_event(
@@ -104,5 +145,5 @@ def checkpoint_event(
 def fetch(manifest: Manifest, store: ChunkStore) -> dict[str, torch.Tensor]:
     """Return a version's tensors in memory of their own: for tests, notebooks and offline use."""
     buffer = bytearray(manifest.size)
-    pull(manifest, store, memoryview(buffer))
+    rebuild(manifest, store, memoryview(buffer))
     return view(buffer, manifest.tensors)

@@ -25,7 +25,7 @@ from pathlib import Path
 from headrace.runtime.logging import get_logger
 from headrace.weights.chunks import digest_of, spans
 from headrace.weights.errors import SlotError, SlotsBusy
-from headrace.weights.manifest import Manifest
+from headrace.weights.manifest import Manifest, content_digest
 
 log = get_logger("headrace.weights")
 
@@ -202,21 +202,27 @@ class SlotPool:
                 found.update(slot.resident(chunk_size))
         return found
 
-    def acquire(self, size: int, keep: Collection[str] = (), digest: str = "") -> Slot:
+    def contents(self, *, but: Slot) -> list[list[str]]:
+        """Return the chunks of every version that is here whole, by slot, except ``but``; to be called after `resident`."""
+        return [slot.chunks for slot in self._slots if slot is not but and slot.digest]
+
+    def acquire(self, size: int, keep: Collection[str] = (), digest: str = "", spare: Collection[str] = ()) -> Slot:
         """Return a slot, locked for writing, that will hold ``size`` bytes.
 
         Args:
             size: bytes of the payload.
             keep: digests of versions that must stay.
             digest: the version to be written; a slot in which it was begun before is preferred.
+            spare: `content_digest` of payloads that the version could be built from: their slots are taken last.
 
         Raises:
             SlotsBusy: every slot is kept or mapped by a worker, and there are as many as allowed.
         """
         free = [slot for slot in self._slots if not (slot.digest and slot.digest in keep)]
 
-        def fitness(slot: Slot) -> tuple[bool, bool, int]:
-            return not (digest and slot.unfinished == digest), slot.capacity < size, abs(slot.capacity - size)
+        def fitness(slot: Slot) -> tuple[bool, bool, bool, int]:
+            begun, useful = bool(digest) and slot.unfinished == digest, bool(spare) and content_digest(slot.chunks) in spare
+            return not begun, useful, slot.capacity < size, abs(slot.capacity - size)
 
         for slot in sorted(free, key=fitness):
             if slot.try_lock():

@@ -152,6 +152,10 @@ class FallbackStore:
         self._clock = clock
         self._down_until = float("-inf")
 
+    def lost(self, model: str, absent: Collection[str]) -> set[str]:
+        """Return which of the chunks that a claim found absent the durable store lacks: the others are put back when read."""
+        return self._durable.claim(model, absent)
+
     def claim(self, model: str, digests: Collection[str]) -> set[str]:
         """See `ChunkStore.claim`; absent means absent from either, so that a put completes both."""
         absent = self._durable.claim(model, digests)

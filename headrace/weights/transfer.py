@@ -7,17 +7,46 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from headrace.runtime.logging import get_logger
 from headrace.weights.chunks import digest_of, spans
 from headrace.weights.errors import Superseded
-from headrace.weights.manifest import Manifest
 from headrace.weights.stores import ChunkStore
 
 log = get_logger("headrace.weights")
 
 PARALLEL = max(2, min(4, os.cpu_count() or 1))
 """Chunks in flight: one is read while another is checked; more threads than cores only wait for each other."""
+
+
+class Chunked(Protocol):
+    """Bytes cut into chunks, belonging to a version: a manifest is one, and so is a part of what it refers to."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """The version that they are pulled for."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        ...
+
+    @property
+    def chunk_size(self) -> int:
+        """Bytes of every chunk but the last."""
+        ...
+
+    @property
+    def chunks(self) -> list[str]:
+        """The chunks' digests, in order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +59,7 @@ class Pulled:
 
 
 def pull(
-    manifest: Manifest,
+    manifest: Chunked,
     store: ChunkStore,
     buffer: memoryview,
     *,

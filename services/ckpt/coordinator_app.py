@@ -154,7 +154,7 @@ class CoordinatorApp:
             kept = rollout.kept()
             if rollout.active is None:
                 return
-            chunks = {chunk for version in kept for chunk in Manifest.decode(version.manifest).chunks}
+            chunks = {chunk for version in kept for chunk in Manifest.decode(version.manifest).references}
             swept = self._store.sweep(rollout.model, chunks, self._settings.sweep_grace_s)
         except WeightsError as error:
             log.warning("sweep failed", model=rollout.model, error=str(error))

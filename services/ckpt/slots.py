@@ -5,7 +5,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from headrace.weights import ChunkStore, Manifest, pull
+from headrace.weights import ChunkStore, Manifest
+from headrace.weights.rebuilding import rebuild
 from headrace.weights.slots import SHM_ROOT, SlotPool
 from headrace.weights.transfer import Pulled
 from services.ckpt import metrics
@@ -33,7 +34,8 @@ class HostSlots:
     def fill(self, manifest: Manifest, keep: set[str], cancelled: Callable[[], bool]) -> tuple[Path, Pulled]:
         """Return the slot that holds a version, pulling what this host lacks.
 
-        Chunks that another slot of the model holds, unchanged since an earlier version, are copied from there.
+        Chunks that another slot of the model holds, unchanged since an earlier version, are copied from there; a version
+        published as a delta is built from the newest version that it goes on from.
 
         Args:
             manifest: the version.
@@ -43,22 +45,24 @@ class HostSlots:
         Raises:
             Superseded: ``cancelled`` said so.
             SlotsBusy: no slot may be written now; try again when a worker lets one go.
-            SlotError, StoreError: there is no room, or no store could give a chunk.
+            SlotError, StoreError, DeltaError: there is no room, or no store could give a chunk.
         """
         pool, digest = self._pool(manifest.model), manifest.digest
         slot = pool.find(digest)
         if slot is not None:
             return slot.path, Pulled(0, manifest.size, 0.0)
-        slot = pool.acquire(manifest.size, keep, digest)
+        chain = {link.base for link in manifest.delta.links} if manifest.delta else ()
+        slot = pool.acquire(manifest.size, keep, digest, spare=chain)
         try:
             buffer = slot.begin(manifest, digest)
             resident = pool.resident(manifest.chunk_size, but=slot)
-            pulled = pull(
+            pulled = rebuild(
                 manifest,
                 self._store,
                 buffer,
                 present=slot.chunks,
                 resident=resident,
+                payloads=pool.contents(but=slot),
                 cancelled=cancelled,
                 parallel=self._parallel,
             )

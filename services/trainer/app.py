@@ -66,6 +66,7 @@ class PrometheusObserver:
         metrics.VERSION.labels(self._model).set(result.version)
         metrics.CHECKPOINT_SECONDS.labels(self._model).observe(seconds)
         metrics.CHECKPOINT_BYTES.labels(self._model).set(result.file_bytes)
+        metrics.WEIGHTS_BYTES.labels(self._model, "delta" if result.delta else "anchor").inc(result.weights_bytes)
         if header.newest_label_us:
             metrics.FRESHNESS.labels(self._model).observe(max(0.0, time.time() - header.newest_label_us / 1e6))
 
@@ -94,6 +95,7 @@ class TrainerApp:
                 announcer,
                 keep=self._pipeline.spec.training.keep,
                 signing_key=signing_key(settings),
+                lineage=settings.lineage,
             )
             trainer = Trainer(
                 self._pipeline,

@@ -27,6 +27,11 @@ CHECKPOINT_SECONDS = Histogram(
     "headrace_trainer_checkpoint_seconds", "From a checkpoint's copy to its event.", ["model"], buckets=LATENCY_BUCKETS
 )
 CHECKPOINT_BYTES = Gauge("headrace_trainer_checkpoint_bytes", "Size of the newest checkpoint's file.", ["model"])
+WEIGHTS_BYTES = Counter(
+    "headrace_trainer_published_weights_bytes",
+    "Bytes that a host pulls of the versions published, having the one before; kind is delta or anchor.",
+    ["model", "kind"],
+)
 FRESHNESS = Histogram(
     "headrace_trainer_label_to_publish_seconds", "Age of a checkpoint's newest label when it is published.", ["model"],
     buckets=LATENCY_BUCKETS,

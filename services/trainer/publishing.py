@@ -2,7 +2,8 @@
 
 - The file first: it is what a restarted trainer goes on from, so whatever it has announced it still has.
 - Then the chunks, then the event: nobody is pointed to what is not there.
-- A trainer that dies in between is restarted, finds the file, and does the rest again: same manifest, event and dead letters.
+- A trainer that dies in between is restarted, finds the file, and does the rest again: the same weights and dead letters. What
+  would have been a delta is an anchor then: the trainer that knew the version before is gone, and nobody has heard of it.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from typing import NamedTuple, Protocol
 
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.runtime.logging import get_logger
-from headrace.weights import ChunkStore, checkpoint_event, publish
+from headrace.weights import ChunkStore, Manifest, checkpoint_event, publish
+from headrace.weights.lineage import Lineage
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Entry, Header, Letter
 
 log = get_logger("headrace.trainer")
@@ -40,16 +42,29 @@ class Published(NamedTuple):
 
     version: int
     file_bytes: int
+    weights_bytes: int
+    """What a host pulls that has the version before: a delta's bytes, or an anchor's."""
+    delta: bool
 
 
 class Publisher:
-    """Publishes one model's checkpoints."""
+    """Publishes one model's checkpoints.
+
+    Args:
+        folder: where the files go.
+        store: where the chunks go.
+        announcer: where the events go.
+        keep: files kept.
+        signing_key: of the manifests.
+        lineage: with it, sparse updates are published as deltas.
+    """
 
     def __init__(
-        self, folder: CheckpointFolder, store: ChunkStore, announcer: Announcer, *, keep: int, signing_key: bytes | None = None
-    ) -> None:
+        self, folder: CheckpointFolder, store: ChunkStore, announcer: Announcer, *,
+        keep: int, signing_key: bytes | None = None, lineage: Lineage | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self._store, self._announcer = folder, store, announcer
-        self._keep, self._signing_key = keep, signing_key
+        self._keep, self._signing_key, self._lineage = keep, signing_key, lineage
 
     def publish_checkpoint(self, checkpoint: Checkpoint) -> Published:
         """Make a checkpoint durable and known.
@@ -63,13 +78,14 @@ class Publisher:
         # 2. The file, durably.
         size = self.folder.write(checkpoint)
         # 3. and 4. The chunks, then the event that points to them.
-        self.announce(checkpoint)
+        manifest = self.announce(checkpoint)
         # 5. Old files may go, now that a newer one is known.
         self.folder.prune(self._keep)
-        return Published(checkpoint.header.version, size)
+        moved = manifest.delta.links[-1].size if manifest.delta else manifest.size
+        return Published(checkpoint.header.version, size, moved, bool(manifest.delta))
 
-    def announce(self, checkpoint: Checkpoint) -> None:
-        """Steps 3 and 4; doing them again for the same checkpoint gives the same manifest."""
+    def announce(self, checkpoint: Checkpoint) -> Manifest:
+        """Steps 3 and 4; doing them again for the same checkpoint names the same weights."""
         header = checkpoint.header
         manifest = publish(
             checkpoint.weights,
@@ -82,9 +98,11 @@ class Publisher:
             metrics=header.metrics,
             store=self._store,
             created_at=header.created_at,
+            lineage=self._lineage,
         )
         event = checkpoint_event(manifest, signing_key=self._signing_key, newest_label_us=header.newest_label_us)
         self._announcer.announce(event, checkpoint.letters)
+        return manifest
 
     def resume(self) -> "Resumed":
         """Find where to go on, and announce it if its trainer died before it could.

@@ -1,8 +1,11 @@
 """What the trainer can be told. How it learns is in pipeline.yaml (`training`): that is part of what the pipeline means."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from headrace.runtime.settings import ServiceSettings
+from headrace.weights.lineage import ANCHOR_EVERY, Lineage
 
 
 class TrainerSettings(ServiceSettings):
@@ -18,3 +21,14 @@ class TrainerSettings(ServiceSettings):
         10_000, ge=0, description="examples before the checkpoint that baselines learn from again at a restart"
     )
     transaction_timeout_ms: int = Field(10_000, ge=1000, description="after which a crashed trainer's transaction is aborted")
+    deltas: Literal["auto", "off"] = Field(
+        "auto", description="publish changed rows instead of chunks where that is less than half the bytes: auto or off"
+    )
+    anchor_every: int = Field(
+        ANCHOR_EVERY, ge=1, description="every so many versions, all chunks of one are put into the stores: an anchor"
+    )
+
+    @property
+    def lineage(self) -> Lineage | None:
+        """What deltas are made with; None where they are off."""
+        return Lineage(anchor_every=self.anchor_every) if self.deltas == "auto" else None

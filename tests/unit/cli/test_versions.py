@@ -78,6 +78,16 @@ def test_a_versions_life_is_told_with_its_times() -> None:
     assert line.size > 8
 
 
+def test_the_bytes_of_a_version_that_a_host_took_are_those_of_the_host_that_took_most() -> None:
+    """One had the version before, the other nothing; of a version that nobody staged, nothing is known."""
+    told = Told()
+    told.publish(1, 2)
+    for worker, pulled in (("follows", 10), ("late", 400)):
+        state = WeightsApplied.State.Value("STAGED")
+        told.applied(WeightsApplied(model="m", worker=worker, state=state, version=1, at_us=at(1), bytes_pulled=pulled))
+    assert {line.version: line.pulled for line in told.history(5)} == {1: 400, 2: None}
+
+
 def test_what_becomes_of_versions() -> None:
     """Served, skipped, retired, rolled back, pinned, and waiting for the pin."""
     told = Told()

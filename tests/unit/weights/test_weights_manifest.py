@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from headrace.weights import Manifest, TensorSpec, check_signature, schema_hash, sign
 from headrace.weights.chunks import count, digest_of, spans
 from headrace.weights.errors import IncompatibleWeights, ManifestError, SignatureError
-from headrace.weights.manifest import ITEM_SIZES
+from headrace.weights.manifest import ITEM_SIZES, Delta, Link, content_digest
 
 names = st.text(min_size=1, max_size=12)
 counts = st.integers(0, 2**63 - 1)
@@ -27,6 +27,11 @@ def manifests(draw: st.DrawFn) -> Manifest:
         position += length
     chunk_size = draw(st.integers(1, 64))
     version = draw(st.integers(1, 2**40))
+    chunks = [digest_of(str(i).encode()) for i in range(count(position, chunk_size))]
+    links = [
+        Link(content_digest(chunks), size, ["a" * 32] * count(size, chunk_size))
+        for size in draw(st.lists(st.integers(0, 200), max_size=3))
+    ]
     return Manifest(
         model=draw(names),
         version=version,
@@ -38,9 +43,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
         tensors=specs,
         size=position,
         chunk_size=chunk_size,
-        chunks=[digest_of(str(i).encode()) for i in range(count(position, chunk_size))],
+        chunks=chunks,
         metrics=draw(st.dictionaries(names, st.floats(allow_nan=False, allow_infinity=False), max_size=3)),
         created_at=draw(counts),
+        delta=Delta(chunks, links) if links else msgspec.UNSET,
     )
 
 
@@ -103,6 +109,9 @@ def make(**changes: object) -> Manifest:
     return msgspec.structs.replace(manifest, **changes)
 
 
+LINK = Link(content_digest(["a" * 32, "b" * 32]), 20, ["d" * 32])
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -114,6 +123,10 @@ def make(**changes: object) -> Manifest:
         {"chunk_size": 0},
         {"chunks": ["a" * 32]},
         {"schema_hash": "0" * 32},
+        {"delta": Delta(["a" * 32, "b" * 32], [])},
+        {"delta": Delta(["a" * 32], [LINK])},
+        {"delta": Delta(["a" * 32, "c" * 32], [LINK])},
+        {"delta": Delta(["a" * 32, "b" * 32], [msgspec.structs.replace(LINK, size=21)])},
         {"tensors": [TensorSpec("w", "F32", (2, 2), 16, 33)]},
         {"tensors": [TensorSpec("w", "F32", (2, 2), 30, 46)]},
         {"tensors": [TensorSpec("w", "F32", (-1, -4), 16, 32)]},
@@ -126,6 +139,24 @@ def test_a_manifest_that_contradicts_itself_is_refused(changes):
     """Spans, counts and hashes are checked before anything is allocated or pulled."""
     with pytest.raises(ManifestError, match="not valid"):
         Manifest.decode(make(**changes).encode())
+
+
+def test_a_manifest_without_a_delta_is_encoded_as_it_was_before_there_were_any():
+    """Its digest is on predictions that were made long ago."""
+    encoded = (
+        b'{"model":"m","version":2,"base_version":1,"epoch":1,"step":5,"offsets":{},"schema_hash":"%s",'
+        b'"tensors":[["w","F32",[2,2],16,32],["b","BF16",[3],32,38]],"size":38,"chunk_size":20,'
+        b'"chunks":["%s","%s"],"metrics":{},"created_at":0,"format":1}'
+    ) % (make().schema_hash.encode(), b"a" * 32, b"b" * 32)
+    assert make().encode() == encoded
+    assert Manifest.decode(encoded) == make()
+
+
+def test_a_version_refers_to_all_that_it_may_be_built_from():
+    """Its own chunks, its anchor's, and those of every link."""
+    assert make().references == {"a" * 32, "b" * 32}
+    manifest = make(chunks=["a" * 32, "e" * 32], delta=Delta(["a" * 32, "b" * 32], [LINK]))
+    assert Manifest.decode(manifest.encode()).references == {letter * 32 for letter in "abde"}
 
 
 def test_another_network_is_refused_before_a_byte_is_pulled():

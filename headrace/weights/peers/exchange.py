@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from headrace.runtime.logging import get_logger
 from headrace.weights.chunks import digest_of, spans
-from headrace.weights.errors import ChunkCorrupt, PeerError, StoreError, Superseded
+from headrace.weights.errors import ChunkCorrupt, PeerError, StoreError, Superseded, WeightsError
 from headrace.weights.manifest import Manifest
 from headrace.weights.peers.client import PeerConnection
 from headrace.weights.peers.wire import Kind
@@ -36,7 +36,7 @@ class Exchanged:
 
     from_store: int
     from_peers: int
-    failed: Mapping[str, Exception]
+    failed: Mapping[str, WeightsError]
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Exchange:
         self._sources: dict[str, _Source] = {}
         self._connections: set[PeerConnection] = set()
         self._bytes = {MEMORY: 0, STORE: 0}
-        self._failed: dict[str, Exception] = {}
+        self._failed: dict[str, WeightsError] = {}
         self._stopped = threading.Event()
         present.extend([""] * (len(manifest.chunks) - len(present)))
         self._tasks = self._plan(buffer, peers)
@@ -274,7 +274,7 @@ class Exchange:
             if self._stopped.is_set():
                 peer.abort()
 
-    def _fail(self, address: str, error: Exception) -> None:
+    def _fail(self, address: str, error: WeightsError) -> None:
         with self._changed:
             if self._stopped.is_set():
                 return  # it was interrupted, and has not failed
@@ -282,6 +282,6 @@ class Exchange:
             source = self._sources[address]
             source.failed, left = True, list(source.queue)
             source.queue.clear()
-        log.warning("peer given up", peer=address, error=str(error))
+        log.warning("peer given up", peer=address, error=error.message)
         for task in left:
             self._pass_on(task)

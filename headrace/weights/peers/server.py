@@ -25,6 +25,8 @@ BEAT_S = 0.25
 """Seconds between words to somebody who waits."""
 GRACE_S = 0.5
 """Seconds for which a chunk that nobody here has heard of may still turn up: others may have heard of its version sooner."""
+GREETING_S = 5.0
+"""Seconds within which whoever connects has to introduce itself."""
 IDLE_S = 30.0
 """Seconds after which a connection that asks for nothing, or takes nothing, is closed."""
 
@@ -107,8 +109,9 @@ class PeerServer:
     def _serve(self, sock: socket.socket, who: str) -> None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(IDLE_S)
+            sock.settimeout(GREETING_S)
             self._greet(sock)
+            sock.settimeout(IDLE_S)
             while (head := _exactly(sock, wire.BATCH_HEAD_SIZE)) is not None:
                 body = _exactly(sock, wire.request_size(head))
                 if body is None:

@@ -200,7 +200,9 @@ class Applied:
         self._model = fleet.model
         self._consumer = clients.consumer(fleet.settings, f"test-{fleet.model}")
         partition = TopicPartition(APPLIED.name(), model_partition(fleet.model))
-        _, partition.offset = self._consumer.get_watermark_offsets(partition, timeout=WAIT_S)
+        _, partition.offset = clients.patiently(  # the topics may be a moment old, and without a leader
+            lambda: self._consumer.get_watermark_offsets(partition, timeout=WAIT_S), f"the end of {APPLIED.name()}"
+        )
         self._consumer.assign([partition])
 
     def expect(self, state: str, version: int) -> WeightsApplied:

@@ -460,7 +460,7 @@ def test_a_stranger_is_shown_the_door(host, store):
     seed = host(version(store))
     where, port = seed.address.split(":")
     with socket.create_connection((where, int(port)), LIMIT_S) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: x"[: wire.GREETING_SIZE])
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: there\r\n\r\n"[: wire.GREETING_SIZE])
         assert sock.recv(1) == b""
 
 

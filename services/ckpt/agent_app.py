@@ -51,6 +51,7 @@ class AgentApp:
         self._caught_up = asyncio.Event()
         self._work = asyncio.Event()
         self._reports: Reports | None = None
+        self._ending = False
 
     async def run(self, stop: Stop) -> None:
         """Serve this host's workers until stopped."""
@@ -63,6 +64,7 @@ class AgentApp:
             await until_stopped(stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick())
         finally:
             reading.set("the agent stops")
+            self._ending = True
             self._apply(self._logic.on_stop(time.time()))
             await self._socket.close()
             await asyncio.to_thread(self._reports.close)
@@ -104,10 +106,12 @@ class AgentApp:
     async def _pull(self, version: Version, manifest: Manifest) -> None:
         keep = self._logic.keeps(version.model)
         routes = self._peers.routes(version.peers) if self._peers is not None else None
+
+        def cancelled() -> bool:
+            return self._ending or not self._logic.wants(version)
+
         try:
-            path, pulled = await asyncio.to_thread(
-                self._slots.fill, manifest, keep, lambda: not self._logic.wants(version), routes
-            )
+            path, pulled = await asyncio.to_thread(self._slots.fill, manifest, keep, cancelled, routes)
         except Superseded:
             log.info("pull given up for a newer version", model=version.model, version=version.version)
         except SlotsBusy:

@@ -69,7 +69,7 @@ class Peers:
         *,
         resident: Mapping[str, memoryview],
         routes: Routes,
-        store: ChunkStore,
+        store: ChunkStore | None,
         cancelled: Callable[[], bool],
     ) -> tuple[int, int]:
         """Fill what can be filled of a buffer, and return the bytes that came from the store and from peers.

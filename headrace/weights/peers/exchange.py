@@ -71,7 +71,8 @@ class Exchange:
         present: by chunk index, the digests in place, brought up to date as chunks arrive.
         resident: chunks elsewhere in memory, by digest.
         peers: by chunk index, the addresses to ask, in this order.
-        store: asked where no peer is to be, or could give it.
+        store: asked where no peer is to be, or could give it. Without one, only what peers have already is taken: who waits
+            for nobody can be waited for.
         dial: connects to an address.
         arrived: called, from any thread, after a chunk is in place and `present` says so.
         cancelled: asked often; True ends the exchange.
@@ -85,7 +86,7 @@ class Exchange:
         present: list[str],
         resident: Mapping[str, memoryview],
         peers: Callable[[int], Sequence[str]],
-        store: ChunkStore,
+        store: ChunkStore | None,
         dial: Callable[[str], PeerConnection] = PeerConnection,
         arrived: Callable[[], None] = lambda: None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -110,7 +111,7 @@ class Exchange:
     @property
     def missing(self) -> int:
         """Bytes that have to travel."""
-        return sum(len(task.target) for task in self._tasks if task.sources[0] != MEMORY and not task.done)
+        return sum(len(task.target) for task in self._tasks if task.digest not in self._resident and not task.done)
 
     def run(self) -> Exchanged:
         """Get every chunk that can be had.
@@ -149,7 +150,8 @@ class Exchange:
                 task.places.append(place)
                 continue
             memory = [MEMORY] if digest in self._resident else []
-            tasks[digest, end - start] = _Task(digest, [place], deque([*memory, *peers(index), STORE]))
+            store = [STORE] if self._store is not None else []
+            tasks[digest, end - start] = _Task(digest, [place], deque([*memory, *peers(index), *store]))
         return list(tasks.values())
 
     # The supervisor, in the caller's thread.
@@ -239,6 +241,8 @@ class Exchange:
                 log.warning("chunk in memory is corrupt, taken elsewhere", chunk=task.digest)
 
     def _from_store(self, batch: Sequence[_Task]) -> None:
+        if self._store is None:
+            return
         done = 0
         wanted = [(task.digest, task.target) for task in batch]
         while done < len(batch) and not self._stopped.is_set():
@@ -265,6 +269,8 @@ class Exchange:
                             self._finish(batch[index], address)
                         elif kind is Kind.ABSENT:
                             self._pass_on(batch[index])
+                        elif self._store is None:
+                            return
         except (PeerError, ChunkCorrupt) as error:
             self._fail(address, error)
 

@@ -390,6 +390,20 @@ def test_a_superseded_exchange_stops_while_it_waits(host, store):
     assert leaf.present[0] == manifest.chunks[0]
 
 
+def test_without_a_store_only_what_peers_have_already_is_taken(host, store):
+    """Two that wait for each other would wait for long."""
+    manifest = version(store)
+    one, two = host(manifest), host(manifest)
+    one.fill(store, [0, 3])
+    two.fill(store, [5])
+    store.given.clear()
+    done = two.take(one.address, store=None).run()
+    assert (done.from_store, done.from_peers) == (0, 2 * CHUNK)
+    assert [index for index, digest in enumerate(two.present) if digest] == [0, 3, 5]
+    assert one.take(two.address, store=None).run().from_peers == CHUNK
+    assert store.given == []
+
+
 def test_what_is_in_memory_does_not_travel(host, store):
     """One of the copies is corrupt: it comes from the peer. A chunk that occurs twice travels once."""
     manifest = publish(

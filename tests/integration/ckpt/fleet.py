@@ -200,8 +200,8 @@ class Applied:
         self._model = fleet.model
         self._consumer = clients.consumer(fleet.settings, f"test-{fleet.model}")
         partition = TopicPartition(APPLIED.name(), model_partition(fleet.model))
-        _, partition.offset = clients.patiently(  # the topics may be a moment old, and without a leader
-            lambda: self._consumer.get_watermark_offsets(partition, timeout=WAIT_S), f"the end of {APPLIED.name()}"
+        _, partition.offset = clients.patiently(  # the topic may be so new that it has no leader yet
+            lambda: self._consumer.get_watermark_offsets(partition, timeout=WAIT_S), "where the reports end"
         )
         self._consumer.assign([partition])
 

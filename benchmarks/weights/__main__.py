@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.weights import peers
 from benchmarks.weights.delta import Deltas, deltas
 from benchmarks.weights.rollout import Rollouts, rollout
 from benchmarks.weights.transfer import Transfer, transfer
@@ -46,16 +47,20 @@ def main() -> int:
         rollouts = {"small": rollout(settings, "small", rows=SMALL_ROWS, versions=versions, every_s=0.2, rate=options.rate)}
         if options.full:
             rollouts["100 MB"] = rollout(settings, "large", rows=LARGE_ROWS, versions=20, every_s=1.5, rate=options.rate)
-    report(transfers, sparse, rollouts, load)
+        fleets = peers.peers(settings)
+    report(transfers, sparse, rollouts, fleets, load)
     return 0
 
 
-def report(transfers: dict[str, Transfer], sparse: Deltas, rollouts: dict[str, Rollouts], load: float) -> None:
+def report(
+    transfers: dict[str, Transfer], sparse: Deltas, rollouts: dict[str, Rollouts], fleets: list[peers.FleetTime], load: float
+) -> None:
     """The tables, and build/bench/weights.json; ratios are of the largest transfer and of the small model."""
     console = Console(highlight=False)
     console.print(_transfer_table(transfers))
     console.print(_delta_table(sparse))
     console.print(_rollout_table(rollouts))
+    console.print(peers.table(fleets))
     failed = sum(of.failed_requests for of in rollouts.values())
     console.print(f"failed requests: {failed}")
     small = rollouts["small"]
@@ -63,6 +68,7 @@ def report(transfers: dict[str, Transfer], sparse: Deltas, rollouts: dict[str, R
         "raw_store_read": round(list(transfers.values())[-1].ratio, 3),
         "delta_bytes": round(sparse.share, 4),
         "p99_swap_over_steady": round(small.swaps.p99 / small.steady.p99, 3),
+        **{f"peers_gain_{of.agents}": round(of.gain, 3) for of in fleets},
     }
     for name, value in ratios.items():
         console.print(f"{name}: {value:.3g}")
@@ -78,6 +84,7 @@ def report(transfers: dict[str, Transfer], sparse: Deltas, rollouts: dict[str, R
         "transfers": {name: asdict(of) for name, of in transfers.items()},
         "delta": asdict(sparse),
         "rollouts": {name: asdict(of) for name, of in rollouts.items()},
+        "fleets": [asdict(of) for of in fleets],
     }
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps({"figures": figures, "ratios": ratios}, indent=2))

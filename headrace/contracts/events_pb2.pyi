@@ -172,6 +172,65 @@ class RolloutDirective(_message.Message):
     REFUSE: RolloutDirective.Action.ValueType  # 5
     """an operator's request cannot be done, `reason` says why; nothing changes for the fleet"""
 
+    @_typing.final
+    class Peers(_message.Message):
+        """How agents take a STAGEd version from each other. The chunks are dealt out over stripes, each of which flows down a
+        tree of its own over all members; only a tree's root takes its stripe from the store.
+        """
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class Member(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            AGENT_FIELD_NUMBER: _builtins.int
+            ADDRESS_FIELD_NUMBER: _builtins.int
+            HOST_FIELD_NUMBER: _builtins.int
+            agent: _builtins.str
+            address: _builtins.str
+            """host:port at which it serves chunks."""
+            host: _builtins.str
+            def __init__(
+                self,
+                *,
+                agent: _builtins.str = ...,
+                address: _builtins.str = ...,
+                host: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent", b"agent", "host", b"host"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        MEMBERS_FIELD_NUMBER: _builtins.int
+        FAN_OUT_FIELD_NUMBER: _builtins.int
+        STRIPES_FIELD_NUMBER: _builtins.int
+        MIN_BYTES_FIELD_NUMBER: _builtins.int
+        fan_out: _builtins.int
+        """Members below a member in a tree."""
+        stripes: _builtins.int
+        min_bytes: _builtins.int
+        """Agents that lack fewer bytes than that of a version take them from the store."""
+        @_builtins.property
+        def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutDirective.Peers.Member]:
+            """In one order for all: stripe s has its root at member s * members / stripes, the rest follow, level by level."""
+
+        def __init__(
+            self,
+            *,
+            members: _abc.Iterable[Global___RolloutDirective.Peers.Member] | None = ...,
+            fan_out: _builtins.int = ...,
+            stripes: _builtins.int = ...,
+            min_bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["fan_out", b"fan_out", "members", b"members", "min_bytes", b"min_bytes", "stripes", b"stripes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -187,6 +246,7 @@ class RolloutDirective(_message.Message):
     CHECKPOINT_CREATED_AT_US_FIELD_NUMBER: _builtins.int
     NEWEST_LABEL_US_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     action: Global___RolloutDirective.Action.ValueType
     version: _builtins.int
@@ -207,6 +267,10 @@ class RolloutDirective(_message.Message):
     newest_label_us: _builtins.int
     operation_id: _builtins.str
     """The Operation that a REFUSE answers."""
+    @_builtins.property
+    def peers(self) -> Global___RolloutDirective.Peers:
+        """Of a STAGE; absent where each agent takes everything from the store."""
+
     def __init__(
         self,
         *,
@@ -225,10 +289,11 @@ class RolloutDirective(_message.Message):
         checkpoint_created_at_us: _builtins.int = ...,
         newest_label_us: _builtins.int = ...,
         operation_id: _builtins.str = ...,
+        peers: Global___RolloutDirective.Peers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["peers", b"peers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "sequence", b"sequence", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "peers", b"peers", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "sequence", b"sequence", "signature", b"signature", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,6 +373,9 @@ class WeightsApplied(_message.Message):
     SECONDS_FIELD_NUMBER: _builtins.int
     BYTES_PULLED_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    PEER_ADDRESS_FIELD_NUMBER: _builtins.int
+    BYTES_FROM_PEERS_FIELD_NUMBER: _builtins.int
+    BYTES_TO_PEERS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     worker: _builtins.str
     role: _builtins.str
@@ -320,6 +388,12 @@ class WeightsApplied(_message.Message):
     at_us: _builtins.int
     bytes_pulled: _builtins.int
     agent: _builtins.str
+    peer_address: _builtins.str
+    """host:port at which the agent serves chunks to other agents, empty if it does not."""
+    bytes_from_peers: _builtins.int
+    """Of bytes_pulled: those that came from other agents and not from a store."""
+    bytes_to_peers: _builtins.int
+    """Chunks of this model that the agent has served to other agents since it started, in bytes."""
     @_builtins.property
     def seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Seconds of each step that led here, by name: announce, pull, verify, stage, activate."""
@@ -340,10 +414,13 @@ class WeightsApplied(_message.Message):
         seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         bytes_pulled: _builtins.int = ...,
         agent: _builtins.str = ...,
+        peer_address: _builtins.str = ...,
+        bytes_from_peers: _builtins.int = ...,
+        bytes_to_peers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at_us", b"at_us", "bytes_pulled", b"bytes_pulled", "error", b"error", "host", b"host", "manifest_digest", b"manifest_digest", "model", b"model", "role", b"role", "seconds", b"seconds", "sequence", b"sequence", "state", b"state", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at_us", b"at_us", "bytes_from_peers", b"bytes_from_peers", "bytes_pulled", b"bytes_pulled", "bytes_to_peers", b"bytes_to_peers", "error", b"error", "host", b"host", "manifest_digest", b"manifest_digest", "model", b"model", "peer_address", b"peer_address", "role", b"role", "seconds", b"seconds", "sequence", b"sequence", "state", b"state", "version", b"version", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ WeightsError                     headrace.runtime.errors, exit code 6
 │   ├── ChunkMissing             the store answers, and does not hold the chunk
 │   ├── ChunkCorrupt             the store's bytes are not those that the digest names
 │   └── StoreUnavailable         the store does not answer, or refuses to write
+├── PeerError                    another agent could not give a chunk: it is taken elsewhere
 └── SlotError                    shared memory: a slot is gone, holds something else, or there is no room
     └── SlotsBusy                every slot is kept or still mapped by a worker: try again when one is released
 """
@@ -26,6 +27,7 @@ __all__ = [
     "ManifestError",
     "NonFiniteWeights",
     "NotReady",
+    "PeerError",
     "SignatureError",
     "SlotError",
     "SlotsBusy",
@@ -78,6 +80,10 @@ class ChunkCorrupt(StoreError):  # noqa: N818
 
 class StoreUnavailable(StoreError):  # noqa: N818
     """The store does not answer or takes no writes."""
+
+
+class PeerError(WeightsError):
+    """Another agent is away, slow, without the key, or does not keep to the protocol."""
 
 
 class SlotError(WeightsError):

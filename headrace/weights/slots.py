@@ -91,8 +91,8 @@ class Slot:
         """
         if self._map is None:
             return {}
-        size = SlotHeader.size(self._map)
-        payload = memoryview(self._map)[PAYLOAD_START : PAYLOAD_START + size]
+        payload = self.payload
+        size = len(payload)
         if self.digest and not self.chunks:
             self.chunks = [digest_of(payload[a:b]) for a, b in spans(size, chunk_size)]
             self._chunk_size = chunk_size
@@ -100,6 +100,13 @@ class Slot:
             return {}
         pairs = zip(self.chunks, spans(size, chunk_size), strict=False)
         return {digest: payload[a:b] for digest, (a, b) in pairs if digest}
+
+    @property
+    def payload(self) -> memoryview:
+        """The bytes of the version that the slot holds, or was to hold; none where there was no version yet."""
+        if self._map is None:
+            return memoryview(b"")
+        return memoryview(self._map)[PAYLOAD_START : PAYLOAD_START + SlotHeader.size(self._map)]
 
     def try_lock(self) -> bool:
         """Take the exclusive lock; False while any worker maps the slot."""

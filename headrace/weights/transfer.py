@@ -51,11 +51,13 @@ class Chunked(Protocol):
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull moved: bytes from a store, and bytes that were here already, in place or elsewhere in memory."""
+    """What a pull moved: bytes that travelled, and bytes that were here already, in place or elsewhere in memory."""
 
     bytes_pulled: int
     bytes_reused: int
     seconds: float
+    bytes_from_peers: int = 0
+    """Of those that travelled: from other agents, and not from a store."""
 
 
 def pull(

@@ -30,6 +30,9 @@ class HostAgent:
         signing_key: manifests must be signed with it; None accepts any.
     """
 
+    peer_address = ""
+    """Where this agent serves chunks to others; reports carry it."""
+
     def __init__(self, *, agent: str, host: str, signing_key: bytes | None = None) -> None:
         self._agent = agent
         self._host = host
@@ -48,7 +51,9 @@ class HostAgent:
         if directive.action == RolloutDirective.REFUSE:  # for whoever asked; it names no weights
             return []
         if directive.action == RolloutDirective.STAGE:
+            model.peers = directive.peers if directive.HasField("peers") else None
             model.staged = self._version(model, directive, now)
+            model.staged.peers = model.peers
             return [*self._already_staged(model, model.staged, now), *self._drive_all(model, now)]
         if directive.action == RolloutDirective.RETIRE:
             return list(self._retire(model, directive.manifest_digest))
@@ -83,6 +88,7 @@ class HostAgent:
             refusal=refusal,
             sequence=directive.sequence,
             seconds={"announce": max(0.0, now - directive.issued_at_us / 1e6)},
+            peers=model.peers,
         )
 
     def _already_staged(self, model: Model, version: Version, now: float) -> Iterator[Effect]:
@@ -181,10 +187,12 @@ class HostAgent:
         found = self.models[model]
         return {version.digest for version in (found.active, found.previous, found.staged) if version is not None}
 
-    def on_pulled(self, version: Version, path: str, bytes_pulled: int, seconds: float, now: float) -> list[Effect]:
+    def on_pulled(
+        self, version: Version, path: str, bytes_pulled: int, seconds: float, now: float, *, bytes_from_peers: int = 0
+    ) -> list[Effect]:
         """Take note that a slot holds a version, whole and verified."""
         version.path = path
-        version.bytes_pulled = bytes_pulled
+        version.bytes_pulled, version.bytes_from_peers = bytes_pulled, bytes_from_peers
         version.seconds["pull"] = seconds
         return list(self._drive_all(self.models[version.model], now))
 
@@ -280,12 +288,13 @@ class HostAgent:
             error=word.error if isinstance(word, Failed) else "",
             at_us=int(now * 1e6),
             agent=self._agent,
+            peer_address=self.peer_address,
         )
         model = self.models[worker.hello.model]
         for version in (model.active, model.staged):
             if word is not None and version is not None and version.digest == word.digest:
                 applied.sequence = version.sequence
-                applied.bytes_pulled = version.bytes_pulled
+                applied.bytes_pulled, applied.bytes_from_peers = version.bytes_pulled, version.bytes_from_peers
                 applied.seconds.update(version.seconds)
         if isinstance(word, Staged | Active):
             applied.seconds.update(word.seconds)

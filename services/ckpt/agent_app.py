@@ -12,11 +12,13 @@ from headrace.runtime.lifecycle import Context, Stop, until_stopped
 from headrace.runtime.logging import get_logger
 from headrace.weights import Manifest, agent_socket, open_store, signing_key
 from headrace.weights.errors import SlotsBusy, Superseded, WeightsError
+from headrace.weights.peers.shelf import Shelf
 from headrace.weights.wire import ToAgent
 from services.ckpt import metrics
 from services.ckpt.agent import HostAgent
 from services.ckpt.agent_state import Effect, Send, Version
 from services.ckpt.kafka import DirectiveFeed, Reports
+from services.ckpt.peers import Peers
 from services.ckpt.settings import AgentSettings
 from services.ckpt.slots import HostSlots
 from services.ckpt.workers import WorkerSocket
@@ -40,24 +42,34 @@ class AgentApp:
         self._store = open_store(settings)
         path = agent_socket(settings)
         run = f"{zlib.crc32(str(path).encode()):08x}"
-        self._slots = HostSlots(self._store, run, limit=settings.slots, parallel=settings.parallel_pulls)
+        self._shelf = Shelf()
+        self._peers = Peers(settings, self._shelf, signing_key(settings)) if settings.peers else None
+        self._slots = HostSlots(
+            self._store, run, limit=settings.slots, parallel=settings.parallel_pulls, peers=self._peers, shelf=self._shelf
+        )
         self._socket = WorkerSocket(path, self._on_message, self._on_gone)
         self._caught_up = asyncio.Event()
         self._work = asyncio.Event()
         self._reports: Reports | None = None
+        self._ending = False
 
     async def run(self, stop: Stop) -> None:
         """Serve this host's workers until stopped."""
         await asyncio.to_thread(kafka.ensure_topics, self._settings, system_topics())
         self._reports = Reports(self._settings)
+        if self._peers is not None:
+            self._logic.peer_address = self._peers.open()
         reading = Stop()
         try:
             await until_stopped(stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick())
         finally:
             reading.set("the agent stops")
+            self._ending = True
             self._apply(self._logic.on_stop(time.time()))
             await self._socket.close()
             await asyncio.to_thread(self._reports.close)
+            if self._peers is not None:
+                await asyncio.to_thread(self._peers.close)
             self._slots.close()
             self._store.close()
 
@@ -93,8 +105,13 @@ class AgentApp:
 
     async def _pull(self, version: Version, manifest: Manifest) -> None:
         keep = self._logic.keeps(version.model)
+        routes = self._peers.routes(version.peers) if self._peers is not None else None
+
+        def cancelled() -> bool:
+            return self._ending or not self._logic.wants(version)
+
         try:
-            path, pulled = await asyncio.to_thread(self._slots.fill, manifest, keep, lambda: not self._logic.wants(version))
+            path, pulled = await asyncio.to_thread(self._slots.fill, manifest, keep, cancelled, routes)
         except Superseded:
             log.info("pull given up for a newer version", model=version.model, version=version.version)
         except SlotsBusy:
@@ -105,17 +122,24 @@ class AgentApp:
             self._apply(self._logic.on_pull_failed(version, str(error), time.time()))
         else:
             metrics.PULL.labels(version.model).observe(pulled.seconds)
-            metrics.PULLED.labels(version.model).inc(pulled.bytes_pulled)
+            metrics.PULLED.labels(version.model).inc(pulled.bytes_pulled - pulled.bytes_from_peers)
+            metrics.FROM_PEERS.labels(version.model).inc(pulled.bytes_from_peers)
             metrics.REUSED.labels(version.model).inc(pulled.bytes_reused)
             log.info(
                 "pulled and verified",
                 model=version.model,
                 version=version.version,
                 bytes=pulled.bytes_pulled,
+                from_peers=pulled.bytes_from_peers,
                 reused=pulled.bytes_reused,
                 ms=round(pulled.seconds * 1000, 2),
             )
-            self._apply(self._logic.on_pulled(version, str(path), pulled.bytes_pulled, pulled.seconds, time.time()))
+            self._apply(
+                self._logic.on_pulled(
+                    version, str(path), pulled.bytes_pulled, pulled.seconds, time.time(),
+                    bytes_from_peers=pulled.bytes_from_peers,
+                )
+            )  # fmt: skip
 
     async def _tick(self) -> None:
         while True:
@@ -149,6 +173,7 @@ class AgentApp:
             if isinstance(effect, Send):
                 self._socket.send(effect.connection, effect.message)
             elif self._reports is not None:
+                effect.applied.bytes_to_peers = self._shelf.served(effect.applied.model)
                 self._reports.send(effect.applied)
                 self._observe(effect.applied)
         self._work.set()

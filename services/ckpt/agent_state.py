@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headrace.contracts.events_pb2 import WeightsApplied
+from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import Manifest
 from headrace.weights.wire import Hello, ToWorker
 
@@ -42,6 +42,9 @@ class Version:
     sequence: int
     seconds: dict[str, float] = field(default_factory=dict)
     bytes_pulled: int = 0
+    bytes_from_peers: int = 0
+    peers: RolloutDirective.Peers | None = None
+    """The coordinator's plan for taking it from other agents."""
     path: str = ""
     """The slot that holds it, "" until it was pulled."""
     failed_at: float = float("-inf")
@@ -74,3 +77,5 @@ class Model:
     active: Version | None = None
     previous: Version | None = None
     staged: Version | None = None
+    peers: RolloutDirective.Peers | None = None
+    """The newest plan: whoever joins later learns from it who is there."""

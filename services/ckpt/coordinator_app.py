@@ -13,6 +13,7 @@ from services.ckpt import metrics
 from services.ckpt.coordinator import ACTIVATE, ROLL_BACK, STAGE, Rollout
 from services.ckpt.coordinator_log import CoordinatorLog, Event, Owned
 from services.ckpt.kafka import POLL_S
+from services.ckpt.plan import PeerPlanner
 from services.ckpt.settings import CoordinatorSettings
 
 log = get_logger("headrace.ckpt")
@@ -35,6 +36,7 @@ class CoordinatorApp:
         self._log = CoordinatorLog(self._settings, self._on_taken, self._on_lost)
         self._owned: dict[int, Owned] = {}
         self._rollouts: dict[int, dict[str, Rollout]] = {}
+        self._peers = PeerPlanner(self._settings.peer_policy)
         self._staged_at: dict[str, float] = {}
 
     async def run(self, stop: Stop) -> None:
@@ -75,6 +77,7 @@ class CoordinatorApp:
                 continue
             for rollout in self._rollouts[number].values():
                 directives = rollout.decide(now)
+                self._peers.complete(directives, now)
                 started = time.perf_counter()
                 self._log.issue(owned, directives)
                 for directive in directives:
@@ -117,7 +120,9 @@ class CoordinatorApp:
             # A report read again at a takeover is as old as it says; one that comes in live is news, whatever clocks
             # say.
             now = time.time()
-            rollout.on_applied(event, min(now, event.at_us / 1e6) if owned.behind else now)
+            at = min(now, event.at_us / 1e6) if owned.behind else now
+            rollout.on_applied(event, at)
+            self._peers.on_applied(event, at)
 
     def _observe(self, directive: RolloutDirective, now: float, commit_s: float) -> None:
         action = RolloutDirective.Action.Name(directive.action)

@@ -6,7 +6,9 @@ import socket
 from pydantic import Field, field_validator
 
 from headrace.runtime.settings import ServiceSettings
+from headrace.weights.peers.client import PATIENCE_S
 from headrace.weights.transfer import PARALLEL
+from services.ckpt.plan import PeerPolicy
 from services.ckpt.policy import Policy
 
 
@@ -17,6 +19,13 @@ class AgentSettings(ServiceSettings):
     heartbeat_s: float = Field(1.0, gt=0, description="seconds between reports that the workers are still there")
     slots: int = Field(4, ge=3, description="shared-memory slots a model: two serving, one staging, and spare ones")
     parallel_pulls: int = Field(PARALLEL, ge=1, description="chunks pulled at the same time")
+    peers: bool = Field(
+        default=True, description="serve chunks to other agents, and take theirs where the coordinator plans it"
+    )
+    peer_port: int = Field(0, ge=0, le=65535, description="port at which other agents take chunks; 0 takes a free one")
+    peer_host: str = Field("", description="name or address at which others reach it; default host, or host_name")
+    peer_connections: int = Field(64, ge=1, description="agents served at the same time; more take the chunks elsewhere")
+    peer_patience_s: float = Field(PATIENCE_S, gt=0.25, description="seconds of silence after which another agent is given up")
 
 
 class CoordinatorSettings(ServiceSettings):
@@ -30,6 +39,9 @@ class CoordinatorSettings(ServiceSettings):
     keep_versions: int = Field(8, ge=2, description="newest versions kept in the chunk stores for a roll back")
     sweep_every_s: float = Field(60.0, gt=0, description="seconds between removals of chunks that no kept version refers to")
     sweep_grace_s: float = Field(600.0, gt=0, description="seconds for which a chunk is spared after it was published")
+    peer_min_bytes: int = Field(16 << 20, ge=0, description="agents take from each other what is at least so large")
+    peer_fan_out: int = Field(4, ge=0, description="agents below an agent in a tree of the plan; 0 plans nothing")
+    peer_stripes: int = Field(8, ge=1, description="trees of a plan, at most: so many agents take a share from the store")
     session_timeout_s: float = Field(6.0, gt=0, description="seconds after which a silent coordinator is replaced")
 
     @field_validator("quorum")
@@ -52,4 +64,14 @@ class CoordinatorSettings(ServiceSettings):
             stage_timeout_s=self.stage_timeout_s,
             worker_ttl_s=self.worker_ttl_s,
             keep=self.keep_versions,
+        )
+
+    @property
+    def peer_policy(self) -> PeerPolicy:
+        """How agents take versions from each other."""
+        return PeerPolicy(
+            min_bytes=self.peer_min_bytes,
+            fan_out=self.peer_fan_out,
+            stripes=self.peer_stripes,
+            ttl_s=self.worker_ttl_s,
         )

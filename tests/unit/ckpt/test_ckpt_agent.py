@@ -282,3 +282,48 @@ def test_everyone_has_left_when_the_agent_stops(host):
     """Nobody speaks for them any more."""
     host.hello(1, "a")
     assert host.told(host.agent.on_stop(host.now)) == [("a", "LEFT", 0)]
+
+
+def with_plan(host, of, *agents: str):
+    """A STAGE directive with a plan, in the coordinator's order."""
+    host.sequence += 1
+    members = [RolloutDirective.Peers.Member(agent=agent, address=f"{agent}:1") for agent in agents]
+    directive = RolloutDirective(
+        model="m", action=RolloutDirective.STAGE, version=of.version, sequence=host.sequence, coordinator_epoch=1,
+        manifest_digest=of.digest, manifest=of.encode(), peers=RolloutDirective.Peers(members=members, fan_out=1, stripes=1),
+    )  # fmt: skip
+    return host.agent.on_directive(directive, host.now)
+
+
+def test_a_version_is_pulled_by_the_plan_of_its_staging(host):
+    """One without a plan, by none."""
+    host.hello(1, "a")
+    with_plan(host, V1, "agent", "other")
+    assert [member.agent for member in host.agent.next_pull(host.now).peers.members] == ["agent", "other"]
+    host.pull()
+    host.serving(1, V1)
+    host.direct("STAGE", V2)
+    assert host.agent.next_pull(host.now).peers is None
+
+
+def test_a_late_joiner_knows_the_peers_of_the_newest_plan(host):
+    """It reads the activation of one version, and the staging of the next."""
+    with_plan(host, V2, "agent", "other")
+    host.direct("ACTIVATE", V1)
+    host.hello(1, "a")
+    late = host.agent.next_pull(host.now)
+    assert late.version == 1
+    assert len(late.peers.members) == 2
+
+
+def test_reports_say_where_the_agent_serves_and_what_came_from_peers(host):
+    """Of the version that they are about."""
+    host.agent.peer_address = "here:7000"
+    host.hello(1, "a")
+    host.direct("STAGE", V1)
+    version = host.agent.next_pull(host.now)
+    host.agent.on_pulled(version, "/slot/1", 10, 0.1, host.now, bytes_from_peers=7)
+    (effect,) = host.agent.on_message(1, Staged(1, V1.digest, {}), host.now)
+    assert (effect.applied.peer_address, effect.applied.bytes_pulled, effect.applied.bytes_from_peers) == ("here:7000", 10, 7)
+    (heartbeat,) = host.agent.on_tick(host.now)
+    assert heartbeat.applied.peer_address == "here:7000"

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from services.ckpt.coordinator import ACTIVATE, REFUSE, RETIRE, ROLL_BACK, STAGE, Rollout
+from services.ckpt.coordinator import Rollout
+from services.ckpt.directives import ACTIVATE, REFUSE, RETIRE, ROLL_BACK, STAGE, record_key
 from services.ckpt.policy import Policy
 
 POLICY = Policy(quorum="all", stage_timeout_s=30.0, worker_ttl_s=5.0, keep=4)
@@ -247,7 +248,7 @@ def test_no_operation_is_done_twice():
 
 def newest(directives: list[RolloutDirective]) -> list[RolloutDirective]:
     """What compaction leaves."""
-    kept = {"refused" if d.action == REFUSE else d.action in {ACTIVATE, ROLL_BACK}: d for d in directives}
+    kept = {record_key(d): d for d in directives}
     return sorted(kept.values(), key=lambda d: d.sequence)
 
 

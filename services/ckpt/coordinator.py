@@ -20,7 +20,7 @@ skipped over and not worked through. What holds at any time:
                        └── the newest ─────┴───────────────── RETIRE ◀── failure, alert ─────────┘      ROLL_BACK ◀─────────┘
 """
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
 from services.ckpt.decided import Decided
@@ -151,7 +151,9 @@ class Rollout(Decided):
             return [self._begin_canary(chosen, verdict.reason, now, ready=staging.ready)]
         return [self._activate(chosen, verdict.reason, now, staging)]
 
-    def _activate(self, chosen: CheckpointPublished, reason: str, now: float, staged: Staging | None = None) -> RolloutDirective:
+    def _activate(
+        self, chosen: CheckpointPublished, reason: str, now: float, staged: Staging | None = None
+    ) -> RolloutDirective:
         """Let the fleet serve a version, on trial unless an operator wants it."""
         by_operator = staged is not None and staged.rolls_back
         voters = frozenset(self.workers) if staged is None or staged.waiting is None else frozenset(staged.waiting)
@@ -167,7 +169,13 @@ class Rollout(Decided):
         return self.policy.canary_share > 0 and newer and len(self.workers) > 1
 
     def _begin_canary(
-        self, chosen: CheckpointPublished, reason: str, now: float, *, ready: Set[str] = frozenset(), again: bool = False
+        self,
+        chosen: CheckpointPublished,
+        reason: str,
+        now: float,
+        *,
+        ready: AbstractSet[str] = frozenset(),
+        again: bool = False,
     ) -> RolloutDirective:
         names, until = canaries(self.workers, self.policy.canary_share, ready), now + self.policy.canary_s
         self.canary = Canary(chosen.manifest_digest, now, frozenset(names), until=until, again=again)

@@ -18,7 +18,7 @@ STAGE = Histogram(
     "headrace_ckpt_stage_seconds", "A worker's mapping, checking and warming up.", ["model"], buckets=LATENCY_BUCKETS
 )
 ACTIVATE = Histogram("headrace_ckpt_activate_seconds", "A worker's flip.", ["model"], buckets=LATENCY_BUCKETS)
-FENCED = Gauge("headrace_ckpt_fenced_workers", "Workers here that are not ready: they do not serve what they are to.", ["model"])
+FENCED = Gauge("headrace_ckpt_fenced_workers", "Workers here that are not ready: they serve what they are not to.", ["model"])
 REPORTS = Counter("headrace_ckpt_reports", "Reports on headrace.applied.", ["model", "state"])
 
 # The coordinator.

@@ -30,15 +30,15 @@ class CoordinatorSettings(ServiceSettings):
     )
     stage_timeout_s: float = Field(30.0, gt=0, description="seconds after which workers that are not ready are left behind")
     worker_ttl_s: float = Field(5.0, gt=0, description="seconds without a word after which a worker counts as gone")
-    canary_share: float = Field(0.0, ge=0, lt=1, description="share of the workers that serve a new version first; 0: all at once")
+    canary_share: float = Field(0.0, ge=0, lt=1, description="share of workers that serve a new version first; 0: all at once")
     canary_s: float = Field(60.0, gt=0, description="seconds for which they do, before the others follow")
     rollback_window_s: float = Field(
         600.0, ge=0, description="seconds after its activation in which a version is rolled back by itself; 0: never"
     )
     rollback_on_failures: bool = Field(
-        True, description="roll back by itself when so many workers fail to activate that the quorum is lost"
+        default=True, description="roll back by itself when so many workers fail to activate that the quorum is lost"
     )
-    rollback_on_alerts: bool = Field(True, description="roll back by itself on a critical alert that names the version")
+    rollback_on_alerts: bool = Field(default=True, description="roll back by itself on a critical alert that names the version")
     activate_grace_s: float = Field(3.0, ge=0, description="seconds for which a worker may fail to activate before it counts")
     keep_versions: int = Field(8, ge=2, description="newest versions kept in the chunk stores for a roll back")
     sweep_every_s: float = Field(60.0, gt=0, description="seconds between removals of chunks that no kept version refers to")

@@ -6,7 +6,8 @@ has lasted. One that served the version and found that it cannot counts at once,
 
 import math
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from headrace.contracts.events_pb2 import WeightsApplied
@@ -97,7 +98,7 @@ class Canary(Trial):
         return Verdict(go=False, reason=f"none of its canaries was left: {', '.join(sorted(names))}", cause="silence")
 
 
-def canaries(workers: Mapping[str, Worker], share: float, ready: Set[str] = frozenset()) -> list[str]:
+def canaries(workers: Mapping[str, Worker], share: float, ready: AbstractSet[str] = frozenset()) -> list[str]:
     """Choose canaries: ``share`` of the workers, at least one, and not all where there are several.
 
     They come from those that are ``ready``, if any are. The same fleet gives the same canaries. Roles take turns, so that a

@@ -59,6 +59,7 @@ class VersionErrors:
 
     def fault(self, unit: str = "") -> Fault | None:
         """What speaks against the newest version that was scored; None if nothing does, or there is too little to say."""
+        unit = f" {unit}" if unit else ""
         newest = max((scored.version for scored in self._scored), default=0)
         its = [scored for scored in self._scored if scored.version == newest]
         if len(its) < _LEAST:
@@ -66,21 +67,22 @@ class VersionErrors:
         since = min(scored.at for scored in its)
         beside = [s for s in self._scored if s.version != newest and s.at >= since]
         if len(beside) >= _LEAST:
-            return _compared(newest, its, beside, self._beside, "at the same time", unit)
+            return _compared(its, beside, self._beside, f"{unit} at the same time")
         before = [s for s in self._scored if s.version != newest and s.at < since]
         if len(before) < _LEAST:
             return None
-        return _compared(newest, its, before, self._before * _drift(its, before), "before", unit)
+        return _compared(its, before, self._before * _drift(its, before), f"{unit} before")
 
 
-def _compared(version: int, its: list[Scored], others: list[Scored], factor: float, when: str, unit: str) -> Fault | None:
+def _compared(its: list[Scored], others: list[Scored], factor: float, when: str) -> Fault | None:
     """Worse by more than the factor, and by more than chance: Welch's statistic beyond four standard errors."""
     mine, spread = _mean([s.error for s in its])
     theirs, noise = _mean([s.error for s in others])
     if mine <= factor * theirs or mine - theirs <= _SIGMAS * math.sqrt(spread + noise):
         return None
-    said = f"error {mine:.3g}{unit and ' ' + unit} over {len(its)} events, other versions had {theirs:.3g} {when}"
-    return Fault(version, mine, factor * theirs, f"version {version}: {said}")
+    version = its[0].version
+    text = f"version {version} has the error {mine:.3g} on {len(its)} events, others had {theirs:.3g}{when}"
+    return Fault(version, mine, factor * theirs, text)
 
 
 def _mean(errors: list[float]) -> tuple[float, float]:

@@ -25,8 +25,8 @@ class Trial:
     Attributes:
         digest: the version's.
         since: when it began, in seconds since the epoch.
-        voters: the workers that it was given to; None until it is looked at for the first time: a coordinator that takes over
-            learns only then who is there.
+        voters: the workers that it was given to; None as long as nobody is known: there was nobody, or a coordinator that takes
+            over learns only then who is there.
     """
 
     digest: str
@@ -58,7 +58,7 @@ class Trial:
 
     def failure(self, workers: Mapping[str, Worker], policy: Policy, now: float) -> str:
         """Why so many failures that the quorum is lost speak against the version; "" if they do not."""
-        if self.voters is None:
+        if not self.voters:  # those who come next must prove it
             self.voters = frozenset(workers)
         failing = self.failing(now, policy.activate_grace_s)
         present = (self.voters & workers.keys()) | failing

@@ -11,6 +11,7 @@ from services.ckpt.directives import ACTIVATE, CANARY, REFUSE, RETIRE, ROLL_BACK
 from services.ckpt.policy import Policy
 from tests.rollout_kit import POLICY, alert, applied, checkpoint, newest, operation, rollout, steps
 
+
 def test_without_workers_a_version_is_activated_at_once():
     """So that late joiners can load it."""
     made = rollout()

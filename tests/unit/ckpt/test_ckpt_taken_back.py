@@ -135,6 +135,17 @@ def test_workers_that_served_it_and_cannot_are_believed_even_when_they_are_gone(
     assert steps(made.decide(1.0)) == [("ROLL_BACK", 2)]
 
 
+def test_where_nobody_was_there_those_who_come_first_must_prove_it():
+    """Activated so that late joiners can load it; but they cannot."""
+    made = rollout(LASTING, active=2)
+    for worker in ("a", "b"):
+        made.on_applied(applied(worker, "JOINED"), 1.0)
+    assert made.decide(1.0) == []
+    for worker in ("a", "b"):
+        made.on_applied(applied(worker, "FAILED", 2, error="NaN"), 1.0)
+    assert steps(made.decide(4.0)) == [("ROLL_BACK", 1)]
+
+
 def test_failures_of_those_who_come_later_and_failures_that_do_not_matter_take_nothing_back():
     """A late joiner on a broken host; and with the policy switched off, nobody."""
     made, _ = flipped()

@@ -320,9 +320,14 @@ def test_a_lease_that_ends_by_a_weights_error_tells_the_fleet_that_the_version_c
     one = agent.roll_out(1)
     with pytest.raises(ValueError, match="an event"), live.lease():
         raise ValueError("an event")
-    with pytest.raises(WeightsError), live.lease():
-        agent.roll_out(2)
-        raise WeightsError("predicts nothing")
+
+    def predict():
+        with live.lease():
+            agent.roll_out(2)
+            raise WeightsError("predicts nothing")
+
+    with pytest.raises(WeightsError):
+        predict()
     failed = agent.hear(Failed)
     assert (failed.version, failed.digest, failed.error, failed.while_serving) == (1, one.digest, "predicts nothing", True)
 

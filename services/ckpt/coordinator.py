@@ -21,6 +21,7 @@ skipped over and not worked through. What holds at any time:
 """
 
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
 from services.ckpt.decided import Decided
@@ -29,6 +30,13 @@ from services.ckpt.policy import Policy, Staging, Verdict, Worker
 from services.ckpt.trial import Canary, Trial, canaries
 
 _SERVING = {WeightsApplied.JOINED, WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT}
+
+
+class Alarm(NamedTuple):
+    """A critical alert about a version: when it fired, in seconds since the epoch, and what it says."""
+
+    at: float
+    why: str
 
 
 class Rollout(Decided):
@@ -41,7 +49,7 @@ class Rollout(Decided):
         self.trial: Trial | None = None
         """Of the active version; None where it is not judged, or not any more."""
         self.workers: dict[str, Worker] = {}
-        self._alarms: dict[int, tuple[float, str]] = {}
+        self._alarms: dict[int, list[Alarm]] = {}
         self._requests: list[Operation] = []
         self._done: list[str] = []
 
@@ -99,7 +107,8 @@ class Rollout(Decided):
     def on_alert(self, alert: Alert, at: float) -> None:
         """Take note of an alert that fired ``at``, in seconds since the epoch; it counts if a version is at fault."""
         if alert.firing and alert.severity == Alert.CRITICAL and alert.version:
-            self._alarms[alert.version] = (at, f"{alert.name}: {alert.message}" if alert.message else alert.name)
+            why = f"{alert.name}: {alert.message}" if alert.message else alert.name
+            self._alarms.setdefault(alert.version, []).append(Alarm(at, why))
 
     def on_operation(self, operation: Operation) -> None:
         """Take an operator's request; it is answered by the next `decide`."""
@@ -207,13 +216,11 @@ class Rollout(Decided):
         directives = self._judge_canary(canaried, alarms, now) if canaried is not None else []
         return [*directives, *self._judge_active(alarms, now)]
 
-    def _judge_canary(
-        self, chosen: CheckpointPublished, alarms: dict[int, tuple[float, str]], now: float
-    ) -> list[RolloutDirective]:
+    def _judge_canary(self, chosen: CheckpointPublished, alarms: dict[int, list[Alarm]], now: float) -> list[RolloutDirective]:
         canary = self.canary
         verdict = canary.verdict(self.workers, self.policy, now) if canary is not None else None
         if chosen.version in alarms:
-            verdict = Verdict(go=False, reason=alarms[chosen.version][1], cause="alert")
+            verdict = Verdict(go=False, reason=alarms[chosen.version][0].why, cause="alert")
         if canary is None or verdict is None:
             return []
         if verdict.go:
@@ -224,14 +231,14 @@ class Rollout(Decided):
         self.known.refuse(chosen, served=True)
         return [self._end_canary(chosen, verdict.reason, verdict.cause)]
 
-    def _judge_active(self, alarms: dict[int, tuple[float, str]], now: float) -> list[RolloutDirective]:
+    def _judge_active(self, alarms: dict[int, list[Alarm]], now: float) -> list[RolloutDirective]:
         trial, active, window = self.trial, self.active, self.policy.rollback_window_s
         if trial is None or active is None:
             return []
-        if self.policy.rollback_on_alerts and active.version in alarms:
-            at, why = alarms[active.version]
-            if trial.since <= at <= trial.since + window:
-                return self._take_back(active, "alert", why)
+        heard = alarms.get(active.version, []) if self.policy.rollback_on_alerts else []
+        for alarm in heard:
+            if trial.since <= alarm.at <= trial.since + window:
+                return self._take_back(active, "alert", alarm.why)
         if now > trial.since + window:
             self.trial = None
         elif self.policy.rollback_on_failures and (why := trial.failure(self.workers, self.policy, now)):

@@ -95,7 +95,7 @@ class Canary(Trial):
         serving = {name for name in names & workers.keys() if workers[name].serving == self.digest}
         if serving:
             return Verdict(go=True, reason=f"canary: {len(serving)} of {len(names)} served it without an alert")
-        return Verdict(go=False, reason=f"none of its canaries was left: {', '.join(sorted(names))}", cause="silence")
+        return Verdict(go=False, reason=f"none of its canaries serves it: {', '.join(sorted(names))}", cause="silence")
 
 
 def canaries(workers: Mapping[str, Worker], share: float, ready: AbstractSet[str] = frozenset()) -> list[str]:

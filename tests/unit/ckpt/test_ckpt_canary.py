@@ -105,7 +105,7 @@ def test_canaries_that_are_gone_are_replaced_once(careful):
     assert careful.decide(119.0) == []
     (directive,) = careful.decide(120.0)
     assert (directive.action, directive.cause) == (RETIRE, "silence")
-    assert "none of its canaries was left" in directive.reason
+    assert "none of its canaries serves it" in directive.reason
 
 
 def test_with_nobody_left_at_all_it_waits_for_those_who_come(careful):

@@ -20,36 +20,20 @@ skipped over and not worked through. What holds at any time:
                        └── the newest ─────┴───────────────── RETIRE ◀── failure, alert ─────────┘      ROLL_BACK ◀─────────┘
 """
 
-from collections.abc import Set as AbstractSet
-from typing import NamedTuple
-
-from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from services.ckpt.decided import Decided
-from services.ckpt.directives import ACTIVATE, CANARY, RETIRE, STAGE
-from services.ckpt.policy import Policy, Staging, Verdict, Worker
-from services.ckpt.trial import Canary, Trial, canaries
+from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
+from services.ckpt.directives import ACTIVATE, RETIRE, STAGE
+from services.ckpt.judged import Judged
+from services.ckpt.policy import Policy, Staging, Worker
+from services.ckpt.trial import Canary, Trial
 
 _SERVING = {WeightsApplied.JOINED, WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT}
 
 
-class Alarm(NamedTuple):
-    """A critical alert about a version: when it fired, in seconds since the epoch, and what it says."""
-
-    at: float
-    why: str
-
-
-class Rollout(Decided):
+class Rollout(Judged):
     """One model's rollout; see `Decided` for the arguments."""
 
     def __init__(self, model: str, *, epoch: int, policy: Policy) -> None:
         super().__init__(model, epoch=epoch, policy=policy)
-        self.staging: Staging | None = None
-        self.canary: Canary | None = None
-        self.trial: Trial | None = None
-        """Of the active version; None where it is not judged, or not any more."""
-        self.workers: dict[str, Worker] = {}
-        self._alarms: dict[int, list[Alarm]] = {}
         self._requests: list[Operation] = []
         self._done: list[str] = []
 
@@ -79,7 +63,7 @@ class Rollout(Decided):
             return False
         if self.active is not None and self.active.manifest_digest == published.manifest_digest:
             self.active = published
-        self._forget()
+        self.forget_others()
         return True
 
     def on_applied(self, applied: WeightsApplied, now: float) -> None:
@@ -104,12 +88,6 @@ class Rollout(Decided):
                 staging.refused.add(name)
                 staging.ready.discard(name)
 
-    def on_alert(self, alert: Alert, at: float) -> None:
-        """Take note of an alert that fired ``at``, in seconds since the epoch; it counts if a version is at fault."""
-        if alert.firing and alert.severity == Alert.CRITICAL and alert.version:
-            why = f"{alert.name}: {alert.message}" if alert.message else alert.name
-            self._alarms.setdefault(alert.version, []).append(Alarm(at, why))
-
     def on_operation(self, operation: Operation) -> None:
         """Take an operator's request; it is answered by the next `decide`."""
         self._requests.append(operation)
@@ -125,7 +103,7 @@ class Rollout(Decided):
         requests, self._requests = self._requests, []
         for request in requests:
             directives += self._answer(request, now)
-        directives += self._judge(now)
+        directives += self.judge(now)
         directives += self._advance(now)
         if self.staging is None and self.canary is None and (candidate := self._candidate()) is not None:
             directives += self._begin(candidate, now)
@@ -156,114 +134,9 @@ class Rollout(Decided):
             if not staging.rolls_back:
                 self.known.refuse(chosen, served=False)
             return [self.directive(RETIRE, chosen, verdict.reason)]
-        if self._canaries_first(chosen):
-            return [self._begin_canary(chosen, verdict.reason, now, ready=staging.ready)]
-        return [self._activate(chosen, verdict.reason, now, staging)]
-
-    def _activate(
-        self, chosen: CheckpointPublished, reason: str, now: float, staged: Staging | None = None
-    ) -> RolloutDirective:
-        """Let the fleet serve a version, on trial unless an operator wants it."""
-        by_operator = staged is not None and staged.rolls_back
-        voters = frozenset(self.workers) if staged is None or staged.waiting is None else frozenset(staged.waiting)
-        directive = self.serve(chosen, reason, pins=by_operator, cause="operator" if by_operator else "")
-        self.trial = None if by_operator else Trial(chosen.manifest_digest, now, voters)
-        self._forget()
-        return directive
-
-    # Canaries.
-
-    def _canaries_first(self, chosen: CheckpointPublished) -> bool:
-        newer = self.active is not None and chosen.version > self.active.version
-        return self.policy.canary_share > 0 and newer and len(self.workers) > 1
-
-    def _begin_canary(
-        self,
-        chosen: CheckpointPublished,
-        reason: str,
-        now: float,
-        *,
-        ready: AbstractSet[str] = frozenset(),
-        again: bool = False,
-    ) -> RolloutDirective:
-        names, until = canaries(self.workers, self.policy.canary_share, ready), now + self.policy.canary_s
-        self.canary = Canary(chosen.manifest_digest, now, frozenset(names), until=until, again=again)
-        directive = self.directive(CANARY, chosen, reason)
-        directive.canaries.extend(names)
-        directive.canary_until_us = int(until * 1e6)
-        directive.cause = "silence" if again else ""
-        return directive
-
-    def _end_canary(self, chosen: CheckpointPublished, reason: str, cause: str) -> RolloutDirective:
-        """Let the canaries serve the active version again."""
-        names = self.canary.voters if self.canary is not None else None
-        self.canary = None
-        directive = self.directive(RETIRE, chosen, reason)
-        directive.canaries.extend(sorted(names or ()))
-        directive.cause = cause
-        return directive
-
-    # Judging what serves.
-
-    def _judge(self, now: float) -> list[RolloutDirective]:
-        """Act on what workers and alerts say of the version on canaries and of the active one."""
-        alarms, self._alarms = self._alarms, {}
-        canaried = self.find(self.canary.digest) if self.canary is not None else None
-        judged = {self.active_version, canaried.version if canaried is not None else 0}
-        for version in alarms.keys() - judged:  # its time is past; but nobody should go back to it
-            if version in self.known.checkpoints:
-                self.known.refuse(self.known.checkpoints[version], served=True)
-        directives = self._judge_canary(canaried, alarms, now) if canaried is not None else []
-        return [*directives, *self._judge_active(alarms, now)]
-
-    def _judge_canary(self, chosen: CheckpointPublished, alarms: dict[int, list[Alarm]], now: float) -> list[RolloutDirective]:
-        canary = self.canary
-        verdict = canary.verdict(self.workers, self.policy, now) if canary is not None else None
-        if chosen.version in alarms:
-            verdict = Verdict(go=False, reason=alarms[chosen.version][0].why, cause="alert")
-        if canary is None or verdict is None:
-            return []
-        if verdict.go:
-            self.canary = None
-            return [self._activate(chosen, verdict.reason, now)]
-        if verdict.cause == "silence" and not canary.again:
-            return [self._begin_canary(chosen, verdict.reason, now, again=True)]
-        self.known.refuse(chosen, served=True)
-        return [self._end_canary(chosen, verdict.reason, verdict.cause)]
-
-    def _judge_active(self, alarms: dict[int, list[Alarm]], now: float) -> list[RolloutDirective]:
-        trial, active, window = self.trial, self.active, self.policy.rollback_window_s
-        if trial is None or active is None:
-            return []
-        heard = alarms.get(active.version, []) if self.policy.rollback_on_alerts else []
-        for alarm in heard:
-            if trial.since <= alarm.at <= trial.since + window:
-                return self._take_back(active, "alert", alarm.why)
-        if now > trial.since + window:
-            self.trial = None
-        elif self.policy.rollback_on_failures and (why := trial.failure(self.workers, self.policy, now)):
-            return self._take_back(active, "failures", why)
-        return []
-
-    def _take_back(self, bad: CheckpointPublished, cause: str, why: str) -> list[RolloutDirective]:
-        """Go back to the version before, for good; nothing is pinned. Where there is none before, nothing is better."""
-        self.trial = None
-        target = self.target(0)
-        if target is None:
-            return []
-        aside = self._set_aside(f"version {bad.version} is taken back")
-        self.known.refuse(bad, served=True)
-        directive = self.serve(target, f"version {bad.version} was taken back: {why}", cause=cause)
-        self._forget()
-        return [*aside, directive]
-
-    def _set_aside(self, reason: str) -> list[RolloutDirective]:
-        """End what is going on; nothing is wrong with the version: it may come again."""
-        going_on, self.staging = self.canary or self.staging, None
-        chosen = self.find(going_on.digest) if going_on is not None else None
-        if chosen is None:
-            return []
-        return [self._end_canary(chosen, reason, "") if self.canary is not None else self.directive(RETIRE, chosen, reason)]
+        if self.canaries_first(chosen):
+            return [self.begin_canary(chosen, verdict.reason, now, ready=staging.ready)]
+        return [self.activate(chosen, verdict.reason, now, staging)]
 
     # Operators.
 
@@ -277,7 +150,7 @@ class Rollout(Decided):
             if not self.pinned:
                 why = f"nothing is pinned: newer versions than {self.active.version} come as they are"
                 return [self.refuse_request(request, why)]
-            return [self._activate(self.active, request.reason or "resumed", now)]
+            return [self.activate(self.active, request.reason or "resumed", now)]
         if request.kind == Operation.ROLL_BACK:
             return self._roll_back(request, now)
         return [self.refuse_request(request, "this coordinator knows no such request: is it older than the command line?")]
@@ -287,15 +160,12 @@ class Rollout(Decided):
         target = self.active if self.canary is not None and not request.version else self.target(request.version)
         if target is None or self.active is None:
             return [self.refuse_request(request, self.known.why_not(request.version, self.active_version))]
-        aside = self._set_aside("an operator rolls back")
+        aside = self.set_aside("an operator rolls back")
         warm = target.version in {self.active.version, self.previous_version}
         if not warm and self.workers:
             return [*aside, *self._begin(target, now, rolls_back=True)]
         self.trial = None
         reason = request.reason or f"rolled back by {request.requested_by or 'an operator'}"
         directive = self.serve(target, reason, pins=True, cause="operator")
-        self._forget()
+        self.forget_others()
         return [*aside, directive]
-
-    def _forget(self) -> None:
-        self.forget(*(going_on.digest for going_on in (self.staging, self.canary) if going_on is not None))

@@ -15,6 +15,7 @@ from headrace.cli.board import duration
 from headrace.cli.connect import KafkaOption, RunOption, connect, pipeline_of
 from headrace.cli.system_log import APPLIED, CHECKPOINTS, ROLLOUTS, read
 from headrace.cli.versions import VersionLine, Versions, WorkerLine
+from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.runtime.errors import ConfigError
 
 HEARD_S = 60.0
@@ -25,7 +26,8 @@ MEGABYTE = 1_000_000
 RECENT_S = 12 * 3600
 STYLES = {
     "serving": "green", "active": "green", "pinned": "bold yellow", "behind": "yellow", "silent": "red", "left": "dim",
-    "retired": "red", "rolled back": "yellow", "skipped": "dim", "served": "",
+    "retired": "red", "rolled back": "yellow", "taken back": "red", "skipped": "dim", "served": "", "canary": "bold cyan",
+    "fenced": "bold red",
 }  # fmt: skip
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -52,8 +54,9 @@ def ckpt() -> None:
 def status(model: Model = None, *, run: RunOption = None, kafka_address: KafkaOption = None, as_json: Json = False) -> None:
     """Show the fleet: every worker of the last minute, its version and state.
 
-    A worker is [bold]serving[/] the fleet's active version, [bold]behind[/] it, has a newer one [bold]staged[/],
-    [bold]refused[/] one, fell [bold]silent[/], or has [bold]left[/]. The age is the version's, since its checkpoint.
+    A worker is [bold]serving[/] the fleet's active version, a [bold]canary[/] of the next one, [bold]behind[/],
+    [bold]fenced[/] (behind for so long that it is not ready), has a newer version [bold]staged[/], [bold]refused[/] one, fell
+    [bold]silent[/], or has [bold]left[/]. The age is the version's, since its checkpoint.
 
     For example:
 
@@ -70,13 +73,15 @@ def status(model: Model = None, *, run: RunOption = None, kafka_address: KafkaOp
     workers = known.workers(int(now * 1e6))
     active = {name: known.active(name) for name in known.models}
     if as_json:
-        fleets = {n: {"version": a.version, "pinned": a.pinned, "reason": a.reason} for n, a in active.items() if a}
+        fleets = {name: _fleet(a, known.canary(name)) for name, a in active.items() if a}
         _print_json({"active": fleets, "workers": workers})
         return
     console = Console(highlight=False)
     for name, told in active.items():
         pinned = ", pinned" if told and told.pinned else ""
         said = f"the fleet is to serve version {told.version}{pinned}" if told else "no version is rolled out"
+        if canary := known.canary(name):
+            said += f"; canaries serve {canary.version} until {_clock(canary.canary_until_us)}"
         console.print(Text.assemble((name, "bold"), f": {said}"), soft_wrap=True)
         its = [worker for worker in workers if worker.model == name]
         console.print(fleet_table(its) if its else Text("no worker was heard of in the last minute", "yellow"))
@@ -93,8 +98,9 @@ def history(
 ) -> None:
     """Show what became of the newest versions, the newest first.
 
-    A version is [bold]active[/], or [bold]pinned[/] by a roll back; it was [bold]served[/] before, [bold]rolled back[/],
-    [bold]retired[/] without ever serving, [bold]skipped[/] for a newer one; or it is [bold]staging[/] or [bold]waiting[/].
+    A version is [bold]active[/], or [bold]pinned[/] by a roll back; it was [bold]served[/] before, [bold]rolled back[/] by an
+    operator, [bold]taken back[/] by itself (why says what spoke against it), [bold]retired[/] without ever serving,
+    [bold]skipped[/] for a newer one; or it is [bold]staging[/], on a [bold]canary[/], or [bold]waiting[/].
     It took so long from its publication until every worker that had it ready served it. Steps older than a day are left out.
 
     For example:
@@ -119,6 +125,16 @@ def history(
         for name in known.models:
             console.print(Text(name, "bold"))
             console.print(history_table(line for line in lines if line.model == name))
+
+
+def _fleet(active: RolloutDirective, canary: RolloutDirective | None) -> dict[str, object]:
+    """What a model's workers are to serve, for programs."""
+    said: dict[str, object] = {"version": active.version, "pinned": active.pinned, "reason": active.reason}
+    if canary is not None:
+        said["canary"] = {
+            "version": canary.version, "workers": list(canary.canaries), "until_us": canary.canary_until_us,
+        }  # fmt: skip
+    return said
 
 
 def fleet_table(workers: Iterable[WorkerLine]) -> Table:

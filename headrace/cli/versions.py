@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from headrace.cli.version_states import SWAPPING, VersionState, follow, worker_state
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.weights.errors import ManifestError
 from headrace.weights.manifest import Manifest
 
-SILENT_US = 10_000_000
-"""A worker that was not heard of for so long is taken for gone; agents report every second."""
-SWAPPING = (RolloutDirective.ACTIVATE, RolloutDirective.ROLL_BACK)
 SERVING = (WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINED)
 
 
@@ -28,6 +26,8 @@ class WorkerLine(msgspec.Struct, frozen=True):
     age_s: float | None
     heard_s: float
     error: str = ""
+    fenced: bool = False
+    """It is not ready: its agent fenced it until it serves what it is to."""
 
 
 class VersionLine(msgspec.Struct, frozen=True):
@@ -50,6 +50,8 @@ class VersionLine(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     reason: str = ""
     pulled: int | None = None
+    cause: str = ""
+    """Of a version that was taken back: operator, failures, alert or silence."""
 
 
 @dataclass
@@ -83,6 +85,7 @@ class Versions:
         self._directives: dict[str, dict[int, RolloutDirective]] = {}
         self._heard: dict[tuple[str, str], WeightsApplied] = {}
         self._serving: dict[tuple[str, str], int] = {}
+        self._errors: dict[tuple[str, str], str] = {}
 
     # What is told.
 
@@ -119,6 +122,10 @@ class Versions:
         self._heard[key] = applied
         if applied.state in SERVING:
             self._serving[key] = applied.version
+        if applied.state == WeightsApplied.FAILED:
+            self._errors[key] = applied.error
+        elif applied.state == WeightsApplied.ACTIVE:
+            self._errors.pop(key, None)
         if applied.state in {WeightsApplied.STAGED, WeightsApplied.ACTIVE}:
             life = self._life(*_version(applied))
             steps = life.staged if applied.state == WeightsApplied.STAGED else life.served
@@ -137,6 +144,13 @@ class Versions:
         said = self._directives.get(model, {})
         return next((said[s] for s in sorted(said, reverse=True) if said[s].action in SWAPPING), None)
 
+    def canary(self, model: str) -> RolloutDirective | None:
+        """The directive that gave a version to canaries, while they are the only ones to serve it."""
+        said = self._directives.get(model, {})
+        telling = (said[s] for s in sorted(said, reverse=True) if said[s].action in SWAPPING or said[s].canaries)
+        newest = next(telling, None)
+        return newest if newest is not None and newest.action == RolloutDirective.CANARY else None
+
     def workers(self, now_us: int) -> list[WorkerLine]:
         """Every worker that was heard of, by model and name."""
         return [self._worker(self._heard[key], now_us) for key in sorted(self._heard)]
@@ -147,7 +161,7 @@ class Versions:
         for model in self.models:
             newest = sorted((v for m, v in self._lives if m == model and v), reverse=True)[:last]
             states = self._states(model)
-            lines += [self._line(self._lives[model, version], *states[version]) for version in newest]
+            lines += [self._line(self._lives[model, version], states[version]) for version in newest]
         return lines
 
     def _follows(self, model: str) -> bool:
@@ -167,48 +181,37 @@ class Versions:
             host=heard.host,
             version=version,
             active=active.version if active else 0,
-            state=_worker_state(heard, version, active, now_us),
+            state=worker_state(heard, version, active, self.canary(model), now_us),
             age_s=max(0, now_us - created) / 1e6 if created else None,
             heard_s=max(0, now_us - heard.at_us) / 1e6,
-            error=heard.error,
+            error=heard.error or (self._errors.get((model, heard.worker), "") if heard.fenced else ""),
+            fenced=heard.fenced,
         )
 
-    def _states(self, model: str) -> dict[int, tuple[str, str]]:
-        """Each version's state and why, by following the directives in their order."""
-        states = {version: ("published", "") for m, version in self._lives if m == model}
-        serves, pinned = 0, False
-        for _, said in sorted(self._directives.get(model, {}).items()):
-            if said.action == RolloutDirective.STAGE:
-                states[said.version] = ("staging", said.reason)
-            elif said.action == RolloutDirective.RETIRE:
-                states[said.version] = ("retired", said.reason)
-            elif said.action in SWAPPING:
-                before = said.previous_version if serves == 0 else serves
-                if before in states and before != said.version:
-                    back = said.action == RolloutDirective.ROLL_BACK
-                    states[before] = ("rolled back", said.reason) if back else ("served", "")
-                for version, (state, _) in states.items():
-                    if state == "staging":  # its activation was compacted away
-                        states[version] = ("served", "")
-                serves, pinned = said.version, said.pinned
-                states[serves] = ("pinned" if pinned else "active", said.reason)
+    def _states(self, model: str) -> dict[int, VersionState]:
+        said = [directive for _, directive in sorted(self._directives.get(model, {}).items())]
+        states = follow(said, [version for m, version in self._lives if m == model])
+        active = self.active(model)
+        serves, pinned = (active.version, active.pinned) if active else (0, False)
         return {v: self._settled(model, v, state, serves, pinned=pinned) for v, state in states.items()}
 
-    def _settled(self, model: str, version: int, state: tuple[str, str], serves: int, *, pinned: bool) -> tuple[str, str]:
+    def _settled(self, model: str, version: int, state: VersionState, serves: int, *, pinned: bool) -> VersionState:
         """A version that no directive names was skipped, unless its turn may still come, or compaction forgot its turn."""
-        if state[0] != "published" or not serves:
+        if state.state != "published" or not serves:
             return state
         if version > serves:
-            return "waiting", "the model is pinned" if pinned else ""
-        return ("served", "") if self._life(model, version).served else ("skipped", "a newer one came first")
+            return VersionState("waiting", "the model is pinned" if pinned else "")
+        return (
+            VersionState("served") if self._life(model, version).served else VersionState("skipped", "a newer one came first")
+        )
 
-    def _line(self, life: _Life, state: str, reason: str) -> VersionLine:
+    def _line(self, life: _Life, state: VersionState) -> VersionLine:
         activated = life.activated_us or min(life.served.values(), default=0)
         return VersionLine(
             model=life.model,
             version=life.version,
             checkpoint=life.digest,
-            state=state,
+            state=state.state,
             published_us=life.published_us or life.created_us,
             activated_us=activated,
             activate_ms=_activate_ms(life, activated),
@@ -216,7 +219,8 @@ class Versions:
             size=life.size,
             step=life.step,
             metrics=life.metrics,
-            reason=reason,
+            reason=state.reason,
+            cause=state.cause,
             pulled=life.pulled,
         )
 
@@ -231,20 +235,6 @@ def _size(manifest: bytes) -> int:
         return Manifest.decode(manifest).size
     except ManifestError:
         return 0
-
-
-def _worker_state(heard: WeightsApplied, version: int, active: RolloutDirective | None, now_us: int) -> str:
-    if heard.state == WeightsApplied.LEFT:
-        return "left"
-    if now_us - heard.at_us > SILENT_US:
-        return "silent"
-    if heard.state == WeightsApplied.FAILED:
-        return f"refused {heard.version}"
-    if not version:
-        return "starting"
-    if active is not None and version != active.version:
-        return "behind"
-    return f"staged {heard.version}" if heard.state == WeightsApplied.STAGED and heard.version != version else "serving"
 
 
 def _activate_ms(life: _Life, activated_us: int) -> float | None:

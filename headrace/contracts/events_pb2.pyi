@@ -134,8 +134,58 @@ class CheckpointPublished(_message.Message):
 Global___CheckpointPublished: _TypeAlias = CheckpointPublished  # noqa: Y015
 
 @_typing.final
+class Refusal(_message.Message):
+    """A version that is not to be served again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    manifest_digest: _builtins.str
+    served: _builtins.bool
+    """It has served, to all or to canaries, before it was refused."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        manifest_digest: _builtins.str = ...,
+        served: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest_digest", b"manifest_digest", "served", b"served", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
+
+@_typing.final
+class Refusals(_message.Message):
+    """All of a model's at one time: present and empty is different from absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refusal]: ...
+    def __init__(
+        self,
+        *,
+        refused: _abc.Iterable[Global___Refusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refusals: _TypeAlias = Refusals  # noqa: Y015
+
+@_typing.final
 class RolloutDirective(_message.Message):
-    """Coordinator to agents, on the compacted headrace.rollouts, keyed "<model>/staged", "<model>/active" or
+    """Coordinator to agents, on the compacted headrace.rollouts, keyed "<model>/staged", "<model>/canary", "<model>/active" or
     "<model>/refused".
     """
 
@@ -153,11 +203,13 @@ class RolloutDirective(_message.Message):
         ACTIVATE: RolloutDirective._Action.ValueType  # 2
         """serve this version from the next admitted request or chunk on"""
         ROLL_BACK: RolloutDirective._Action.ValueType  # 3
-        """as ACTIVATE, of an earlier version; it stays pinned until resumed"""
+        """as ACTIVATE, of an earlier version; `pinned` says whether it stays until resumed"""
         RETIRE: RolloutDirective._Action.ValueType  # 4
-        """a staged version will not be activated: free it"""
+        """a staged version will not be activated: free it; with `canaries`, these serve the active one again"""
         REFUSE: RolloutDirective._Action.ValueType  # 5
         """an operator's request cannot be done, `reason` says why; nothing changes for the fleet"""
+        CANARY: RolloutDirective._Action.ValueType  # 6
+        """as ACTIVATE, but for the workers in `canaries` alone; the others keep what is active"""
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper): ...
     ACTION_UNSPECIFIED: RolloutDirective.Action.ValueType  # 0
@@ -166,11 +218,13 @@ class RolloutDirective(_message.Message):
     ACTIVATE: RolloutDirective.Action.ValueType  # 2
     """serve this version from the next admitted request or chunk on"""
     ROLL_BACK: RolloutDirective.Action.ValueType  # 3
-    """as ACTIVATE, of an earlier version; it stays pinned until resumed"""
+    """as ACTIVATE, of an earlier version; `pinned` says whether it stays until resumed"""
     RETIRE: RolloutDirective.Action.ValueType  # 4
-    """a staged version will not be activated: free it"""
+    """a staged version will not be activated: free it; with `canaries`, these serve the active one again"""
     REFUSE: RolloutDirective.Action.ValueType  # 5
     """an operator's request cannot be done, `reason` says why; nothing changes for the fleet"""
+    CANARY: RolloutDirective.Action.ValueType  # 6
+    """as ACTIVATE, but for the workers in `canaries` alone; the others keep what is active"""
 
     @_typing.final
     class Peers(_message.Message):
@@ -247,6 +301,10 @@ class RolloutDirective(_message.Message):
     NEWEST_LABEL_US_FIELD_NUMBER: _builtins.int
     OPERATION_ID_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    CANARIES_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    CANARY_UNTIL_US_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     action: Global___RolloutDirective.Action.ValueType
     version: _builtins.int
@@ -267,9 +325,21 @@ class RolloutDirective(_message.Message):
     newest_label_us: _builtins.int
     operation_id: _builtins.str
     """The Operation that a REFUSE answers."""
+    cause: _builtins.str
+    """Of a ROLL_BACK and of a canary's RETIRE, who or what caused it: operator, failures, alert or silence."""
+    canary_until_us: _builtins.int
+    """Of a CANARY: when it is over, if nothing speaks against the version until then."""
     @_builtins.property
     def peers(self) -> Global___RolloutDirective.Peers:
         """Of a STAGE; absent where each agent takes everything from the store."""
+
+    @_builtins.property
+    def refusals(self) -> Global___Refusals:
+        """Versions not to be served again, as of this directive: what a successor knows when compaction has taken the rest."""
+
+    @_builtins.property
+    def canaries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a CANARY, and of the RETIRE that ends it: the workers that serve the version."""
 
     def __init__(
         self,
@@ -290,10 +360,14 @@ class RolloutDirective(_message.Message):
         newest_label_us: _builtins.int = ...,
         operation_id: _builtins.str = ...,
         peers: Global___RolloutDirective.Peers | None = ...,
+        refusals: Global___Refusals | None = ...,
+        canaries: _abc.Iterable[_builtins.str] | None = ...,
+        cause: _builtins.str = ...,
+        canary_until_us: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["peers", b"peers"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["peers", b"peers", "refusals", b"refusals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "peers", b"peers", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "sequence", b"sequence", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "canaries", b"canaries", "canary_until_us", b"canary_until_us", "cause", b"cause", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "peers", b"peers", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "refusals", b"refusals", "sequence", b"sequence", "signature", b"signature", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,6 +450,8 @@ class WeightsApplied(_message.Message):
     PEER_ADDRESS_FIELD_NUMBER: _builtins.int
     BYTES_FROM_PEERS_FIELD_NUMBER: _builtins.int
     BYTES_TO_PEERS_FIELD_NUMBER: _builtins.int
+    FENCED_FIELD_NUMBER: _builtins.int
+    WHILE_SERVING_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     worker: _builtins.str
     role: _builtins.str
@@ -394,6 +470,10 @@ class WeightsApplied(_message.Message):
     """Of bytes_pulled: those that came from other agents and not from a store."""
     bytes_to_peers: _builtins.int
     """Chunks of this model that the agent has served to other agents since it started, in bytes."""
+    fenced: _builtins.bool
+    """The worker is not ready: it has not served what it is to serve for longer than the agent's grace, or never has."""
+    while_serving: _builtins.bool
+    """Of FAILED: the worker served the version, and found that it cannot."""
     @_builtins.property
     def seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Seconds of each step that led here, by name: announce, pull, verify, stage, activate."""
@@ -417,10 +497,12 @@ class WeightsApplied(_message.Message):
         peer_address: _builtins.str = ...,
         bytes_from_peers: _builtins.int = ...,
         bytes_to_peers: _builtins.int = ...,
+        fenced: _builtins.bool = ...,
+        while_serving: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at_us", b"at_us", "bytes_from_peers", b"bytes_from_peers", "bytes_pulled", b"bytes_pulled", "bytes_to_peers", b"bytes_to_peers", "error", b"error", "host", b"host", "manifest_digest", b"manifest_digest", "model", b"model", "peer_address", b"peer_address", "role", b"role", "seconds", b"seconds", "sequence", b"sequence", "state", b"state", "version", b"version", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at_us", b"at_us", "bytes_from_peers", b"bytes_from_peers", "bytes_pulled", b"bytes_pulled", "bytes_to_peers", b"bytes_to_peers", "error", b"error", "fenced", b"fenced", "host", b"host", "manifest_digest", b"manifest_digest", "model", b"model", "peer_address", b"peer_address", "role", b"role", "seconds", b"seconds", "sequence", b"sequence", "state", b"state", "version", b"version", "while_serving", b"while_serving", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -486,7 +568,9 @@ Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
 @_typing.final
 class Alert(_message.Message):
-    """Monitor to whoever reads, on headrace.alerts, keyed by model."""
+    """Monitor to whoever reads, on headrace.alerts, keyed by model. A CRITICAL one that names a version says that this version is
+    at fault: while it is the newest to serve, the coordinator rolls it back.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

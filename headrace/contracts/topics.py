@@ -22,6 +22,8 @@ class Topic:
     name: str
     partitions: int
     config: Mapping[str, str]
+    may_grow: bool = False
+    """One of an earlier release with fewer partitions is given more: where its records are does not matter for long."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class TopicSpec:
     partitions: int | None = None
     retention: timedelta | None = timedelta(days=7)
     dead_letters: bool = False
+    may_grow: bool = False
 
     @property
     def per_pipeline(self) -> bool:
@@ -64,7 +67,7 @@ class TopicSpec:
     def topic(self, pipeline: str = "", partitions: int = DEFAULT_PARTITIONS) -> Topic:
         """The topic to create, `partitions` being the pipeline's setting."""
         config = {"cleanup.policy": "compact"} if self.retention is None else _deleting(self.retention)
-        return Topic(self.name(pipeline), self.partitions or partitions, config)
+        return Topic(self.name(pipeline), self.partitions or partitions, config, self.may_grow)
 
 
 def _deleting(retention: timedelta) -> dict[str, str]:
@@ -98,7 +101,7 @@ OPERATIONS = TopicSpec(
     partitions=SYSTEM_PARTITIONS,
 )  # fmt: skip
 ROLLOUTS = TopicSpec(
-    "headrace.rollouts", "ckpt coordinator", "<model>/staged, /active or /refused", "headrace.v1.RolloutDirective",
+    "headrace.rollouts", "ckpt coordinator", "<model>/staged, /canary, /active or /refused", "headrace.v1.RolloutDirective",
     "What every agent is to do, and what a late joiner reads to catch up.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
@@ -109,8 +112,8 @@ APPLIED = TopicSpec(
 )  # fmt: skip
 ALERTS = TopicSpec(
     "headrace.alerts", "monitor", "model", "headrace.v1.Alert",
-    "An alert that started or stopped firing.",
-    partitions=1, retention=timedelta(days=30),
+    "An alert that started or stopped firing. Partitioned as the checkpoints are.",
+    partitions=SYSTEM_PARTITIONS, retention=timedelta(days=30), may_grow=True,
 )  # fmt: skip
 REPLAYS = TopicSpec(
     "headrace.replays", "command line", "topic/partition/offset/timestamp of the record", "headrace.v1.LetterReplayed",

@@ -39,6 +39,8 @@ class Model(ABC, Generic[E, L]):
     key: ClassVar[str]
     error_unit: ClassVar[str] = ""
     """Unit of what `error` returns, for people."""
+    finite: ClassVar[bool] = True
+    """Whether weights with NaN or infinity are refused before they serve; False where the network means them so."""
 
     @abstractmethod
     def network(self) -> torch.nn.Module:

@@ -50,6 +50,10 @@ class MonitorSpec(_Section):
 
     window: int = Field(2000, ge=10, description="labelled predictions in the moving error")
     sample: float = Field(1.0, gt=0, le=1, description="share of keys that the monitor follows")
+    worse_beside: float = Field(
+        2.0, gt=1, description="a version is at fault whose error is so many times that of others at the same time ..."
+    )
+    worse_before: float = Field(4.0, gt=1, description="... or, where it serves alone, that of the versions before it")
 
 
 class DemoSpec(_Section):

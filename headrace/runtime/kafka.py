@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from headrace.contracts.topics import Topic
 from headrace.runtime.errors import DependencyError, FencedError, HeadraceError
@@ -123,14 +123,18 @@ def admin(settings: ServiceSettings) -> AdminClient:
 def ensure_topics(settings: ServiceSettings, topics: Iterable[Topic], *, replication: int = -1) -> list[str]:
     """Create those of `topics` that do not exist and return their names; wait until every one has a leader.
 
+    One that may grow is given the partitions that it lacks.
+
     Raises:
         DependencyError: the broker does not answer or refuses; or a topic exists with another number of partitions.
     """
     client, wanted = admin(settings), {t.name: t for t in topics}
     known = metadata(client)
     missing = [t for t in wanted.values() if t.name not in known]
+    _grow(client, [t for t in wanted.values() if t.may_grow and known.get(t.name, t.partitions) < t.partitions])
     for name, topic in wanted.items():
-        if name in known and known[name] != topic.partitions:
+        few = topic.may_grow and known.get(name, 0) < topic.partitions
+        if name in known and known[name] != topic.partitions and not few:
             raise DependencyError(
                 f"topic {name!r} has {known[name]} partitions, expected {topic.partitions}",
                 hint="set topics.partitions in pipeline.yaml to what is there, or name the pipeline differently",
@@ -144,6 +148,16 @@ def ensure_topics(settings: ServiceSettings, topics: Iterable[Topic], *, replica
                 raise translate(error, f"creating topic {name!r}") from error
     _wait_for_leaders(client, wanted)
     return [t.name for t in missing]
+
+
+def _grow(client: AdminClient, topics: Iterable[Topic]) -> None:
+    new = [NewPartitions(t.name, t.partitions) for t in topics]
+    for name, future in client.create_partitions(new, request_timeout=REQUEST_TIMEOUT_S).items() if new else ():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # another process was first
+                raise translate(error, f"adding partitions to topic {name!r}") from error
 
 
 def metadata(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> dict[str, int]:

@@ -22,12 +22,25 @@ from types import TracebackType
 
 from headrace.runtime.logging import get_logger
 from headrace.weights.client import AgentClient
-from headrace.weights.errors import NotReady
+from headrace.weights.errors import NotReady, WeightsError
 from headrace.weights.manifest import Manifest
 from headrace.weights.mapping import map_tensors
 from headrace.weights.shadow import Build, Shadows, WarmUp
 from headrace.weights.source import Bound
-from headrace.weights.wire import Activate, Active, Failed, Hello, Released, Retire, Stage, Staged, ToWorker
+from headrace.weights.standing import Standing
+from headrace.weights.wire import (
+    PROTOCOL,
+    Activate,
+    Active,
+    Failed,
+    Hello,
+    Released,
+    Require,
+    Retire,
+    Stage,
+    Staged,
+    ToWorker,
+)
 
 log = get_logger("headrace.weights")
 
@@ -59,6 +72,8 @@ class _Lease:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._resident is not None:
+            if isinstance(error, WeightsError):
+                self._owner._cannot_serve(self._resident, error)  # noqa: SLF001
             self._owner._release(self._resident)  # noqa: SLF001
             self._resident = None
 
@@ -75,6 +90,8 @@ class LiveWeights:
         warm_up: called with each new network before it may serve: a forward pass on sample features. What it raises
             refuses the version.
         on_change: called with each version that begins to serve, from the thread that flipped; it must be quick.
+        on_behind: called with why this worker is behind its fleet, and with "" when it has caught up; it must be quick.
+        finite: refuse versions with NaN or infinity in a tensor.
     """
 
     def __init__(
@@ -87,12 +104,15 @@ class LiveWeights:
         role: str,
         warm_up: WarmUp | None = None,
         on_change: Callable[[Bound], None] | None = None,
+        on_behind: Callable[[str], None] | None = None,
+        finite: bool = True,
     ) -> None:
         self.model = model
         self.worker = worker
         self.role = role
-        self._shadows = Shadows(build, warm_up)
+        self._shadows = Shadows(build, warm_up, finite=finite)
         self._on_change = on_change
+        self._standing = Standing(on_behind)
         self._lock = threading.Lock()
         self._current: _Resident | None = None
         self._previous: _Resident | None = None
@@ -113,6 +133,11 @@ class LiveWeights:
         """See `WeightsSource.version`."""
         current = self._current
         return current.bound.version if current else 0
+
+    @property
+    def behind(self) -> str:
+        """See `WeightsSource.behind`."""
+        return self._standing.behind
 
     @property
     def connected(self) -> bool:
@@ -160,6 +185,12 @@ class LiveWeights:
             resident.leases -= 1
             self._bury(resident)
 
+    def _cannot_serve(self, resident: _Resident, error: WeightsError) -> None:
+        """Tell the fleet before whoever raised it ends this process."""
+        bound = resident.bound
+        log.warning("version cannot serve", model=self.model, version=bound.version, error=str(error))
+        self._client.send(Failed(bound.version, bound.checkpoint, str(error), while_serving=True))
+
     # From the agent, in the client's thread.
 
     def _hello(self) -> Hello:
@@ -175,6 +206,8 @@ class LiveWeights:
             version=current.bound.version if current else 0,
             serving=current.bound.checkpoint if current else "",
             holds=held,
+            required=self._standing.required,
+            protocol=PROTOCOL,
         )
 
     def _receive(self, message: ToWorker) -> None:
@@ -186,6 +219,8 @@ class LiveWeights:
             self._activate(message)
         elif isinstance(message, Retire):
             self._retire_staged(message.digest)
+        elif isinstance(message, Require):
+            self._standing.require(message)
 
     def _activate(self, order: Activate) -> None:
         started = time.perf_counter()
@@ -217,6 +252,7 @@ class LiveWeights:
                 if self._staged is chosen:
                     self._staged = None
         self._ready.set()
+        self._standing.serves(digest)
         chosen.seconds["activate"] = time.perf_counter() - started
         self._client.send(Active(chosen.bound.version, digest, chosen.seconds))
         log.info("serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds))
@@ -235,6 +271,8 @@ class LiveWeights:
         with self._lock:
             if self._wanted and self._wanted.digest == digest:
                 self._wanted = None
+            if self._activate_when_staged and self._activate_when_staged.digest == digest:
+                self._activate_when_staged = None
             staged = self._staged
             if staged is None or staged.bound.checkpoint != digest:
                 return

@@ -48,6 +48,11 @@ class WeightsSource(Protocol):
         """The version that the next lease gives; 0 before the first."""
         ...
 
+    @property
+    def behind(self) -> str:
+        """Why requests had better go to another worker: this one serves another version than it is to; "" if it does not."""
+        ...
+
     def start(self) -> None:
         """Begin to follow the fleet's version."""
         ...
@@ -62,6 +67,8 @@ class WeightsSource(Protocol):
 
     def lease(self) -> AbstractContextManager[Bound]:
         """Bind the current version for the length of a ``with`` block.
+
+        A block that ends by a `WeightsError` says that the version cannot serve; the fleet is told, and may take it back.
 
         Raises:
             NotReady: there is no version yet.
@@ -92,6 +99,11 @@ class StaticWeights:
     def version(self) -> int:
         """See `WeightsSource.version`."""
         return self._bound.version if self._bound else 0
+
+    @property
+    def behind(self) -> str:
+        """Never."""
+        return ""
 
     def swap(self, network: nn.Module, version: int, manifest: Manifest | None = None) -> Bound:
         """Serve another network from the next lease on."""

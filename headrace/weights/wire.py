@@ -9,6 +9,7 @@ its type. The conversation over the agent's Unix socket, one connection a worker
     agent → worker   Activate       serve V from the next lease on (after its Stage, or of a version held: a rollback)
     worker → agent   Active         V answers; or Failed: the version before goes on answering
     agent → worker   Retire         V, if staged, will not be activated: let it go
+    agent → worker   Require        you are behind: be ready again once you serve V, and go on answering meanwhile
     worker → agent   Released       V is no longer mapped: its slot may be written again
 
 Who is first to close ends it; the worker goes on serving what it has and connects again. Slots are protected by file
@@ -23,6 +24,8 @@ import msgspec
 
 from headrace.weights.errors import WeightsError
 
+PROTOCOL = 1
+"""What a worker of this release understands, told in its `Hello`: 0 is all but `Require`."""
 MAX_FRAME = 64 << 20
 _LENGTH = struct.Struct(">I")
 
@@ -32,7 +35,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Hello(Message, frozen=True):
-    """A worker introduces itself. `holds` are digests of versions mapped, `serving` the one that answers, or ""."""
+    """A worker introduces itself.
+
+    `holds` are digests of versions mapped, `serving` the one that answers, or "". `required` is the one that it must serve
+    before it is ready, or "". `protocol` says which messages it understands.
+    """
 
     worker: str
     role: str
@@ -42,6 +49,8 @@ class Hello(Message, frozen=True):
     version: int = 0
     serving: str = ""
     holds: list[str] = []
+    required: str = ""
+    protocol: int = 0
 
 
 class Stage(Message, frozen=True):
@@ -66,6 +75,13 @@ class Retire(Message, frozen=True):
     digest: str
 
 
+class Require(Message, frozen=True):
+    """The worker is not ready until it serves a version; nothing else changes for it. One that serves it is ready at once."""
+
+    version: int
+    digest: str
+
+
 class Staged(Message, frozen=True):
     """A version is mapped, checked and warm."""
 
@@ -83,11 +99,15 @@ class Active(Message, frozen=True):
 
 
 class Failed(Message, frozen=True):
-    """A version could not be staged or activated; the one before goes on answering."""
+    """A version could not be staged or activated; the one before goes on answering.
+
+    `while_serving`: it was activated, and the worker found that it cannot serve it.
+    """
 
     version: int
     digest: str
     error: str
+    while_serving: bool = False
 
 
 class Released(Message, frozen=True):
@@ -97,7 +117,7 @@ class Released(Message, frozen=True):
 
 
 ToAgent = Hello | Staged | Active | Failed | Released
-ToWorker = Stage | Activate | Retire
+ToWorker = Stage | Activate | Retire | Require
 
 _ENCODER = msgspec.msgpack.Encoder()
 _TO_AGENT = msgspec.msgpack.Decoder(ToAgent)

@@ -6,8 +6,12 @@ not pulled yet instead of queueing behind it.
 
 A worker is driven towards the fleet's state in small steps, each taken only after the one before was acknowledged:
 
-    1. serve the active version: Stage it unless the worker holds it, and Activate it;
+    1. serve the version that is meant for it, the active one or its canaries': Stage it unless the worker holds it, and
+       Activate it;
     2. then stage the version that is to be active next.
+
+A worker that has not served what is meant for it for longer than a grace, or never has, is told that it is not ready until
+it does (services.ckpt.fences).
 """
 
 from collections.abc import Iterator
@@ -16,6 +20,7 @@ from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import Manifest, WeightsError, check_signature
 from headrace.weights.wire import Activate, Active, Failed, Hello, Released, Retire, Stage, Staged, ToAgent
 from services.ckpt.agent_state import Connection, Effect, Model, Report, Send, Version, Worker
+from services.ckpt.fences import fence
 
 RETRY_S = 0.5
 """Seconds before the fleet's active version is tried again where it failed."""
@@ -28,13 +33,15 @@ class HostAgent:
         agent: this agent's name.
         host: this host's name.
         signing_key: manifests must be signed with it; None accepts any.
+        fence_grace_s: for so long may a worker serve another version than it is to, and be ready.
     """
 
     peer_address = ""
     """Where this agent serves chunks to others; reports carry it."""
 
-    def __init__(self, *, agent: str, host: str, signing_key: bytes | None = None) -> None:
+    def __init__(self, *, agent: str, host: str, signing_key: bytes | None = None, fence_grace_s: float = 5.0) -> None:
         self._agent = agent
+        self._fence_grace_s = fence_grace_s
         self._host = host
         self._signing_key = signing_key
         self.models: dict[str, Model] = {}
@@ -56,9 +63,13 @@ class HostAgent:
             model.staged.peers = model.peers
             return [*self._already_staged(model, model.staged, now), *self._drive_all(model, now)]
         if directive.action == RolloutDirective.RETIRE:
-            return list(self._retire(model, directive.manifest_digest))
-        if directive.action in {RolloutDirective.ACTIVATE, RolloutDirective.ROLL_BACK}:
+            return [*self._retire(model, directive.manifest_digest), *self._drive_all(model, now)]
+        if directive.action == RolloutDirective.CANARY:  # the others keep it staged, to follow at once
+            model.canary, model.canaries = self._version(model, directive, now), frozenset(directive.canaries)
+            model.staged = model.canary
+        elif directive.action in {RolloutDirective.ACTIVATE, RolloutDirective.ROLL_BACK}:
             version = self._version(model, directive, now)
+            model.canary, model.canaries = None, frozenset()
             if model.active is None or model.active.digest != version.digest:
                 model.previous = model.active
             model.active = version
@@ -67,8 +78,8 @@ class HostAgent:
         return list(self._drive_all(model, now))
 
     def _version(self, model: Model, directive: RolloutDirective, now: float) -> Version:
-        for known in (model.active, model.previous, model.staged):
-            if known is not None and known.digest == directive.manifest_digest:
+        for known in model.named():
+            if known.digest == directive.manifest_digest:
                 known.sequence = directive.sequence
                 return known
         manifest, refusal = None, ""
@@ -99,6 +110,8 @@ class HostAgent:
                 yield self._report(worker, WeightsApplied.STAGED, now, word)
 
     def _retire(self, model: Model, digest: str) -> Iterator[Effect]:
+        if model.canary is not None and model.canary.digest == digest:
+            model.canary, model.canaries = None, frozenset()
         if model.staged is None or model.staged.digest != digest:
             return
         model.staged = None
@@ -122,7 +135,7 @@ class HostAgent:
 
     def _on_hello(self, connection: Connection, hello: Hello, now: float) -> Iterator[Effect]:
         model = self.models.setdefault(hello.model, Model(hello.model))
-        worker = Worker(hello, connection, hello.version, hello.serving, set(hello.holds))
+        worker = Worker(hello, connection, hello.version, hello.serving, set(hello.holds), required=hello.required)
         for other in self._of(model):
             if other.hello.worker == hello.worker:  # it has come back before its old connection was seen to end
                 del self.workers[other.connection]
@@ -138,6 +151,7 @@ class HostAgent:
         elif isinstance(message, Active):
             worker.holds.add(message.digest)
             worker.version, worker.serving = message.version, message.digest
+            worker.required = "" if worker.required == message.digest else worker.required
             if worker.ordered != message.digest:
                 worker.ordered = ""  # an order that crossed this word: it is given again, which costs nothing
             yield self._report(worker, WeightsApplied.ACTIVE, now, message)
@@ -162,13 +176,13 @@ class HostAgent:
     def next_pull(self, now: float) -> Version | None:
         """Return the version to pull next: one that a worker here needs and can take, the active one first."""
         for model in self.models.values():
-            for version in (model.active, model.staged):
-                if version is not None and not version.path and self._pullable(model, version, now):
+            for version in model.wanted():
+                if not version.path and self._pullable(model, version, now):
                     return version
         return None
 
     def _pullable(self, model: Model, version: Version, now: float) -> bool:
-        if version.manifest is None or (version.failed_at > float("-inf") and version is not model.active):
+        if version.manifest is None or (version.failed_at > float("-inf") and version is model.staged_only()):
             return False
         if now - version.failed_at < RETRY_S:
             return False
@@ -179,13 +193,11 @@ class HostAgent:
 
     def wants(self, version: Version) -> bool:
         """Whether pulling a version still makes sense."""
-        model = self.models[version.model]
-        return version is model.active or version is model.staged
+        return any(version is wanted for wanted in self.models[version.model].wanted())
 
     def keeps(self, model: str) -> set[str]:
         """Return the digests of the versions whose slots must stay."""
-        found = self.models[model]
-        return {version.digest for version in (found.active, found.previous, found.staged) if version is not None}
+        return {version.digest for version in self.models[model].named()}
 
     def on_pulled(
         self, version: Version, path: str, bytes_pulled: int, seconds: float, now: float, *, bytes_from_peers: int = 0
@@ -234,7 +246,14 @@ class HostAgent:
             yield from self._drive(worker, model, now)
 
     def _drive(self, worker: Worker, model: Model, now: float) -> Iterator[Effect]:
-        active, staged = model.active, model.staged
+        yield from self._steps(worker, model, now)
+        required = fence(worker, model, now, self._fence_grace_s)
+        if required is not None:
+            yield Send(worker.connection, required)
+            yield self._report(worker, WeightsApplied.HEARTBEAT, now)
+
+    def _steps(self, worker: Worker, model: Model, now: float) -> Iterator[Effect]:
+        active, staged = model.meant_for(worker.hello.worker), model.staged
         if active is not None and worker.serving != active.digest:
             yield from self._bring_up(worker, active, now)
             if active.digest not in worker.failed:
@@ -289,10 +308,11 @@ class HostAgent:
             at_us=int(now * 1e6),
             agent=self._agent,
             peer_address=self.peer_address,
+            fenced=bool(worker.required),
+            while_serving=isinstance(word, Failed) and word.while_serving,
         )
-        model = self.models[worker.hello.model]
-        for version in (model.active, model.staged):
-            if word is not None and version is not None and version.digest == word.digest:
+        for version in self.models[worker.hello.model].wanted():
+            if word is not None and version.digest == word.digest:
                 applied.sequence = version.sequence
                 applied.bytes_pulled, applied.bytes_from_peers = version.bytes_pulled, version.bytes_from_peers
                 applied.seconds.update(version.seconds)

@@ -38,7 +38,12 @@ class AgentApp:
         self._settings = settings = context.settings
         self._ready = context.ready
         self._ready.declare("directives", "socket")
-        self._logic = HostAgent(agent=settings.instance, host=settings.host_name, signing_key=signing_key(settings))
+        self._logic = HostAgent(
+            agent=settings.instance,
+            host=settings.host_name,
+            signing_key=signing_key(settings),
+            fence_grace_s=settings.fence_grace_s,
+        )
         self._store = open_store(settings)
         path = agent_socket(settings)
         run = f"{zlib.crc32(str(path).encode()):08x}"
@@ -145,6 +150,7 @@ class AgentApp:
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
             self._apply(self._logic.on_tick(time.time()))
+            self._count_workers()
 
     def _on_directive(self, directive: RolloutDirective) -> None:
         now = time.time()
@@ -193,5 +199,6 @@ class AgentApp:
 
     def _count_workers(self) -> None:
         for model in self._logic.models:
-            count = sum(worker.hello.model == model for worker in self._logic.workers.values())
-            metrics.WORKERS.labels(model).set(count)
+            workers = [worker for worker in self._logic.workers.values() if worker.hello.model == model]
+            metrics.WORKERS.labels(model).set(len(workers))
+            metrics.FENCED.labels(model).set(sum(bool(worker.required) for worker in workers))

@@ -65,6 +65,10 @@ class Worker:
     """The version that it was last told to serve."""
     failed: dict[str, float] = field(default_factory=dict)
     """When it failed to take a version."""
+    behind_since: float | None = None
+    """Since when it has not served what it is to serve; None while it does."""
+    required: str = ""
+    """The version that it must serve before it is ready; "" while it is ready."""
 
 
 @dataclass
@@ -79,3 +83,22 @@ class Model:
     staged: Version | None = None
     peers: RolloutDirective.Peers | None = None
     """The newest plan: whoever joins later learns from it who is there."""
+    canary: Version | None = None
+    canaries: frozenset[str] = frozenset()
+    """The workers that serve `canary` while the others serve `active`."""
+
+    def meant_for(self, worker: str) -> Version | None:
+        """The version that a worker is to serve."""
+        return self.canary if self.canary is not None and worker in self.canaries else self.active
+
+    def wanted(self) -> list[Version]:
+        """What some worker is to serve now or next, in this order."""
+        return [version for version in (self.active, self.canary, self.staged_only()) if version is not None]
+
+    def staged_only(self) -> Version | None:
+        """What is staged and nobody is to serve yet."""
+        return None if self.staged is self.canary else self.staged
+
+    def named(self) -> list[Version]:
+        """What must stay in shared memory: also the version before the active one."""
+        return [*self.wanted(), *([] if self.previous is None else [self.previous])]

@@ -3,15 +3,16 @@
 import asyncio
 import time
 
-from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective
+from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective
 from headrace.contracts.topics import system_topics
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.logging import get_logger
 from headrace.weights import Manifest, WeightsError, open_store
 from services.ckpt import metrics
-from services.ckpt.coordinator import ACTIVATE, ROLL_BACK, STAGE, Rollout
+from services.ckpt.coordinator import Rollout
 from services.ckpt.coordinator_log import CoordinatorLog, Event, Owned
+from services.ckpt.directives import CANARY, SERVES, STAGE
 from services.ckpt.kafka import POLL_S
 from services.ckpt.plan import PeerPlanner
 from services.ckpt.settings import CoordinatorSettings
@@ -83,6 +84,8 @@ class CoordinatorApp:
                 for directive in directives:
                     self._observe(directive, now, time.perf_counter() - started)
                 metrics.FLEET.labels(rollout.model).set(len(rollout.workers))
+                canary = rollout.canary
+                metrics.CANARIES.labels(rollout.model).set(len(canary.voters or ()) if canary is not None else 0)
             self._log.issue(owned, [])  # operations that led to nothing are answered too
 
     def _on_taken(self, owned: Owned) -> None:
@@ -117,12 +120,15 @@ class CoordinatorApp:
             log.info("operation", model=event.model, kind=Operation.Kind.Name(event.kind), version=event.version)
             rollout.on_operation(event)
         else:
-            # A report read again at a takeover is as old as it says; one that comes in live is news, whatever clocks
-            # say.
+            # A report or alert read again at a takeover is as old as it says; one that comes in live is news, whatever
+            # clocks say.
             now = time.time()
             at = min(now, event.at_us / 1e6) if owned.behind else now
-            rollout.on_applied(event, at)
-            self._peers.on_applied(event, at)
+            if isinstance(event, Alert):
+                rollout.on_alert(event, at)
+            else:
+                rollout.on_applied(event, at)
+                self._peers.on_applied(event, at)
 
     def _observe(self, directive: RolloutDirective, now: float, commit_s: float) -> None:
         action = RolloutDirective.Action.Name(directive.action)
@@ -138,9 +144,12 @@ class CoordinatorApp:
             commit_ms=round(commit_s * 1000, 2),
         )
         metrics.COMMIT.observe(commit_s)
+        if directive.cause and directive.action != CANARY:
+            where = "canary" if directive.canaries else "fleet"
+            metrics.ROLLBACKS.labels(directive.model, directive.cause, where).inc()
         if directive.action == STAGE:
             self._staged_at[directive.model] = now
-        elif directive.action in {ACTIVATE, ROLL_BACK}:
+        elif directive.action in SERVES:
             metrics.ACTIVE_VERSION.labels(directive.model).set(directive.version)
             metrics.PINNED.labels(directive.model).set(directive.pinned)
             metrics.ROLLOUT.labels(directive.model).observe(now - self._staged_at.pop(directive.model, now))

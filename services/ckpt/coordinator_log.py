@@ -1,15 +1,16 @@
 """The coordinator's edge to Kafka: which models are its own, what happened to them, and directives, exactly once.
 
-One consumer reads headrace.checkpoints, headrace.operations and headrace.applied. They have as many partitions, a model
-is in the same one of each, and the range assignor gives a member the same partitions of all: whoever has partition p is
-the only coordinator of p's models.
+One consumer reads headrace.checkpoints, headrace.operations, headrace.applied and headrace.alerts. They have as many
+partitions, a model is in the same one of each, and the range assignor gives a member the same partitions of all: whoever has
+partition p is the only coordinator of p's models. (While a group has members of a release that did not read the alerts, whose
+they are may differ; the checkpoints' partitions decide.)
 
 Taking a partition over, in this order:
 
     1. fence: a transactional producer `headrace.coordinator.<p>` ends whatever the coordinator before may still be
     writing; 2. read headrace.rollouts[p] to its end: what was decided; directives of this life carry a greater epoch;
-    3. read checkpoints (the newest), and reports (as far back as workers or a staging may matter), and operations that
-    were not answered; 4. decide, once everything in 3 was read.
+    3. read checkpoints (the newest), and reports and alerts (as far back as workers, a staging, a canary or the trial of what
+    serves may matter), and operations that were not answered; 4. decide, once everything in 3 was read.
 
 Issuing directives is one transaction with the offsets of the operations that they answer.
 """
@@ -21,12 +22,12 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
-from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from headrace.contracts.topics import APPLIED, CHECKPOINTS, OPERATIONS, ROLLOUTS
+from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
+from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, ROLLOUTS
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
-from services.ckpt.coordinator import ACTIVATE, REFUSE, RETIRE, ROLL_BACK, STAGE
+from services.ckpt.directives import record_key, restored
 from services.ckpt.kafka import FAST, POLL_S, parse, reached_end
 from services.ckpt.settings import CoordinatorSettings
 
@@ -36,15 +37,13 @@ GROUP = "headrace.coordinator"
 HISTORY = 500
 """Checkpoint records read again at a takeover: enough for every version that is kept, of all models of a partition."""
 
-Event = CheckpointPublished | Operation | WeightsApplied
-_KINDS: dict[str, type[CheckpointPublished] | type[Operation] | type[WeightsApplied]] = {
+Event = CheckpointPublished | Operation | WeightsApplied | Alert
+_KINDS: dict[str, type[CheckpointPublished] | type[Operation] | type[WeightsApplied] | type[Alert]] = {
     CHECKPOINTS.name(): CheckpointPublished,
     OPERATIONS.name(): Operation,
     APPLIED.name(): WeightsApplied,
+    ALERTS.name(): Alert,
 }
-
-# What compaction keeps of a model: what is or was last being staged, what is served, the newest refusal.
-_KEYS = {STAGE: "staged", RETIRE: "staged", ACTIVATE: "active", ROLL_BACK: "active", REFUSE: "refused"}
 
 
 @dataclass
@@ -139,7 +138,7 @@ class CoordinatorLog:
                 owned.producer.produce(
                     ROLLOUTS.name(),
                     directive.SerializeToString(),
-                    key=f"{directive.model}/{_KEYS[directive.action]}".encode(),
+                    key=record_key(directive).encode(),
                     partition=owned.partition,
                 )
             if owned.answered >= 0:
@@ -159,12 +158,13 @@ class CoordinatorLog:
     # Taking over and giving up.
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        numbers = sorted({p.partition for p in partitions})
+        numbers = sorted({p.partition for p in partitions if p.topic == CHECKPOINTS.name()})
         with ThreadPoolExecutor(max(1, len(numbers))) as pool:  # each waits half a second for its producer's identity
             for owned in pool.map(self._take_over, numbers):
+                owned.behind = {p.topic for p in partitions if p.partition == owned.partition}
                 self._owned[owned.partition] = owned
                 self._on_taken(owned)
-        consumer.assign([self._from(self._owned[p.partition], p) for p in partitions])
+        consumer.assign([self._from(self._owned[p.partition], p) for p in partitions if p.partition in self._owned])
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for number in sorted({p.partition for p in partitions}):
@@ -177,7 +177,7 @@ class CoordinatorLog:
         producer = kafka.transactional_producer(self._settings, f"{GROUP}.{number}")
         directives = self._read_rollouts(number)
         log.info("partition taken over", partition=number, seconds=round(time.perf_counter() - started, 3))
-        return Owned(number, producer, directives, set(_KINDS))
+        return Owned(number, producer, directives)
 
     def _read_rollouts(self, number: int) -> list[RolloutDirective]:
         newest: dict[bytes, RolloutDirective] = {}
@@ -207,15 +207,24 @@ class CoordinatorLog:
         if name == CHECKPOINTS.name():
             ends = kafka.patiently(lambda: self._consumer.get_watermark_offsets(partition, timeout=limit), where)
             return TopicPartition(name, number, max(ends[0], ends[1] - HISTORY))
-        if name == APPLIED.name():
-            since = time.time() - self._settings.worker_ttl_s
-            for directive in owned.directives:
-                if directive.action == STAGE:
-                    since = min(since, directive.issued_at_us / 1e6)
-            wanted = [TopicPartition(name, number, int(since * 1000))]
+        if name in {APPLIED.name(), ALERTS.name()}:
+            wanted = [TopicPartition(name, number, int(self._matters_since(owned) * 1000))]
             found = kafka.patiently(lambda: self._consumer.offsets_for_times(wanted, timeout=limit), where)
         else:
             found = kafka.patiently(lambda: self._consumer.committed([partition], timeout=limit), where)
             found[0].offset = max(found[0].offset, 0)
         begin: TopicPartition = found[0]
         return begin
+
+    def _matters_since(self, owned: Owned) -> float:
+        """From when on reports and alerts matter: workers must be known, and what is going on in the partition's models."""
+        now = time.time()
+        since = now - self._settings.worker_ttl_s
+        models = {directive.model for directive in owned.directives}
+        for found in (restored([d for d in owned.directives if d.model == model]) for model in models):
+            for going_on in (found.staged, found.canary):
+                if going_on is not None:
+                    since = min(since, going_on.issued_at_us / 1e6)
+            if found.active is not None:  # on trial, if it still is
+                since = min(since, max(found.active.issued_at_us / 1e6, now - self._settings.rollback_window_s))
+        return since

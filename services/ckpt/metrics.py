@@ -21,6 +21,7 @@ STAGE = Histogram(
     "headrace_ckpt_stage_seconds", "A worker's mapping, checking and warming up.", ["model"], buckets=LATENCY_BUCKETS
 )
 ACTIVATE = Histogram("headrace_ckpt_activate_seconds", "A worker's flip.", ["model"], buckets=LATENCY_BUCKETS)
+FENCED = Gauge("headrace_ckpt_fenced_workers", "Workers here that are not ready: they serve what they are not to.", ["model"])
 REPORTS = Counter("headrace_ckpt_reports", "Reports on headrace.applied.", ["model", "state"])
 
 # The coordinator.
@@ -28,6 +29,12 @@ MODELS = Gauge("headrace_ckpt_models", "Models that this coordinator is responsi
 FLEET = Gauge("headrace_ckpt_fleet_workers", "Workers alive in the fleet.", ["model"])
 ACTIVE_VERSION = Gauge("headrace_ckpt_active_version", "The fleet's active version.", ["model"])
 PINNED = Gauge("headrace_ckpt_pinned", "1 while an operator's roll back holds the version.", ["model"])
+CANARIES = Gauge("headrace_ckpt_canaries", "Workers that a new version is given to before the others.", ["model"])
+ROLLBACKS = Counter(
+    "headrace_ckpt_rollbacks",
+    "Versions taken back, by cause (operator, failures, alert, silence), from the fleet or from its canaries.",
+    ["model", "cause", "where"],
+)
 DIRECTIVES = Counter("headrace_ckpt_directives", "Directives issued.", ["model", "action"])
 ROLLOUT = Histogram(
     "headrace_ckpt_rollout_seconds", "From staging a version to activating it.", ["model"], buckets=LATENCY_BUCKETS

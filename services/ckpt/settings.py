@@ -18,6 +18,9 @@ class AgentSettings(ServiceSettings):
     host_name: str = Field(default_factory=socket.gethostname, description="this host's name in reports")
     heartbeat_s: float = Field(1.0, gt=0, description="seconds between reports that the workers are still there")
     slots: int = Field(4, ge=3, description="shared-memory slots a model: two serving, one staging, and spare ones")
+    fence_grace_s: float = Field(
+        5.0, ge=0, description="seconds for which a worker may serve another version than it is to, before it is not ready"
+    )
     parallel_pulls: int = Field(PARALLEL, ge=1, description="chunks pulled at the same time")
     peers: bool = Field(
         default=True, description="serve chunks to other agents, and take theirs where the coordinator plans it"
@@ -36,6 +39,16 @@ class CoordinatorSettings(ServiceSettings):
     )
     stage_timeout_s: float = Field(30.0, gt=0, description="seconds after which workers that are not ready are left behind")
     worker_ttl_s: float = Field(5.0, gt=0, description="seconds without a word after which a worker counts as gone")
+    canary_share: float = Field(0.0, ge=0, lt=1, description="share of workers that serve a new version first; 0: all at once")
+    canary_s: float = Field(60.0, gt=0, description="seconds for which they do, before the others follow")
+    rollback_window_s: float = Field(
+        600.0, ge=0, description="seconds after its activation in which a version is rolled back by itself; 0: never"
+    )
+    rollback_on_failures: bool = Field(
+        default=True, description="roll back by itself when so many workers fail to activate that the quorum is lost"
+    )
+    rollback_on_alerts: bool = Field(default=True, description="roll back by itself on a critical alert that names the version")
+    activate_grace_s: float = Field(3.0, ge=0, description="seconds for which a worker may fail to activate before it counts")
     keep_versions: int = Field(8, ge=2, description="newest versions kept in the chunk stores for a roll back")
     sweep_every_s: float = Field(60.0, gt=0, description="seconds between removals of chunks that no kept version refers to")
     sweep_grace_s: float = Field(600.0, gt=0, description="seconds for which a chunk is spared after it was published")
@@ -64,6 +77,12 @@ class CoordinatorSettings(ServiceSettings):
             stage_timeout_s=self.stage_timeout_s,
             worker_ttl_s=self.worker_ttl_s,
             keep=self.keep_versions,
+            canary_share=self.canary_share,
+            canary_s=self.canary_s,
+            rollback_window_s=self.rollback_window_s,
+            rollback_on_failures=self.rollback_on_failures,
+            rollback_on_alerts=self.rollback_on_alerts,
+            activate_grace_s=self.activate_grace_s,
         )
 
     @property

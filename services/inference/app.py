@@ -33,7 +33,12 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
 def live_weights(
     context: "Context[InferenceSettings]", pipeline: Pipeline, rehearsal: Rehearsal, on_change: "Callable[[Bound], None]"
 ) -> LiveWeights:
-    """The host's agent's versions, warmed up by rehearsal."""
+    """The host's agent's versions, warmed up by rehearsal; the process is not ready while it is behind its fleet."""
+
+    def on_behind(why: str) -> None:
+        context.ready.set("fleet", not why, why or "serves what the fleet does")
+
+    on_behind("")
     return LiveWeights(
         agent_socket(context.settings),
         pipeline.name,
@@ -42,6 +47,8 @@ def live_weights(
         role=context.role,
         warm_up=rehearsal,
         on_change=on_change,
+        on_behind=on_behind,
+        finite=pipeline.model.finite,
     )
 
 

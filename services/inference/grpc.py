@@ -65,12 +65,12 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Begin to answer; not serving, says grpc.health.v1, until `serving`."""
-        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self.serving(ready=False)
         await self._server.start()
 
-    async def serving(self) -> None:
-        """Say through grpc.health.v1 that requests to predict are answered."""
-        await self._set(health_pb2.HealthCheckResponse.SERVING)
+    async def serving(self, *, ready: bool) -> None:
+        """Say through grpc.health.v1 whether requests to predict had better come here."""
+        await self._set(health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, and give those in hand so long to finish."""

@@ -79,8 +79,8 @@ class DataPlane:
 
     @property
     def ready(self) -> bool:
-        """Whether a version is live."""
-        return self._weights.version > 0
+        """Whether a version is live, and it is the one that the fleet is to serve. Requests are answered all the same."""
+        return not self._reason
 
     def model_ready(self, name: str, version: str = "") -> bool:
         """Whether requests to this model and version are answered; False for an unknown one.
@@ -93,6 +93,11 @@ class DataPlane:
         except NotFound:
             return False
         return self.ready
+
+    @property
+    def _reason(self) -> str:
+        """Why this server is not ready."""
+        return self._weights.behind if self._weights.version else "no version of the weights is live yet"
 
     # What is served.
 
@@ -120,7 +125,7 @@ class DataPlane:
 
     def index(self, *, ready_only: bool = False) -> list[dict[str, Any]]:
         """A ModelIndex of each model."""
-        reason = "unloaded" if not self._loaded else "" if self.ready else "no version of the weights is live yet"
+        reason = self._reason if self._loaded else "unloaded"
         return [] if reason and ready_only else [oip_describe.index_entry(self.name, self._weights.version, reason)]
 
     def load(self, name: str, parameters: Mapping[str, Any]) -> None:

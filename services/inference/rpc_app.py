@@ -17,10 +17,11 @@ from services.inference.settings import RpcSettings
 from services.inference.warm_up import Rehearsal
 
 _GRACE_S = 5.0
+_WATCH_S = 0.25
 
 
 class RpcApp:
-    """Answers over REST and gRPC; ready from the moment that the first version of the weights is live."""
+    """Answers over REST and gRPC; ready while what it serves is what the fleet is to serve."""
 
     def __init__(self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: Rehearsal, weights: WeightsSource) -> None:
         self._context, self._settings, self._weights = context, context.settings, weights
@@ -66,12 +67,17 @@ class RpcApp:
             serving.result()
 
     async def _announce(self, stop: Stop, grpc: GrpcServer) -> None:
-        """Say so when the first version is live."""
-        while not await asyncio.to_thread(self._weights.wait_ready, 0.25):
+        """Say when the first version is live; and, through grpc.health.v1, whenever this worker is behind its fleet."""
+        while not await asyncio.to_thread(self._weights.wait_ready, _WATCH_S):
             if stop.is_set():
                 return
         self._context.ready.set("weights", True, f"since version {self._weights.version}")  # noqa: FBT003
-        await grpc.serving()
+        told = False
+        while not stop.is_set():
+            if self._plane.ready != told:
+                told = not told
+                await grpc.serving(ready=told)
+            await asyncio.sleep(_WATCH_S)
 
     async def _close(
         self, rest: WebServer, grpc: GrpcServer, serving: "asyncio.Task[Any]", announcing: "asyncio.Task[Any]"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from headrace.contracts.snapshot import Point, Score, VersionScore
+from services.monitor.regression import Scored
 
 VERSIONS_KEPT = 50
 HISTORY_KEPT = 240
@@ -73,7 +74,7 @@ class Accuracy:
 
     `error(prediction, label)` is the model's own measure. A baseline predicts when its event comes and learns when the label
     does, so that it knows what the model could have known. Keys whose hash falls outside `sample` are not followed. At most
-    `limit` keys wait, `wait_s` seconds each; what is dropped is counted in `expired`.
+    `limit` keys wait, `wait_s` seconds each; what is dropped is counted in `expired`. `scored` is told of every score.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class Accuracy:
         sample: float = 1.0,
         limit: int = 200_000,
         wait_s: float = 3600.0,
+        scored: Callable[[Scored], None] = lambda _: None,
     ) -> None:
         self._error = error
+        self._scored = scored
         self._baselines = dict(baselines)
         self._below = int(sample * 2**32)
         self._limit, self._wait_s = limit, wait_s
@@ -205,6 +208,7 @@ class Accuracy:
             self.unscored += 1
             return
         self._means.add(errors)
+        self._scored(Scored(one.version, one.at, errors[0], errors[1:]))
         count, total = self._by_version.get(one.version, (0, 0.0))
         self._by_version[one.version] = (count + 1, total + errors[0])
         if len(self._by_version) > VERSIONS_KEPT:

@@ -1,12 +1,21 @@
-"""What the monitor raises an alarm for. Each rule says when it starts and when it stops; drift has its own place."""
+"""What the monitor raises an alarm for. Each rule says when it starts and when it stops; drift has its own place.
 
+A CRITICAL alert that names a version says that this version is at fault: the coordinator takes it back. So a worker that fails
+is a WARNING, since it may be the worker; the coordinator counts failures itself. And so is an error above the baseline's: it
+is that of the last versions together.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace.contracts.events_pb2 import Alert
 from headrace.contracts.snapshot import Firing, Worker
+from services.monitor.regression import Fault
 
 ERROR_ABOVE_BASELINE = "error_above_baseline"
 WORKER_FAILED = "worker_failed"
+VERSION_WORSE = "version_worse"
+VERSION_FAILS = "version_fails"
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,17 @@ class Alarms:
         alerts = self._firing.values()
         return tuple(Firing(a.name, Alert.Severity.Name(a.severity), a.message, a.at_us) for a in alerts)
 
-    def check(self, now_us: int, errors: Errors | None, failed: tuple[Worker, ...], version: int) -> list[Alert]:
-        """The changes since the last check."""
-        on = {alert.id: alert for alert in self._on(now_us, errors, failed, version)}
+    def check(
+        self,
+        now_us: int,
+        errors: Errors | None,
+        failed: tuple[Worker, ...],
+        version: int,
+        faults: Mapping[str, Fault] | None = None,
+    ) -> list[Alert]:
+        """The changes since the last check; `faults` by the alert's name."""
+        alerts = [*self._on(now_us, errors, failed, version), *self._at_fault(now_us, faults or {})]
+        on = {alert.id: alert for alert in alerts}
         changes = [alert for name, alert in on.items() if name not in self._firing]
         for name in [name for name in self._firing if name not in on]:
             stopped = Alert()
@@ -75,8 +92,16 @@ class Alarms:
             alerts.append(alert)
         for worker in failed:
             text = f"{worker.worker} on {worker.host}: {worker.error or 'failed'}; it goes on with version {worker.version}"
-            alert = self._alert(WORKER_FAILED, Alert.CRITICAL, text, now_us, worker.worker)
+            alert = self._alert(WORKER_FAILED, Alert.WARNING, text, now_us, worker.worker)
             alert.version = worker.version
+            alerts.append(alert)
+        return alerts
+
+    def _at_fault(self, now_us: int, faults: Mapping[str, Fault]) -> list[Alert]:
+        alerts = []
+        for name, fault in faults.items():
+            alert = self._alert(name, Alert.CRITICAL, fault.message, now_us, str(fault.version))
+            alert.value, alert.threshold, alert.version = fault.value, fault.threshold, fault.version
             alerts.append(alert)
         return alerts
 

@@ -74,6 +74,8 @@ class MonitorApp:
             sample=spec.monitor.sample,
             wait_s=spec.join.window_s,
             limit=self._settings.max_waiting,
+            worse_beside=spec.monitor.worse_beside,
+            worse_before=spec.monitor.worse_before,
         )
 
 

@@ -165,11 +165,17 @@ class Announcer:
 
     def __init__(self, settings: MonitorSettings) -> None:
         self._producer = kafka.producer(settings)
+        self._partitions = kafka.partitions_of(self._producer, topics.ALERTS.name())
 
     def send(self, alert: Alert) -> None:
         """Send one; delivery is retried by the client."""
         log.warning("alert", name=alert.name, firing=alert.firing, message=alert.message)
-        self._producer.produce(topics.ALERTS.name(), key=alert.model, value=alert.SerializeToString())
+        self._producer.produce(
+            topics.ALERTS.name(),
+            key=alert.model,
+            value=alert.SerializeToString(),
+            partition=topics.model_partition(alert.model, self._partitions),
+        )
         self._producer.poll(0)
 
     def close(self) -> None:

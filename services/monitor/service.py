@@ -8,11 +8,12 @@ from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter
 from headrace.contracts.records import Prediction
 from headrace.contracts.snapshot import Counts, Rates, Snapshot
 from services.monitor.accuracy import Accuracy, BaselinePredictor
-from services.monitor.alerts import Alarms, Errors
+from services.monitor.alerts import VERSION_FAILS, VERSION_WORSE, Alarms, Errors
 from services.monitor.fleet import Fleet
 from services.monitor.intervals import SinkAudit
 from services.monitor.merge import Lane, TimeMerge
 from services.monitor.recent import Rate, Recent
+from services.monitor.regression import VersionErrors, VersionFailures
 
 HISTORY_S = 1.0
 LATENCIES_KEPT = 4000
@@ -42,6 +43,8 @@ class Watched:
     sample: float = 1.0
     wait_s: float = 3600.0
     limit: int = 200_000
+    worse_beside: float = 2.0
+    worse_before: float = 4.0
 
 
 class Monitor:
@@ -49,9 +52,11 @@ class Monitor:
 
     def __init__(self, watched: Watched, *, started: float, lanes: Iterable[Lane] = ()) -> None:
         self._watched, self._started = watched, started
+        self._versions = VersionErrors(watched.window, beside=watched.worse_beside, before=watched.worse_before)
+        self._failures = VersionFailures()
         self._accuracy = Accuracy(
             watched.error, watched.baselines,
-            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s,
+            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s, scored=self._versions.add,
         )  # fmt: skip
         self._audit = SinkAudit()
         self._fleet = Fleet()
@@ -90,6 +95,7 @@ class Monitor:
         if not self._audit.prediction(partition, offset):
             return
         self._fleet.prediction(partition, made.version, made.at_us)
+        self._failures.predicted(made.version)
         if offset % PREDICT_EVERY == 0:
             self._latency.add(max(0.0, (made.at_us - made.event_ms * 1000) / 1e6))
         if self._accuracy.follows(record.key):
@@ -99,6 +105,8 @@ class Monitor:
         """An event that got no prediction, on purpose."""
         self._dead_letters += 1
         self._audit.dead_letter(letter.partition, letter.offset)
+        if letter.model in {"", self._watched.pipeline}:
+            self._failures.dead_letter(letter)
 
     def checkpoint(self, published: CheckpointPublished) -> None:
         """The trainer published a checkpoint."""
@@ -136,7 +144,9 @@ class Monitor:
             self._remembered = now
             self._accuracy.remember(now)
         self._accuracy.expire(now)
-        return self._alarms.check(int(now * 1e6), self._errors(), self._fleet.failed, self._fleet.versions().active)
+        found = {VERSION_WORSE: self._versions.fault(self._watched.error_unit), VERSION_FAILS: self._failures.fault()}
+        faults = {name: fault for name, fault in found.items() if fault is not None}
+        return self._alarms.check(int(now * 1e6), self._errors(), self._fleet.failed, self._fleet.versions().active, faults)
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything, as of `now`."""

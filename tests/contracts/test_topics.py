@@ -32,7 +32,7 @@ def test_names_are_unique_and_systems_share_one_number_of_partitions_by_model() 
     names = [t.name for t in (*topics.pipeline_topics("rides"), *topics.system_topics())]
     assert len(names) == len(set(names))
     # The coordinator of a model's partition must own both; the agents find a model's directives by its partition.
-    by_model = (topics.CHECKPOINTS, topics.OPERATIONS, topics.ROLLOUTS, topics.APPLIED)
+    by_model = (topics.CHECKPOINTS, topics.OPERATIONS, topics.ROLLOUTS, topics.APPLIED, topics.ALERTS)
     assert len({t.topic().partitions for t in by_model}) == 1
 
 

@@ -18,8 +18,8 @@ import torch
 from confluent_kafka import Producer, TopicPartition
 from torch import nn
 
-from headrace.contracts.events_pb2 import CheckpointPublished, Operation, WeightsApplied
-from headrace.contracts.topics import APPLIED, CHECKPOINTS, OPERATIONS, model_partition, system_topics
+from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, WeightsApplied
+from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, TopicSpec, model_partition, system_topics
 from headrace.runtime import kafka as clients
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import Bound, ChunkStore, LiveWeights, Manifest, agent_socket, checkpoint_event, open_store, publish
@@ -132,22 +132,23 @@ class Fleet:
         self.send(checkpoint_event(manifest))
 
     def send(self, event: CheckpointPublished) -> None:
-        self.producer.produce(
-            CHECKPOINTS.name(),
-            event.SerializeToString(),
-            key=self.model.encode(),
-            partition=model_partition(self.model),
-        )
-        self.producer.flush(WAIT_S)
+        self._produce(CHECKPOINTS, event)
 
     def operate(self, kind: "Operation.Kind.ValueType", version: int = 0) -> None:
-        operation = Operation(id=os.urandom(8).hex(), model=self.model, kind=kind, version=version, requested_by="test")
-        self.producer.produce(
-            OPERATIONS.name(),
-            operation.SerializeToString(),
-            key=self.model.encode(),
-            partition=model_partition(self.model),
+        self._produce(
+            OPERATIONS,
+            Operation(id=os.urandom(8).hex(), model=self.model, kind=kind, version=version, requested_by="test"),
         )
+
+    def alert(self, version: int) -> None:
+        """Play the monitor: this version is at fault."""
+        now = int(time.time() * 1e6)
+        fields = {"name": "version_worse", "message": "far off", "firing": True, "at_us": now}
+        self._produce(ALERTS, Alert(id="a", model=self.model, severity=Alert.CRITICAL, version=version, **fields))
+
+    def _produce(self, topic: TopicSpec, message: CheckpointPublished | Operation | Alert) -> None:
+        where = {"key": self.model.encode(), "partition": model_partition(self.model)}
+        self.producer.produce(topic.name(), message.SerializeToString(), **where)
         self.producer.flush(WAIT_S)
 
     def local(self, name: str, **more: Any) -> "Local":
@@ -186,6 +187,10 @@ class Local:
                 pytest.fail(f"version {version} was never served, {self.live.version} is")
             if bound.version == version:
                 return bound
+
+    def seen(self) -> list[int]:
+        """The versions that began to serve since the last one expected."""
+        return [self.changes.get_nowait().version for _ in range(self.changes.qsize())]
 
     def answer(self) -> tuple[int, int]:
         """The version that answers, and its answer."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc
@@ -16,9 +17,13 @@ from tests.integration.ckpt.fleet import Fleet
 from tests.integration.rpc.rpc_process import start, stop
 
 MODEL = '''
+import time
 from collections.abc import Sequence
+from pathlib import Path
 import msgspec, torch
 from headrace import Model
+
+SLOW = Path(__file__).with_name("slow")
 
 class Event(msgspec.Struct):
     id: str
@@ -26,10 +31,17 @@ class Event(msgspec.Struct):
 class Label(msgspec.Struct):
     id: str
 
+class Network(torch.nn.Linear):
+    """Its version 3 takes as long as there is a file named "slow"."""
+    def forward(self, x):
+        while self.bias.item() == 3 and SLOW.exists():
+            time.sleep(0.01)
+        return super().forward(x)
+
 class Version(Model[Event, Label]):
     """Its weights are such that the prediction is the version."""
     key = "id"
-    def network(self): return torch.nn.Linear(4, 1)
+    def network(self): return Network(4, 1)
     def features(self, events): return torch.zeros(len(events), 4)
     def loss(self, outputs, labels): return outputs.sum()
     def predictions(self, outputs) -> Sequence[float]: return outputs[:, 0].tolist()
@@ -83,8 +95,8 @@ class Load:
 
 @pytest.fixture
 def endpoints(fleet: Fleet, pipeline: Path) -> Iterator[dict[str, str]]:
-    fleet.coordinator()
-    fleet.agent()
+    fleet.coordinator("coordinator", "--stage-timeout-s", "1")
+    fleet.agent("agent", "--fence-grace-s", "0.5")
     process, made = start(fleet.folder, pipeline=pipeline)
     yield made
     assert stop(process) == 0
@@ -110,3 +122,44 @@ def test_swaps_fail_no_request_and_every_answer_is_its_versions(fleet: Fleet, en
     assert {version for version, _ in load.answers} == {1, 2, 3, 4, 5}
     assert all(prediction == version for version, prediction in load.answers)
     assert [v for v, _ in load.answers] == sorted(v for v, _ in load.answers)
+
+
+def ready(endpoints: dict[str, str], model: str) -> tuple[bool, bool, bool, bool]:
+    """What it says of itself on the ops port, over REST and gRPC, of the server and of the model."""
+    urls = (f"{endpoints['ops']}/readyz", f"{endpoints['rest']}/v2/health/ready")
+    with tritonclient.grpc.InferenceServerClient(endpoints["grpc"]) as client:
+        ops, rest = (httpx.get(url).status_code == 200 for url in urls)
+        return ops, rest, client.is_server_ready(), client.is_model_ready(model)
+
+
+def test_a_laggard_is_not_ready_until_it_has_caught_up_and_answers_meanwhile(
+    fleet: Fleet, endpoints: dict[str, str], pipeline: Path
+) -> None:
+    """Left behind at the deadline of staging; every health check says so, and one flip fences nobody."""
+    other = fleet.local("other")
+    load = Load(endpoints["grpc"], fleet.model)
+    try:
+        with grpc.insecure_channel(endpoints["grpc"]) as channel:
+            health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            for version in (1, 2):
+                fleet.publish(version)
+                load.wait_for(version)
+            assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+            (pipeline / "slow").touch()
+            fleet.publish(3)
+            other.expect(3)
+            assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert ready(endpoints, fleet.model) == (False,) * 4
+            load.answers.clear()
+            load.wait_for(2)
+            (pipeline / "slow").unlink()
+            assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+            load.wait_for(3)
+            assert ready(endpoints, fleet.model) == (True,) * 4
+            health.cancel()
+    finally:
+        (pipeline / "slow").unlink(missing_ok=True)
+        load.stop()
+    assert {error.status() for error in load.errors} <= {"StatusCode.UNAVAILABLE"}, "before the first version"
+    assert all(prediction == version for version, prediction in load.answers)

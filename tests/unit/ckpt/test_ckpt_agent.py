@@ -5,9 +5,9 @@ import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import MemoryChunkStore, publish, sign
-from headrace.weights.wire import Active, Failed, Hello, Released, Staged
+from headrace.weights.wire import Active, Failed, Hello, Released, Require, Staged
 from services.ckpt.agent import RETRY_S, HostAgent
-from services.ckpt.agent_state import Send
+from services.ckpt.agent_state import Report, Send
 
 
 def manifest(version: int, shape: tuple[int, ...] = (2,)):
@@ -25,21 +25,24 @@ class Host:
     """A `HostAgent` with what it said."""
 
     def __init__(self, key: bytes | None = None) -> None:
-        self.agent = HostAgent(agent="agent", host="here", signing_key=key)
+        self.agent = HostAgent(agent="agent", host="here", signing_key=key, fence_grace_s=5.0)
         self.sequence = 0
         self.now = 100.0
 
-    def direct(self, action: str, of, *, epoch: int = 1, sequence: int = 0, signature: str = "", digest: str = ""):
+    def direct(self, action: str, of, *, epoch: int = 1, sequence: int = 0, signature: str = "", digest: str = "", canaries=()):
         self.sequence += 1
         directive = RolloutDirective(
             model="m", action=RolloutDirective.Action.Value(action), version=of.version, sequence=sequence or self.sequence,
             coordinator_epoch=epoch, manifest_digest=digest or of.digest, manifest=of.encode(), signature=signature,
-            issued_at_us=int((self.now - 0.25) * 1e6),
+            issued_at_us=int((self.now - 0.25) * 1e6), canaries=canaries,
         )  # fmt: skip
         return self.told(self.agent.on_directive(directive, self.now))
 
-    def hello(self, connection: int, worker: str, *, schema: str = SCHEMA, serving: str = "", version: int = 0, holds=()):
-        message = Hello(worker, "test", "m", schema, 1, version, serving, list(holds))
+    def hello(
+        self, connection: int, worker: str, *, schema: str = SCHEMA, serving: str = "", version: int = 0, holds=(), required="",
+        protocol: int = 0,
+    ):  # fmt: skip
+        message = Hello(worker, "test", "m", schema, 1, version, serving, list(holds), required, protocol)
         return self.told(self.agent.on_message(connection, message, self.now))
 
     def hear(self, connection: int, message):
@@ -327,3 +330,129 @@ def test_reports_say_where_the_agent_serves_and_what_came_from_peers(host):
     assert (effect.applied.peer_address, effect.applied.bytes_pulled, effect.applied.bytes_from_peers) == ("here:7000", 10, 7)
     (heartbeat,) = host.agent.on_tick(host.now)
     assert heartbeat.applied.peer_address == "here:7000"
+
+
+def serving(host, *names: str, of=V1, also=()):
+    """Workers 1, 2, ... that serve a version, which is active."""
+    host.direct("ACTIVATE", of)
+    for connection, name in enumerate(names, 1):
+        holds = [of.digest, *(other.digest for other in also)]
+        host.hello(connection, name, serving=of.digest, version=of.version, holds=holds, protocol=1)
+
+
+def test_canaries_serve_a_version_and_the_others_hold_it_ready(host):
+    """Then all do, without another word to the canaries."""
+    serving(host, "a", "b", also=[V2])
+    assert host.direct("CANARY", V2, canaries=["a"]) == [(1, "Activate", 2)]
+    host.hear(1, Active(2, V2.digest, {}))
+    assert host.told(host.agent.on_tick(host.now + 60)) == [("a", "HEARTBEAT", 2), ("b", "HEARTBEAT", 1)]
+    assert host.agent.keeps("m") == {V1.digest, V2.digest}
+    assert host.direct("ACTIVATE", V2) == [(2, "Activate", 2)]
+
+
+def test_canaries_go_back_when_their_version_is_retired(host):
+    """Those who only held it let it go."""
+    serving(host, "a", "b", also=[V2])
+    host.direct("CANARY", V2, canaries=["a"])
+    host.hear(1, Active(2, V2.digest, {}))
+    assert host.direct("RETIRE", V2, canaries=["a"]) == [(2, "Retire", V2.digest), (1, "Activate", 1)]
+    assert host.hear(1, Active(1, V1.digest, {})) == [("a", "ACTIVE", 1)]
+
+
+def test_a_canary_whose_flip_crosses_the_retirement_goes_back_too(host):
+    """The word that it serves comes after the directive."""
+    serving(host, "a", "b", also=[V2])
+    host.direct("CANARY", V2, canaries=["a"])
+    host.direct("RETIRE", V2, canaries=["a"])
+    assert host.hear(1, Active(2, V2.digest, {})) == [("a", "ACTIVE", 2), (1, "Activate", 1)]
+
+
+def test_a_restarted_agent_and_those_who_join_meanwhile_find_the_canaries(host):
+    """It reads what compaction left: canaries by name, also when they have restarted; a joiner serves the active version."""
+    host.direct("ACTIVATE", V1)
+    host.direct("CANARY", V2, canaries=["a"])
+    host.hello(1, "a", serving=V2.digest, version=2, holds=[V1.digest, V2.digest])
+    host.hello(2, "joiner")
+    assert host.pull() == [(2, "Stage", 1), (2, "Activate", 1)]
+    host.hello(3, "a")
+    assert host.told(host.agent.on_pulled(host.agent.next_pull(host.now), "/slot/2", 1, 0.1, host.now)) == [
+        (3, "Stage", 2), (3, "Activate", 2)
+    ]  # fmt: skip
+
+
+def fences(effects) -> list[tuple[int, int]]:
+    """(connection, version required)."""
+    return [(e.connection, e.message.version) for e in effects if isinstance(e, Send) and isinstance(e.message, Require)]
+
+
+def test_an_ordinary_flip_fences_nobody_and_a_laggard_only_after_the_grace(host):
+    """It hears what it must serve; its reports say that it is fenced, until it serves it."""
+    serving(host, "a", "b", also=[V2])
+    assert host.direct("ACTIVATE", V2) == [(1, "Activate", 2), (2, "Activate", 2)]
+    host.hear(1, Active(2, V2.digest, {}))
+    host.now += 4.9
+    assert fences(host.agent.on_tick(host.now)) == []
+    host.now += 0.1
+    effects = host.agent.on_tick(host.now)
+    assert fences(effects) == [(2, 2)]
+    assert fences(host.agent.on_tick(host.now)) == []
+    reports = [e.applied for e in host.agent.on_tick(host.now) if isinstance(e, Report)]
+    assert {r.worker: r.fenced for r in reports} == {"a": False, "b": True}
+    (active,) = host.agent.on_message(2, Active(2, V2.digest, {}), host.now)
+    assert not active.applied.fenced
+    host.now += 60
+    assert fences(host.agent.on_tick(host.now)) == []
+
+
+def test_whoever_catches_up_with_each_flip_is_never_behind_for_long(host):
+    """Versions every few seconds, each served after a while."""
+    serving(host, "a")
+    for _ in range(5):
+        for of in (V2, V1):
+            host.direct("ACTIVATE", of)
+            host.now += 3.0
+            assert fences(host.agent.on_tick(host.now)) == []
+            assert fences(host.agent.on_message(1, Active(of.version, of.digest, {}), host.now)) == []
+
+
+def test_a_joiner_must_serve_what_is_active_by_then_and_not_what_was_when_it_came(host):
+    """Told at once, and again when something else becomes active."""
+    host.direct("ACTIVATE", V1)
+    assert host.hello(1, "a", protocol=1) == [("a", "JOINED", 0), (1, "Require", 1), ("a", "HEARTBEAT", 0)]
+    host.pull()
+    assert (1, "Require", 2) in host.direct("ACTIVATE", V2)
+    effects = host.agent.on_message(1, Active(1, V1.digest, {}), host.now)
+    assert fences(effects) == []
+    assert effects[0].applied.fenced
+
+
+def test_a_fenced_worker_is_let_in_when_what_it_serves_becomes_active_again(host):
+    """Rolling back comes upon a laggard that never went forward."""
+    serving(host, "a")
+    host.direct("ACTIVATE", V2)
+    host.now += 10
+    assert fences(host.agent.on_tick(host.now)) == [(1, 2)]
+    assert host.direct("ROLL_BACK", V1) == [(1, "Require", 1), ("a", "HEARTBEAT", 1)]
+    assert not host.agent.on_tick(host.now)[0].applied.fenced
+
+
+def test_a_successor_of_the_agent_learns_from_the_worker_what_was_required(host):
+    """And requires what is active by now."""
+    host.direct("ACTIVATE", V3)
+    told = host.hello(1, "a", serving=V1.digest, version=1, holds=[V1.digest], required=V2.digest, protocol=1)
+    assert told == [("a", "JOINED", 1), (1, "Require", 3), ("a", "HEARTBEAT", 1)]
+
+
+def test_workers_of_an_earlier_release_are_told_nothing_that_they_do_not_know(host):
+    """They would give the connection up."""
+    host.direct("ACTIVATE", V1)
+    host.hello(1, "old")
+    host.now += 60
+    assert fences(host.agent.on_tick(host.now)) == []
+
+
+def test_a_worker_that_cannot_serve_what_it_serves_is_reported_so(host):
+    """Before it ends."""
+    serving(host, "a")
+    (report,) = host.agent.on_message(1, Failed(1, V1.digest, "all NaN", while_serving=True), host.now)
+    assert (report.applied.state, report.applied.while_serving) == (WeightsApplied.FAILED, True)

@@ -5,39 +5,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from services.ckpt.coordinator import ACTIVATE, REFUSE, RETIRE, ROLL_BACK, STAGE, Rollout
+from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective
+from services.ckpt.coordinator import Rollout
+from services.ckpt.directives import ACTIVATE, CANARY, REFUSE, RETIRE, ROLL_BACK, STAGE
 from services.ckpt.policy import Policy
-
-POLICY = Policy(quorum="all", stage_timeout_s=30.0, worker_ttl_s=5.0, keep=4)
-
-
-def checkpoint(version: int, epoch: int = 1) -> CheckpointPublished:
-    return CheckpointPublished(model="m", version=version, epoch=epoch, manifest_digest=f"d{version}", manifest=b"x")
-
-
-def applied(worker: str, state: str, version: int = 0) -> WeightsApplied:
-    number = WeightsApplied.State.Value(state)
-    return WeightsApplied(model="m", worker=worker, state=number, version=version, manifest_digest=f"d{version}")
-
-
-def operation(kind: str, version: int = 0, name: str = "") -> Operation:
-    return Operation(id=name, model="m", kind=Operation.Kind.Value(kind), version=version)
-
-
-def steps(directives: list[RolloutDirective]) -> list[tuple[str, int]]:
-    return [(RolloutDirective.Action.Name(d.action), d.version) for d in directives]
-
-
-def rollout(policy: Policy = POLICY, workers: tuple[str, ...] = (), active: int = 0) -> Rollout:
-    made = Rollout("m", epoch=1, policy=policy)
-    if active:
-        for version in range(max(1, active - 2), active + 1):
-            made.on_checkpoint(checkpoint(version))
-            made.decide(0.0)
-    for worker in workers:
-        made.on_applied(applied(worker, "JOINED", active), 0.0)
-    return made
+from tests.rollout_kit import POLICY, alert, applied, checkpoint, newest, operation, rollout, steps
 
 
 def test_without_workers_a_version_is_activated_at_once():
@@ -245,12 +217,6 @@ def test_no_operation_is_done_twice():
     assert steps(made.decide(0.0)) == [("ROLL_BACK", 2)]
 
 
-def newest(directives: list[RolloutDirective]) -> list[RolloutDirective]:
-    """What compaction leaves."""
-    kept = {"refused" if d.action == REFUSE else d.action in {ACTIVATE, ROLL_BACK}: d for d in directives}
-    return sorted(kept.values(), key=lambda d: d.sequence)
-
-
 def test_a_successor_goes_on_in_the_middle_of_a_staging():
     """Restored from the compacted log, the checkpoints and the reports; acknowledgements before and after count alike."""
     before = rollout(workers=("a", "b"))
@@ -321,7 +287,8 @@ class AnyRollout(RuleBasedStateMachine):
         self.published: list[CheckpointPublished] = []
         self.now = 0.0
         self.epoch = 1
-        self.rollout = Rollout("m", epoch=1, policy=Policy(quorum="majority", stage_timeout_s=3.0, keep=4))
+        policy = Policy(quorum="majority", stage_timeout_s=3.0, keep=4, canary_share=0.3, canary_s=2.0, activate_grace_s=0.5)
+        self.rollout = Rollout("m", epoch=1, policy=policy)
         self.asked_back: set[int] = set()
         self.any_back = False
 
@@ -343,6 +310,18 @@ class AnyRollout(RuleBasedStateMachine):
             version = int(self.rollout.staging.digest[1:])
             self.rollout.on_applied(applied(worker, state, version), self.now)
 
+    @rule(worker=workers, state=st.sampled_from(["ACTIVE", "ACTIVE", "FAILED"]), while_serving=st.booleans())
+    def serve(self, worker, state, while_serving):
+        trial = self.rollout.canary or self.rollout.trial
+        if trial:
+            version = int(trial.digest[1:])
+            self.rollout.on_applied(applied(worker, state, version, while_serving=while_serving), self.now)
+
+    @rule(back=st.integers(0, 2))
+    def alarm(self, back):
+        newest = self.rollout.canary.digest[1:] if self.rollout.canary else self.rollout.active_version
+        self.rollout.on_alert(alert(max(0, int(newest) - back)), self.now)
+
     @rule(version=st.integers(0, 12))
     def roll_back(self, version):
         self.any_back |= version == 0
@@ -359,17 +338,25 @@ class AnyRollout(RuleBasedStateMachine):
 
     @rule()
     def decide(self):
-        self.log += self.rollout.decide(self.now)
+        made = self.rollout.decide(self.now)
+        for directive in made:
+            directive.issued_at_us = int(self.now * 1e6)
+        self.log += made
 
     @rule()
     def take_over(self):
+        self.decide()
         self.epoch += 1
         old, self.rollout = self.rollout, Rollout("m", epoch=self.epoch, policy=self.rollout.policy)
         self.rollout.restore(newest(self.log), self.now)
         for event in self.published:
             self.rollout.on_checkpoint(event)
-        for worker in old.workers:
-            self.rollout.on_applied(applied(worker, "HEARTBEAT"), self.now)
+        for name, worker in old.workers.items():
+            self.rollout.on_applied(applied(name, "HEARTBEAT", worker.version), self.now)
+        assert (self.rollout.active_version, self.rollout.pinned) == (old.active_version, old.pinned)
+        for mine, its in ((self.rollout.canary, old.canary), (self.rollout.trial, old.trial)):
+            assert its is None or (mine is not None and mine.digest == its.digest)
+        assert (self.rollout.canary is None) == (old.canary is None)
 
     @invariant()
     def sequences_rise_by_one_and_epochs_never_fall(self):
@@ -378,43 +365,61 @@ class AnyRollout(RuleBasedStateMachine):
         assert epochs == sorted(epochs)
 
     @invariant()
-    def the_active_version_goes_back_only_when_an_operator_says_so(self):
+    def the_active_version_goes_back_only_when_an_operator_says_so_or_it_is_refused(self):
         active = 0
         for directive in self.log:
             if directive.action == ACTIVATE:
                 assert directive.version >= active
                 assert not directive.pinned
-            elif directive.action == ROLL_BACK:
+            elif directive.action == ROLL_BACK and directive.cause == "operator":
                 assert directive.version <= active
                 assert directive.pinned
                 assert self.any_back or directive.version in self.asked_back
+            elif directive.action == ROLL_BACK:
+                assert directive.version < active
+                assert not directive.pinned
+                refused = {r.version for r in directive.refusals.refused}
+                assert active in refused
+                assert directive.version not in refused
             if directive.action in {ACTIVATE, ROLL_BACK}:
                 active = directive.version
 
     @invariant()
-    def at_most_one_version_is_staged_and_none_while_pinned_but_to_go_back(self):
-        staged, pinned, active = None, False, 0
+    def at_most_one_version_is_staged_or_on_canaries_and_none_while_pinned_but_to_go_back(self):
+        staged, canary, pinned, active = None, None, False, 0
         for directive in self.log:
             if directive.action == STAGE:
-                assert staged is None
+                assert (staged, canary) == (None, None)
                 assert not pinned or directive.version < active
                 staged = directive.version
+            elif directive.action == CANARY:
+                assert directive.version in {staged, canary}
+                assert directive.version > active
+                staged, canary = None, directive.version
             elif directive.action == RETIRE:
-                assert staged == directive.version
-                staged = None
+                assert directive.version == (canary if directive.canaries else staged)
+                staged = canary = None
             elif directive.action != REFUSE:
-                if staged == directive.version:
-                    staged = None
+                if directive.version in {staged, canary}:
+                    staged = canary = None
                 pinned, active = directive.pinned, directive.version
+
+    @invariant()
+    def nothing_refused_for_what_it_did_serves_again_by_itself(self):
+        refused: set[int] = set()
+        for directive in self.log:
+            if directive.action in {STAGE, CANARY, ACTIVATE} and not self.asked_back:
+                assert directive.version not in refused
+            refused |= {r.version for r in directive.refusals.refused if r.served}
 
     @invariant()
     def what_is_served_and_staged_can_be_served_again(self):
         kept = {c.manifest_digest for c in self.rollout.kept()}
         if self.rollout.active:
             assert self.rollout.active.manifest_digest in kept
-        if self.rollout.staging:
-            assert self.rollout.staging.digest in kept
+        for going_on in (self.rollout.staging, self.rollout.canary):
+            assert going_on is None or going_on.digest in kept
 
 
-AnyRollout.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+AnyRollout.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 test_whatever_happens = AnyRollout.TestCase

@@ -62,9 +62,10 @@ class Scaled(Model[Event, Label]):
 
 
 class Counted(StaticWeights):
-    """Counts the leases that are held."""
+    """Counts the leases that are held; `behind` is what the test says."""
 
     held = 0
+    behind = ""
 
     @contextmanager
     def lease(self) -> Iterator[Bound]:
@@ -106,6 +107,17 @@ async def test_the_answer_is_the_models_and_names_its_weights(world: World) -> N
     assert (answer.model, answer.version, answer.id) == ("scaled", 1, "i")
     with world.weights.lease() as bound:
         assert answer.checkpoint == bound.checkpoint
+
+
+async def test_a_worker_that_is_behind_is_not_ready_and_answers_all_the_same(world: World) -> None:
+    world.weights.behind = "the fleet serves version 2"
+
+    assert (world.plane.ready, world.plane.model_ready("scaled")) == (False, False)
+    assert world.plane.index(ready_only=True) == []
+    assert world.plane.index()[0]["reason"] == "the fleet serves version 2"
+    assert (await world.plane.infer(request(1.0))).version == 1
+    world.weights.behind = ""
+    assert world.plane.ready
 
 
 async def test_a_request_keeps_the_version_that_it_was_admitted_with(world: World) -> None:

@@ -45,7 +45,7 @@ def test_a_failed_worker_fires_and_stops() -> None:
     alarms = Alarms("toy", window=100, unit="")
     worker = Worker("stream-1", "stream", "h", "FAILED", 4, 0, "NaN in tensor w")
     fired = alarms.check(1, None, (worker,), 4)
-    assert [(a.name, a.severity, a.firing) for a in fired] == [("worker_failed", Alert.CRITICAL, True)]
+    assert [(a.name, a.severity, a.firing) for a in fired] == [("worker_failed", Alert.WARNING, True)]
     assert "NaN in tensor w" in fired[0].message
     assert alarms.check(2, None, (worker,), 4) == []
     assert [a.firing for a in alarms.check(3, None, (), 4)] == [False]

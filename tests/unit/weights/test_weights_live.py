@@ -1,6 +1,7 @@
 """Live weights against a hand-written agent on a real socket: what a worker promises whoever leases from it."""
 
 import gc
+import queue
 import socket
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from headrace.weights import LiveWeights, MemoryChunkStore, publish, pull
-from headrace.weights.errors import NotReady, SlotsBusy
+from headrace.weights.errors import NotReady, SlotsBusy, WeightsError
 from headrace.weights.slots import SlotPool
 from headrace.weights.wire import (
     Activate,
@@ -18,6 +19,7 @@ from headrace.weights.wire import (
     Failed,
     Hello,
     Released,
+    Require,
     Retire,
     Stage,
     Staged,
@@ -103,12 +105,12 @@ def agent(tmp_path):
 
 @pytest.fixture
 def live(agent):
-    changes = []
+    changes, standings = queue.Queue(), queue.Queue()
     made = LiveWeights(
         agent.path, "m", lambda: nn.Linear(2, 1), worker="w", role="test", warm_up=lambda n: n(torch.zeros(1, 2)),
-        on_change=changes.append,
+        on_change=changes.put, on_behind=standings.put,
     )  # fmt: skip
-    made.changes = changes
+    made.changes, made.standings = changes, standings
     made.start()
     yield made
     made.stop()
@@ -135,7 +137,7 @@ def test_ready_only_when_a_version_was_activated(agent, live):
     assert live.wait_ready(WAIT_S)
     assert answer(live) == (1, 1)
     assert {"map", "check", "load", "warm_up", "stage", "activate"} <= seconds.keys()
-    assert [bound.version for bound in live.changes] == [1]
+    assert live.changes.get(timeout=WAIT_S).version == 1
 
 
 def test_a_lease_keeps_its_version_through_two_flips_and_then_lets_its_memory_go(agent, live):
@@ -265,3 +267,76 @@ def test_many_threads_never_see_a_version_torn(agent, live):
     assert all(version == said for seen in answers for version, said in seen)
     assert answer(live) == (15, 15)
     assert len(agent.pool) <= 4
+
+
+def test_a_worker_that_is_behind_says_so_and_answers_until_it_serves_what_was_required(agent, live):
+    """It finds out by itself; versions that it serves on the way there change nothing."""
+    agent.greet()
+    one = agent.roll_out(1)
+    assert live.behind == ""
+    three = agent.put(3, keep={one.digest})
+    agent.say(Require(3, three.digest))
+    assert live.standings.get(timeout=WAIT_S) == "the fleet serves version 3"
+    assert answer(live) == (1, 1)
+    for order in (agent.put(2, keep={one.digest, three.digest}), three):
+        assert live.behind
+        agent.say(order)
+        agent.hear(Staged)
+        agent.say(Activate(order.version, order.digest))
+        agent.hear(Active)
+    assert live.standings.get(timeout=WAIT_S) == ""
+    assert (live.behind, answer(live)) == ("", (3, 3))
+
+
+def test_a_worker_that_serves_what_is_required_is_not_behind(agent, live):
+    """The fleet went back to what a laggard had never left."""
+    agent.greet()
+    one = agent.roll_out(1)
+    agent.say(Require(2, "2" * 32))
+    agent.say(Require(1, one.digest))
+    assert [live.standings.get(timeout=WAIT_S) for _ in range(2)] == ["the fleet serves version 2", ""]
+
+
+def test_losing_the_agent_makes_nobody_behind_and_lets_nobody_in(agent, live):
+    """Its successor is told what was required."""
+    agent.greet()
+    agent.roll_out(1)
+    agent.hang_up()
+    agent.listen()
+    assert agent.greet().required == ""
+    assert live.behind == ""
+    agent.say(Require(2, "2" * 32))
+    assert live.standings.get(timeout=WAIT_S)
+    agent.hang_up()
+    agent.listen()
+    hello = agent.greet()
+    assert (hello.required, hello.protocol) == ("2" * 32, 1)
+    assert live.behind
+
+
+def test_a_lease_that_ends_by_a_weights_error_tells_the_fleet_that_the_version_cannot_serve(agent, live):
+    """With the version that was bound, whatever serves by then; other errors are nobody's fault."""
+    agent.greet()
+    one = agent.roll_out(1)
+    with pytest.raises(ValueError, match="an event"), live.lease():
+        raise ValueError("an event")
+
+    def predict():
+        with live.lease():
+            agent.roll_out(2)
+            raise WeightsError("predicts nothing")
+
+    with pytest.raises(WeightsError):
+        predict()
+    failed = agent.hear(Failed)
+    assert (failed.version, failed.digest, failed.error, failed.while_serving) == (1, one.digest, "predicts nothing", True)
+
+
+def test_a_model_may_want_infinity_among_its_weights(agent):
+    """`Model.finite` is False: nothing is looked for."""
+    made = LiveWeights(agent.path, "m", lambda: nn.Linear(2, 1), worker="w", role="test", finite=False)
+    made.start()
+    agent.greet()
+    agent.say(agent.put(1, value=float("inf")))
+    assert agent.hear(Staged).version == 1
+    made.stop()

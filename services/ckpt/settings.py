@@ -2,10 +2,13 @@
 
 import os
 import socket
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from headrace.runtime.settings import ServiceSettings
+from headrace.weights.opening import is_file
+from headrace.weights.stores import GRACE_S
 from headrace.weights.transfer import PARALLEL
 from services.ckpt.policy import Policy
 
@@ -29,7 +32,7 @@ class CoordinatorSettings(ServiceSettings):
     worker_ttl_s: float = Field(5.0, gt=0, description="seconds without a word after which a worker counts as gone")
     keep_versions: int = Field(8, ge=2, description="newest versions kept in the chunk stores for a roll back")
     sweep_every_s: float = Field(60.0, gt=0, description="seconds between removals of chunks that no kept version refers to")
-    sweep_grace_s: float = Field(600.0, gt=0, description="seconds for which a chunk is spared after it was published")
+    sweep_grace_s: float = Field(GRACE_S, gt=0, description="seconds for which a chunk is spared after it was published")
     session_timeout_s: float = Field(6.0, gt=0, description="seconds after which a silent coordinator is replaced")
 
     @field_validator("quorum")
@@ -38,6 +41,12 @@ class CoordinatorSettings(ServiceSettings):
         if value not in {"all", "majority"} and not (value.isdigit() and int(value) > 0):
             raise ValueError("must be all, majority or a positive number")
         return value
+
+    @model_validator(mode="after")
+    def _grace(self) -> Self:
+        if self.storage_url and not is_file(self.storage_url) and self.sweep_grace_s < GRACE_S:
+            raise ValueError(f"with storage_url, sweep_grace_s must be {GRACE_S:.0f} or more: claims cannot mark an object")
+        return self
 
     @property
     def member(self) -> str:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.weights.checkpoint import Checkpoint, load_checkpoint
-    from headrace.weights.errors import WeightsError
+    from headrace.weights.errors import NotReady, WeightsError
+    from headrace.weights.following import FollowedWeights
     from headrace.weights.live import LiveWeights
     from headrace.weights.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
     from headrace.weights.opening import agent_socket, open_store, signing_key
     from headrace.weights.publishing import checkpoint_event, fetch, publish
     from headrace.weights.source import Bound, StaticWeights, WeightsSource
     from headrace.weights.stores import ChunkStore, FallbackStore, MemoryChunkStore
+    from headrace.weights.subscribing import subscribe
     from headrace.weights.transfer import pull
 
 _HOMES = {
@@ -25,9 +27,11 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "ChunkStore": "stores",
     "FallbackStore": "stores",
+    "FollowedWeights": "following",
     "LiveWeights": "live",
     "Manifest": "manifest",
     "MemoryChunkStore": "stores",
+    "NotReady": "errors",
     "StaticWeights": "source",
     "TensorSpec": "manifest",
     "WeightsError": "errors",
@@ -43,6 +47,7 @@ _HOMES = {
     "schema_hash": "manifest",
     "sign": "manifest",
     "signing_key": "opening",
+    "subscribe": "subscribing",
 }
 
 __all__ = [
@@ -50,9 +55,11 @@ __all__ = [
     "Checkpoint",
     "ChunkStore",
     "FallbackStore",
+    "FollowedWeights",
     "LiveWeights",
     "Manifest",
     "MemoryChunkStore",
+    "NotReady",
     "StaticWeights",
     "TensorSpec",
     "WeightsError",
@@ -68,6 +75,7 @@ __all__ = [
     "schema_hash",
     "sign",
     "signing_key",
+    "subscribe",
 ]
 
 

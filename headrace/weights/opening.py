@@ -1,18 +1,13 @@
 """Weights' parts from settings."""
 
-import hashlib
-import os
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights.redis_store import RedisChunkStore
+from headrace.weights.client import socket_in
 from headrace.weights.shared_storage import SharedStorageChunkStore
 from headrace.weights.stores import ChunkStore, FallbackStore
-
-_LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes
 
 
 def open_store(settings: ServiceSettings) -> ChunkStore:
@@ -24,6 +19,8 @@ def open_store(settings: ServiceSettings) -> ChunkStore:
     durable = _durable(settings)
     if not settings.redis_url:
         return durable
+    from headrace.weights.redis_store import RedisChunkStore
+
     return FallbackStore(RedisChunkStore(settings.redis_url), durable)
 
 
@@ -46,15 +43,6 @@ def is_file(url: str) -> bool:
 def agent_socket(settings: ServiceSettings) -> Path:
     """Return the Unix socket of this run's agent."""
     return socket_in(settings.run_folder)
-
-
-def socket_in(run_folder: Path) -> Path:
-    """Return the Unix socket of a run's agent: `<run_dir>/agent.sock`, or a short name where that is too long."""
-    path = run_folder.absolute() / "agent.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
-        return path
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"headrace-agent-{os.getuid()}-{name}.sock"
 
 
 def signing_key(settings: ServiceSettings) -> bytes | None:

@@ -26,8 +26,8 @@ from headrace.contracts.topics import APPLIED, CHECKPOINTS, OPERATIONS, ROLLOUTS
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
+from headrace.weights.directives import FAST, POLL_S, parse, reached_end
 from services.ckpt.coordinator import ACTIVATE, REFUSE, RETIRE, ROLL_BACK, STAGE
-from services.ckpt.kafka import FAST, POLL_S, parse, reached_end
 from services.ckpt.settings import CoordinatorSettings
 
 log = get_logger("headrace.ckpt")

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 import triton_python_backend_utils as triton
+from torch.utils import dlpack
+
+_from_dlpack, _to_dlpack = dlpack.from_dlpack, dlpack.to_dlpack  # type: ignore[attr-defined]  # torch marks neither as exported
 
 
 class TritonPythonModel:
@@ -20,7 +23,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer requests that Triton has batched, in one forward pass."""
-        parts = [torch.from_dlpack(triton.get_input_tensor_by_name(r, "features").to_dlpack()) for r in requests]
+        parts = [_from_dlpack(triton.get_input_tensor_by_name(r, "features").to_dlpack()) for r in requests]
         with torch.inference_mode():
             outputs = self.network(torch.cat(parts))
         outputs = outputs.reshape(len(outputs), -1) if outputs.dim() == 1 else outputs
@@ -29,4 +32,4 @@ class TritonPythonModel:
 
 
 def _tensor(answer: torch.Tensor) -> Any:
-    return triton.Tensor.from_dlpack("outputs", torch.utils.dlpack.to_dlpack(answer))
+    return triton.Tensor.from_dlpack("outputs", _to_dlpack(answer))

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import queue
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
@@ -14,7 +16,7 @@ from headrace.cli.new import write
 from headrace.contracts.events_pb2 import Operation
 from tests.integration.bridge.triton_server import TritonServer
 from tests.integration.ckpt.fleet import WAIT_S
-from tests.integration.ckpt.heat import READING, release
+from tests.integration.ckpt.heat import NETWORK, READING, release
 
 WHEEL = os.environ.get("TRITON_WHEEL", "")
 
@@ -55,6 +57,21 @@ def await_answer(client, model, bridge, manifest, expected) -> None:
         time.sleep(0.05)
     assert answer == pytest.approx(expected, abs=1e-6)
     assert client.get_model_config(model).config.parameters["headrace.checkpoint"].string_value == manifest.digest
+
+
+def assert_that_requests_at_once_get_their_own_answers(client, model, version) -> None:
+    """Triton joins them into batches, the bridge's model.py takes the batches apart again."""
+    torch.manual_seed(version)
+    network, questions, answers = NETWORK().eval(), torch.randn(24, 3, 4), queue.SimpleQueue()
+    for number, rows in enumerate(questions):
+        tensor = grpc.InferInput("features", [3, 4], "FP32")
+        tensor.set_data_from_numpy(rows.numpy())
+        client.async_infer(model, [tensor], lambda result, error, number=number: answers.put((number, result, error)))
+    for _ in questions:
+        number, result, error = answers.get(timeout=WAIT_S)
+        assert error is None
+        with torch.inference_mode():
+            assert result.as_numpy("outputs").ravel() == pytest.approx(network(questions[number]).numpy(), abs=1e-6)
 
 
 class Requests:
@@ -100,6 +117,7 @@ def test_triton_answers_with_every_version_that_the_fleet_activates(fleet, trito
     await_answer(client, fleet.model, bridge, *second)
     third = release(fleet, 3)
     await_answer(client, fleet.model, bridge, *third)
+    assert_that_requests_at_once_get_their_own_answers(client, fleet.model, 3)
     fleet.operate(Operation.ROLL_BACK)
     await_answer(client, fleet.model, bridge, *second)
     requests.stop()

@@ -40,30 +40,36 @@ class TritonBridgeApp:
         self._served: Bound | None = None
 
     async def run(self, stop: Stop) -> None:
-        """Publish until stopped; what is being published is finished."""
-        self._repository.open()
+        """Publish until stopped. A version that Triton takes long to load is left to it: the next start verifies it."""
+        try:
+            self._repository.open()
+        except OSError as error:
+            raise ConfigError(f"repository {self._repository.folder}: {error.strerror}", hint="--repository FOLDER") from error
         self._weights.start()
         work = asyncio.ensure_future(asyncio.to_thread(self._follow, stop))
+        stopped = asyncio.ensure_future(stop.waited())
         try:
-            await asyncio.wait([work, asyncio.ensure_future(stop.waited())], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.set("the bridge ends")
             self._changed.set()
-            await asyncio.to_thread(self._weights.stop)
-            await work
+            await asyncio.wait([work], timeout=self._settings.shutdown_timeout_s / 2)
             self._triton.close()
+            await asyncio.to_thread(self._weights.stop)
+            await asyncio.gather(work, stopped)
 
     def _follow(self, stop: Stop) -> None:
         while not stop.is_set() and not self._weights.wait_ready(0.1):
             pass
         retry_s = self._settings.retry_s
-        while not stop.is_set():
-            self._changed.clear()
+        while True:
+            self._changed.clear()  # before anything is looked at, so that nothing is missed
+            if stop.is_set():
+                return
             with self._weights.lease() as bound:
                 done = self._step(bound)
-            retry_s = self._settings.retry_s if done else min(LONGEST_RETRY_S, retry_s * 2)
-            if self._changed.wait(self._settings.check_s if done else retry_s):
-                retry_s = self._settings.retry_s  # a newer version has its own chances
+            newer = self._changed.wait(self._settings.check_s if done else retry_s)
+            retry_s = self._settings.retry_s if done or newer else min(LONGEST_RETRY_S, retry_s * 2)
 
     def _step(self, bound: Bound) -> bool:
         """Publish the version unless Triton serves it already; whether it does now."""
@@ -71,8 +77,8 @@ class TritonBridgeApp:
             if self._served is bound and self._triton.serves(self._model, bound.version, bound.checkpoint):
                 return True
             metrics.DEVIATION.labels(self._model).set(self._publisher.publish(bound))
-        except HeadraceError as error:
-            away = isinstance(error, DependencyError)
+        except (HeadraceError, OSError) as error:
+            away = isinstance(error, (DependencyError, OSError))  # Triton, or the repository's disk
             outcome = "unreachable" if away else "wrong" if isinstance(error, Wrong) else "refused"
             metrics.PUBLISHED.labels(self._model, outcome).inc()
             self._log.warning("not published", model=self._model, version=bound.version, outcome=outcome, error=str(error))

@@ -1,20 +1,22 @@
 """The bridge's edge to Triton: tritonclient over gRPC, which must run with `--model-control-mode=explicit`."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from headrace.runtime.errors import DependencyError, HeadraceError
+from headrace.runtime.errors import DependencyError
 from services.bridge.publication import Refused
 
-_AWAY = {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED"}
+_AWAY = {"StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED"}
 CALL_S = 5.0
 
 
 class Triton:
-    """See `services.bridge.publication.ModelServer`. For one thread.
+    """See `services.bridge.publication.ModelServer`. For one thread; only `close` may come from another.
 
     Args:
         address: host:port of its gRPC endpoint.
@@ -24,49 +26,51 @@ class Triton:
     def __init__(self, address: str, timeout_s: float) -> None:
         self._address = address
         self._timeout_s = timeout_s
+        self._closed = False
         self._client = grpc.InferenceServerClient(address)
 
     def load(self, model: str) -> None:
         """See `ModelServer.load`."""
-        try:
+        with self._asking(f"loading {model}"):
             self._client.load_model(model, client_timeout=self._timeout_s)
-        except InferenceServerException as error:
-            raise self._translated(f"loading {model}", error) from error
 
     def unload(self, model: str) -> None:
         """See `ModelServer.unload`."""
-        try:
+        with self._asking(f"unloading {model}"):
             self._client.unload_model(model, client_timeout=self._timeout_s)
-        except InferenceServerException as error:
-            raise self._translated(f"unloading {model}", error) from error
 
     def serves(self, model: str, version: int, checkpoint: str) -> bool:
         """See `ModelServer.serves`."""
-        try:
+        with self._asking(f"asking for {model} version {version}"):
             if not self._client.is_model_ready(model, str(version), client_timeout=CALL_S):
                 return False
             loaded: Any = self._client.get_model_config(model, str(version), client_timeout=CALL_S).config
-        except InferenceServerException as error:
-            raise self._translated(f"asking for {model} version {version}", error) from error
         return bool(loaded.parameters["headrace.checkpoint"].string_value == checkpoint)
 
     def infer(self, model: str, version: int, features: np.ndarray) -> np.ndarray:
         """See `ModelServer.infer`."""
         tensor = grpc.InferInput("features", list(features.shape), np_to_triton_dtype(features.dtype))
         tensor.set_data_from_numpy(features)
-        try:
+        with self._asking(f"asking {model} version {version} for an answer"):
             answer = self._client.infer(model, [tensor], model_version=str(version), client_timeout=self._timeout_s)
-        except InferenceServerException as error:
-            raise self._translated(f"asking {model} version {version} for an answer", error) from error
         outputs: np.ndarray = answer.as_numpy("outputs")
         return outputs
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a call that another thread waits for ends with a `DependencyError`."""
+        self._closed = True
         self._client.close()
 
-    def _translated(self, doing: str, error: InferenceServerException) -> HeadraceError:
-        text = f"Triton at {self._address}, {doing}: {error.message()} [{error.status()}]"
-        if error.status() in _AWAY:
-            return DependencyError(text, hint="is it running, and its gRPC endpoint there?")
-        return Refused(text, hint="Triton needs the Python backend, torch, and --model-control-mode=explicit")
+    @contextlib.contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            text = f"Triton at {self._address}, {doing}: {error.message()} [{error.status()}]"
+            if error.status() in _AWAY:
+                raise DependencyError(text, hint="is it running, and its gRPC endpoint there?") from error
+            raise Refused(text, hint="Triton needs the Python backend, torch, and --model-control-mode=explicit") from error
+        except ValueError as error:  # what grpc raises of a channel that was closed
+            if not self._closed:
+                raise
+            raise DependencyError(f"Triton at {self._address}, {doing}: the connection was closed") from error

@@ -8,7 +8,7 @@ PEERS  := quix faust arroyo
 PEER_ENVS := build/peers
 ARGS   ?=
 
-.PHONY: demo test check lint types unit integration faults lock proto clean venv
+.PHONY: demo test check lint types unit integration faults triton lock proto clean venv
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)            ## the whole river on this machine: make demo ARGS="rides --plain --duration 60"
@@ -32,6 +32,11 @@ integration: $(STAMP)
 
 faults: $(STAMP)          ## the long form of the fault tests
 	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+triton: $(STAMP)          ## the bridge against a real Triton server, from a wheel of 55 MB that the lock cannot hold
+	$(BIN)/python -m pip download --quiet --no-deps --require-hashes --dest build/triton -r tests/integration/bridge/triton.lock
+	$(BIN)/python -m zipfile -e build/triton/nvidia_pytriton-*.whl build/triton/wheel
+	TRITON_WHEEL=$(CURDIR)/build/triton/wheel $(BIN)/python -m pytest tests/integration/bridge $(ARGS)
 
 bench-stream: $(PEERS:%=$(PEER_ENVS)/%/.installed)
 bench-%: $(STAMP)         ## make bench-stream, FULL=1 for the long form

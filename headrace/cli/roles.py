@@ -16,6 +16,7 @@ class Role:
 
 
 PREDICTING, COUNTING, ANSWERING = range(3)
+ON_REQUEST = -1  # not part of a run: started by `headrace run` alone
 
 # Each wave starts when what the one before is for is there: predictions, then numbers of them, then everything else. On two
 # cores nine processes importing torch at once would delay all three.
@@ -29,6 +30,7 @@ ROLES = (
     Role("ingest", "services.ingest", "takes events and labels by REST and gRPC", ANSWERING),
     Role("rpc", "services.inference", "answers single requests by gRPC and REST", ANSWERING),
     Role("gateway", "services.gateway", "one REST address for everything", ANSWERING),
+    Role("triton-bridge", "services.bridge", "gives every activated version to a Triton server", ON_REQUEST),
 )
 
 

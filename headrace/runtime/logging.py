@@ -39,6 +39,19 @@ def configure(level: str = "info", style: Literal["console", "json"] = "console"
         logging.getLogger(chatty).setLevel(max(_LEVELS[level], logging.WARNING))
 
 
+def leave_to_host() -> None:
+    """Hand events to the standard library's loggers and configure nothing else: for a process that is not Headrace's.
+
+    Does nothing where structlog is configured already.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[structlog.stdlib.filter_by_level, structlog.processors.LogfmtRenderer(key_order=["event"])],
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
+
+
 def _with(fields: dict[str, Any]) -> Any:
     def add(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return {**fields, **event}

@@ -50,6 +50,7 @@ class ServiceSettings(BaseSettings):
     instance: str = Field("", description="this process's name, unique in the fleet; default <role>-<host>-<pid>")
     run_dir: Path | None = Field(None, description="where endpoint files and sockets go; default a temporary folder")
     storage_dir: Path | None = Field(None, description="shared storage for checkpoints and chunks; default <run_dir>/storage")
+    storage_url: str = Field("", description="keep chunks in s3://bucket/prefix, gs://..., file:///... instead of storage_dir")
     host: str = Field("127.0.0.1", description="address to listen on")
     ops_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

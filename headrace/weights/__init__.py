@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.weights.checkpoint import Checkpoint, load_checkpoint
-    from headrace.weights.errors import WeightsError
+    from headrace.weights.errors import NotReady, WeightsError
+    from headrace.weights.following import FollowedWeights
     from headrace.weights.lineage import Lineage
     from headrace.weights.live import LiveWeights
     from headrace.weights.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from headrace.weights.publishing import checkpoint_event, fetch, publish
     from headrace.weights.source import Bound, StaticWeights, WeightsSource
     from headrace.weights.stores import ChunkStore, FallbackStore, MemoryChunkStore
+    from headrace.weights.subscribing import subscribe
     from headrace.weights.transfer import pull
 
 _HOMES = {
@@ -26,10 +28,12 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "ChunkStore": "stores",
     "FallbackStore": "stores",
+    "FollowedWeights": "following",
     "Lineage": "lineage",
     "LiveWeights": "live",
     "Manifest": "manifest",
     "MemoryChunkStore": "stores",
+    "NotReady": "errors",
     "StaticWeights": "source",
     "TensorSpec": "manifest",
     "WeightsError": "errors",
@@ -45,6 +49,7 @@ _HOMES = {
     "schema_hash": "manifest",
     "sign": "manifest",
     "signing_key": "opening",
+    "subscribe": "subscribing",
 }
 
 __all__ = [
@@ -52,10 +57,12 @@ __all__ = [
     "Checkpoint",
     "ChunkStore",
     "FallbackStore",
+    "FollowedWeights",
     "Lineage",
     "LiveWeights",
     "Manifest",
     "MemoryChunkStore",
+    "NotReady",
     "StaticWeights",
     "TensorSpec",
     "WeightsError",
@@ -71,6 +78,7 @@ __all__ = [
     "schema_hash",
     "sign",
     "signing_key",
+    "subscribe",
 ]
 
 

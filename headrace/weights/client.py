@@ -1,7 +1,10 @@
 """A worker's connection to its host's agent: connects, introduces itself, delivers messages, and connects again, for ever."""
 
 import contextlib
+import hashlib
+import os
 import socket
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,16 @@ log = get_logger("headrace.weights")
 
 FIRST_RETRY_S = 0.02
 LAST_RETRY_S = 1.0
+_LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes
+
+
+def socket_in(run_folder: Path) -> Path:
+    """Return the Unix socket of a run's agent: `<run_dir>/agent.sock`, or a short name where that is too long."""
+    path = run_folder.absolute() / "agent.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"headrace-agent-{os.getuid()}-{name}.sock"
 
 
 class AgentClient:

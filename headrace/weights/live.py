@@ -145,6 +145,11 @@ class LiveWeights:
         return self._client.connected
 
     @property
+    def why_not_ready(self) -> str:
+        """What to look at where no version was served yet."""
+        return "was a version activated?" if self.connected else "no agent answers on its socket: is it running?"
+
+    @property
     def seconds(self) -> dict[str, float]:
         """How long each step of the last swap took: map, check, load, warm_up, stage, activate."""
         current = self._current

@@ -1,33 +1,48 @@
 """Weights' parts from settings."""
 
-import hashlib
-import os
-import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights.redis_store import RedisChunkStore
+from headrace.weights.client import socket_in
 from headrace.weights.shared_storage import SharedStorageChunkStore
 from headrace.weights.stores import ChunkStore, FallbackStore
 
-_LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes
-
 
 def open_store(settings: ServiceSettings) -> ChunkStore:
-    """Return Redis in front of shared storage if `redis_url` is set, else shared storage alone. Connects when first used."""
-    durable = SharedStorageChunkStore(settings.storage_folder)
+    """Return Redis in front of the durable store if `redis_url` is set, else that alone. Connects when first used.
+
+    Raises:
+        ConfigError: `storage_url` names no store that can be opened.
+    """
+    durable = _durable(settings)
     if not settings.redis_url:
         return durable
+    from headrace.weights.redis_store import RedisChunkStore
+
     return FallbackStore(RedisChunkStore(settings.redis_url), durable)
 
 
+def _durable(settings: ServiceSettings) -> ChunkStore:
+    url = settings.storage_url
+    if not url:
+        return SharedStorageChunkStore(settings.storage_folder)
+    if is_file(url):  # a folder, where files can be synced and marked as used
+        return SharedStorageChunkStore(Path(url2pathname(urlsplit(url).path)))
+    from headrace.weights.object_store import ObjectStoreChunkStore
+
+    return ObjectStoreChunkStore(url)
+
+
+def is_file(url: str) -> bool:
+    """Whether a `storage_url` is a folder of this host."""
+    return urlsplit(url).scheme in {"file", "local"}
+
+
 def agent_socket(settings: ServiceSettings) -> Path:
-    """Return the Unix socket of this run's agent: `<run_dir>/agent.sock`, or a short name where that is too long."""
-    path = settings.run_folder.absolute() / "agent.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
-        return path
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"headrace-agent-{os.getuid()}-{name}.sock"
+    """Return the Unix socket of this run's agent."""
+    return socket_in(settings.run_folder)
 
 
 def signing_key(settings: ServiceSettings) -> bytes | None:

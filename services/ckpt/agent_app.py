@@ -11,13 +11,14 @@ from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop, until_stopped
 from headrace.runtime.logging import get_logger
 from headrace.weights import Manifest, agent_socket, open_store, signing_key
+from headrace.weights.directives import DirectiveFeed
 from headrace.weights.errors import SlotsBusy, Superseded, WeightsError
 from headrace.weights.peers.shelf import Shelf
 from headrace.weights.wire import ToAgent
 from services.ckpt import metrics
 from services.ckpt.agent import HostAgent
 from services.ckpt.agent_state import Effect, Send, Version
-from services.ckpt.kafka import DirectiveFeed, Reports
+from services.ckpt.kafka import Reports
 from services.ckpt.peers import Peers
 from services.ckpt.settings import AgentSettings
 from services.ckpt.slots import HostSlots

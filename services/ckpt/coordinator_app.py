@@ -9,11 +9,11 @@ from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.logging import get_logger
 from headrace.weights import Manifest, WeightsError, open_store
+from headrace.weights.directives import POLL_S
 from services.ckpt import metrics
 from services.ckpt.coordinator import Rollout
 from services.ckpt.coordinator_log import CoordinatorLog, Event, Owned
 from services.ckpt.directives import CANARY, SERVES, STAGE
-from services.ckpt.kafka import POLL_S
 from services.ckpt.plan import PeerPlanner
 from services.ckpt.settings import CoordinatorSettings
 

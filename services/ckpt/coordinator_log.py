@@ -27,8 +27,8 @@ from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, 
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
+from headrace.weights.directives import FAST, POLL_S, parse, reached_end
 from services.ckpt.directives import record_key, restored
-from services.ckpt.kafka import FAST, POLL_S, parse, reached_end
 from services.ckpt.settings import CoordinatorSettings
 
 log = get_logger("headrace.ckpt")

@@ -1,96 +1,17 @@
-"""Both roles' edges to Kafka.
+"""The agent's edge to Kafka: reports to headrace.applied.
 
-The agent reads every directive from the beginning of the compacted headrace.rollouts and writes reports to
-headrace.applied. The coordinator's edge is in coordinator_log.py.
+It reads directives by headrace.weights.directives. The coordinator's edge is in coordinator_log.py.
 """
 
-from collections.abc import Callable
-from typing import Any
+from confluent_kafka import KafkaError, Message, Producer
 
-from confluent_kafka import KafkaError, Message, Producer, TopicPartition
-from google.protobuf.message import DecodeError
-from google.protobuf.message import Message as Proto
-
-from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
-from headrace.contracts.topics import APPLIED, ROLLOUTS, model_partition
+from headrace.contracts.events_pb2 import WeightsApplied
+from headrace.contracts.topics import APPLIED, model_partition
 from headrace.runtime import kafka
-from headrace.runtime.lifecycle import Stop
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
 log = get_logger("headrace.ckpt")
-
-POLL_S = 0.2
-FAST: dict[str, Any] = {
-    "fetch.wait.max.ms": 100,  # the broker answers as soon as there is a byte; the end of a partition is told after this
-    "fetch.min.bytes": 1,
-    "enable.partition.eof": True,
-    "reconnect.backoff.max.ms": 1000,
-}
-"""Consumers that wait for single small records: latency is all."""
-
-
-def parse(message: Message, into: Proto) -> bool:
-    """Decode a record's value; False, with a log line, if it is no such message (nobody may stop a rollout by a bad record)."""
-    value = message.value()
-    try:
-        into.ParseFromString(value or b"")
-    except DecodeError as error:
-        where = f"{message.topic()}[{message.partition()}] at {message.offset()}"
-        log.warning("record ignored", where=where, error=str(error))
-        return False
-    return value is not None
-
-
-def reached_end(message: Message) -> bool:
-    """Whether this is the news that a partition was read to its end.
-
-    Raises:
-        HeadraceError: it is another error.
-    """
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
-        return True
-    if error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-        return False
-    kafka.check(message)
-    return False
-
-
-class DirectiveFeed:
-    """Every directive, oldest first, then live.
-
-    `run` calls ``on_directive`` for each, and ``on_caught_up`` once when everything written before was read.
-    """
-
-    def __init__(self, settings: ServiceSettings) -> None:
-        # The group's name is needed by the client and never used: partitions are assigned by hand and nothing is
-        # committed.
-        self._consumer = kafka.consumer(settings, f"headrace.agent.{settings.instance}", **FAST)
-
-    def run(self, stop: Stop, on_directive: Callable[[RolloutDirective], None], on_caught_up: Callable[[], None]) -> None:
-        """Read until stopped; blocks."""
-        try:
-            partitions = range(kafka.partitions_of(self._consumer, ROLLOUTS.name()))
-            self._consumer.assign([TopicPartition(ROLLOUTS.name(), p, 0) for p in partitions])
-            behind = set(partitions)
-            while not stop.is_set():
-                message = self._consumer.poll(POLL_S)
-                if message is None:
-                    continue
-                if message.error() is not None:
-                    if reached_end(message) and message.partition() in behind:
-                        behind.discard(message.partition())
-                        if not behind:
-                            on_caught_up()
-                    continue
-                directive = RolloutDirective()
-                if parse(message, directive):
-                    on_directive(directive)
-        finally:
-            self._consumer.close()
 
 
 class Reports:

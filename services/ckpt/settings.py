@@ -2,11 +2,14 @@
 
 import os
 import socket
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from headrace.runtime.settings import ServiceSettings
+from headrace.weights.opening import is_file
 from headrace.weights.peers.client import PATIENCE_S
+from headrace.weights.stores import GRACE_S
 from headrace.weights.transfer import PARALLEL
 from services.ckpt.plan import PeerPolicy
 from services.ckpt.policy import Policy
@@ -51,7 +54,7 @@ class CoordinatorSettings(ServiceSettings):
     activate_grace_s: float = Field(3.0, ge=0, description="seconds for which a worker may fail to activate before it counts")
     keep_versions: int = Field(8, ge=2, description="newest versions kept in the chunk stores for a roll back")
     sweep_every_s: float = Field(60.0, gt=0, description="seconds between removals of chunks that no kept version refers to")
-    sweep_grace_s: float = Field(600.0, gt=0, description="seconds for which a chunk is spared after it was published")
+    sweep_grace_s: float = Field(GRACE_S, gt=0, description="seconds for which a chunk is spared after it was published")
     peer_min_bytes: int = Field(16 << 20, ge=0, description="agents take from each other what is at least so large")
     peer_fan_out: int = Field(4, ge=0, description="agents below an agent in a tree of the plan; 0 plans nothing")
     peer_stripes: int = Field(8, ge=1, description="trees of a plan, at most: so many agents take a share from the store")
@@ -63,6 +66,12 @@ class CoordinatorSettings(ServiceSettings):
         if value not in {"all", "majority"} and not (value.isdigit() and int(value) > 0):
             raise ValueError("must be all, majority or a positive number")
         return value
+
+    @model_validator(mode="after")
+    def _grace(self) -> Self:
+        if self.storage_url and not is_file(self.storage_url) and self.sweep_grace_s < GRACE_S:
+            raise ValueError(f"with storage_url, sweep_grace_s must be {GRACE_S:.0f} or more: claims cannot mark an object")
+        return self
 
     @property
     def member(self) -> str:

@@ -1,0 +1,1 @@
+"""Bridges to other servers: every version that the fleet activates, served by a Triton Inference Server too."""

@@ -16,7 +16,7 @@ from headrace.runtime.errors import HeadraceError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights.directives import DirectiveFeed
-from headrace.weights.errors import ManifestError, NotReady, StoreError
+from headrace.weights.errors import DeltaError, ManifestError, NotReady, StoreError
 from headrace.weights.manifest import Manifest, check_signature
 from headrace.weights.opening import open_store, signing_key
 from headrace.weights.publishing import fetch
@@ -171,7 +171,7 @@ class FollowedWeights:
     def _serve(self, order: RolloutDirective) -> None:
         try:
             self._flip(self._held(order.manifest_digest) or self._load(order))
-        except StoreError as error:
+        except (StoreError, DeltaError) as error:
             self._report(f"version {order.version} cannot be pulled", error)
             self._stopping.wait(RETRY_S)
             with self._wake:

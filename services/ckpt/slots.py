@@ -100,7 +100,7 @@ class HostSlots:
         resident = pool.resident(manifest.chunk_size, but=slot)
         self._shelf.place(slot.path, manifest, buffer, slot.chunks)
         store = peers = 0
-        if self._peers is not None and routes is not None and manifest.delta is None:
+        if self._peers is not None and routes is not None and not manifest.delta:
             store, peers = self._peers.take(
                 manifest, buffer, slot.chunks, resident=resident, routes=routes, store=self._store, cancelled=cancelled
             )

@@ -5,8 +5,8 @@ Three threads have their part, and none waits for another while serving:
 - Any number of serving threads `lease` the current version: one reference read and one count, under a lock held for a
   microsecond.
 - The client's thread receives from the agent. `Activate` of a version that is warm is one assignment: the flip.
-- The staging thread maps a version, builds its shadow network and warms it up. Only the newest version waiting is
-  staged.
+- The staging thread maps a version, builds its shadow network and warms it up, and gives way to the serving threads
+  (`headrace.weights.courtesy`). Only the newest version waiting is staged.
 
 A version is `staged`, then `current`, then `previous` (kept warm, so that a rollback is a flip as well), then retired:
 when its last lease ends, its network gives its tensors up, its slot's lock goes with them, and the agent is told.
@@ -21,7 +21,9 @@ from pathlib import Path
 from types import TracebackType
 
 from headrace.runtime.logging import get_logger
+from headrace.runtime.scheduling import wake_as_usual
 from headrace.weights.client import AgentClient
+from headrace.weights.courtesy import Courtesy
 from headrace.weights.errors import NotReady
 from headrace.weights.manifest import Manifest
 from headrace.weights.mapping import map_tensors
@@ -91,9 +93,10 @@ class LiveWeights:
         self.model = model
         self.worker = worker
         self.role = role
-        self._shadows = Shadows(build, warm_up)
         self._on_change = on_change
         self._lock = threading.Lock()
+        self._courtesy = Courtesy(self._lock)
+        self._shadows = Shadows(build, warm_up, self._courtesy.give_way)
         self._current: _Resident | None = None
         self._previous: _Resident | None = None
         self._staged: _Resident | None = None
@@ -153,11 +156,13 @@ class LiveWeights:
             if current is None:
                 raise NotReady(f"model {self.model} has no version yet", hint="Is the agent up, and a checkpoint published?")
             current.leases += 1
+            self._courtesy.admitted()
             return current
 
     def _release(self, resident: _Resident) -> None:
         with self._lock:
             resident.leases -= 1
+            self._courtesy.released()
             self._bury(resident)
 
     # From the agent, in the client's thread.
@@ -261,6 +266,7 @@ class LiveWeights:
     # Staging, in its own thread.
 
     def _stage_for_ever(self) -> None:
+        wake_as_usual()
         while True:
             with self._lock:
                 while self._wanted is None and not self._dead and not self._stopping:
@@ -297,7 +303,9 @@ class LiveWeights:
 
     def _make(self, order: Stage) -> _Resident:
         started = time.perf_counter()
+        self._courtesy.begin()
         manifest = Manifest.decode(order.manifest)
+        self._courtesy.give_way()
         tensors = map_tensors(Path(order.path), manifest, order.digest)
         seconds = {"map": time.perf_counter() - started}
         network = self._shadows.make(manifest, tensors, seconds)

@@ -10,6 +10,7 @@ from headrace.contracts.topics import system_topics
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop, until_stopped
 from headrace.runtime.logging import get_logger
+from headrace.runtime.scheduling import step_back
 from headrace.weights import Manifest, agent_socket, open_store, signing_key
 from headrace.weights.errors import SlotsBusy, Superseded, WeightsError
 from headrace.weights.wire import ToAgent
@@ -34,6 +35,7 @@ class AgentApp:
 
     def __init__(self, context: Context[AgentSettings]) -> None:
         self._settings = settings = context.settings
+        step_back(settings.nice)  # what it does can wait for a moment, and the workers beside it cannot
         self._ready = context.ready
         self._ready.declare("directives", "socket")
         self._logic = HostAgent(agent=settings.instance, host=settings.host_name, signing_key=signing_key(settings))

@@ -16,6 +16,9 @@ class AgentSettings(ServiceSettings):
     host_name: str = Field(default_factory=socket.gethostname, description="this host's name in reports")
     heartbeat_s: float = Field(1.0, gt=0, description="seconds between reports that the workers are still there")
     slots: int = Field(4, ge=3, description="shared-memory slots a model: two serving, one staging, and spare ones")
+    nice: int = Field(
+        10, ge=0, le=19, description="how far it steps back on busy cores: 0 not at all, 10 to a tenth of what a worker gets"
+    )
     parallel_pulls: int = Field(PARALLEL, ge=1, description="chunks pulled at the same time")
 
 

@@ -27,6 +27,7 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
     """
     if settings.pipeline is None:
         raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
+    wake_quickly()  # before any thread is started that has a part in serving
     torch.set_num_threads(settings.torch_threads)
     return load_pipeline(settings.pipeline)
 

@@ -50,7 +50,7 @@ def swaps(name: str, scale: Scale, workers: tuple[int, ...]) -> Measure:
 
 SHORT = {
     "transfers": transfers,
-    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, versions=12, every_s=0.25, rounds=5), WORKERS),
+    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, versions=100, every_s=0.25, rounds=5), WORKERS),
 }
 LONG = {
     "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, versions=25, every_s=1.5, rounds=5), WORKERS),

@@ -22,13 +22,22 @@ GiveWay = Callable[[], None]
 
 
 class Courtesy:
-    """Counts leases for the staging thread. `admitted` and `released` are called under ``lock``."""
+    """Counts leases for the staging thread.
 
-    def __init__(self, lock: threading.Lock) -> None:
+    Args:
+        lock: held by whoever calls `admitted` and `released`.
+        wait_s: how long one pause waits for leases at most.
+        budget_s: how long the pauses of one staging wait for leases, all together.
+    """
+
+    def __init__(self, lock: threading.Lock, *, wait_s: float = WAIT_S, budget_s: float = BUDGET_S) -> None:
         self._idle = threading.Condition(lock)
         self._serving = 0
         self._waiting = False
-        self._left_s = BUDGET_S
+        self._wait_s = wait_s
+        self._budget_s = budget_s
+        self.left_s = budget_s
+        """What is left of the budget."""
 
     def admitted(self) -> None:
         """A lease began."""
@@ -42,19 +51,19 @@ class Courtesy:
 
     def begin(self) -> None:
         """A version is going to be staged: its pauses have the whole budget."""
-        self._left_s = BUDGET_S
+        self.left_s = self._budget_s
 
     def give_way(self) -> None:
         """Let whoever waits for the interpreter have it, and wait, for a bounded time, until no lease is held."""
         time.sleep(BREATH_S)
-        if self._left_s <= 0:
+        if self.left_s <= 0:
             return
         began = time.perf_counter()
         with self._idle:
             self._waiting = True
-            self._idle.wait_for(lambda: not self._serving, min(WAIT_S, self._left_s))
+            self._idle.wait_for(lambda: not self._serving, min(self._wait_s, self.left_s))
             self._waiting = False
-        self._left_s -= time.perf_counter() - began
+        self.left_s -= time.perf_counter() - began
 
 
 def at_once() -> None:

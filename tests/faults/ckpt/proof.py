@@ -82,7 +82,7 @@ def put(model: str, version: int, store: ChunkStore) -> Manifest:
 
 
 class Caller:
-    """Asks a server without a pause; keeps every answer's version and proof, and every error."""
+    """Asks a server without a pause, once it is ready; keeps every answer's version and proof, and every error."""
 
     def __init__(self, address: str, model: str) -> None:
         self.answers: list[tuple[int, str]] = []
@@ -96,6 +96,8 @@ class Caller:
         tensor = tritonclient.grpc.InferInput("id", [1, 1], "BYTES")
         tensor.set_data_from_numpy(np.array([["a"]], np.object_))
         with tritonclient.grpc.InferenceServerClient(self._address) as client:
+            while not client.is_server_ready() and not self._over.wait(0.02):
+                pass
             while not self._over.is_set():
                 try:
                     answer = client.infer(self._model, [tensor])

@@ -33,7 +33,7 @@ class Courtesy:
     def __init__(self, lock: threading.Lock, *, wait_s: float = WAIT_S, budget_s: float = BUDGET_S) -> None:
         self._idle = threading.Condition(lock)
         self._serving = 0
-        self._waiting = False
+        self._waiting = 0
         self._wait_s = wait_s
         self._budget_s = budget_s
         self.left_s = budget_s
@@ -47,7 +47,7 @@ class Courtesy:
         """A lease ended."""
         self._serving -= 1
         if self._waiting and not self._serving:
-            self._idle.notify()
+            self._idle.notify_all()
 
     def begin(self) -> None:
         """A version is going to be staged: its pauses have the whole budget."""
@@ -60,9 +60,9 @@ class Courtesy:
             return
         began = time.perf_counter()
         with self._idle:
-            self._waiting = True
+            self._waiting += 1
             self._idle.wait_for(lambda: not self._serving, min(self._wait_s, self.left_s))
-            self._waiting = False
+            self._waiting -= 1
         self.left_s -= time.perf_counter() - began
 
 

@@ -224,10 +224,11 @@ class LiveWeights:
         self._ready.set()
         chosen.seconds["activate"] = time.perf_counter() - started
         self._client.send(Active(chosen.bound.version, digest, chosen.seconds))
-        log.info("serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds))
         if self._on_change is not None:
             self._on_change(chosen.bound)
         self._retire(retired)
+        self._courtesy.give_way()  # a line of log costs more than a flip
+        log.info("serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds))
         return True
 
     def _held(self, digest: str) -> _Resident | None:

@@ -50,11 +50,11 @@ def swaps(name: str, scale: Scale, workers: tuple[int, ...]) -> Measure:
 
 SHORT = {
     "transfers": transfers,
-    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, versions=100, every_s=0.25, rounds=5), WORKERS),
+    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), WORKERS),
 }
 LONG = {
-    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, versions=25, every_s=1.5, rounds=5), WORKERS),
-    "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, versions=5, every_s=6.0, rounds=1), WORKERS),
+    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=20, every_s=2.0, rounds=5), WORKERS),
+    "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, skipped=6, versions=4, every_s=6.0, rounds=1), WORKERS),
 }
 
 

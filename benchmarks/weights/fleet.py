@@ -42,11 +42,11 @@ class Worker:
             self._process.stdin.write(f"{order}\n")
             self._process.stdin.flush()
 
-    def capacity(self) -> float:
-        """What it measured."""
-        while "capacity" not in (line := self._lines.get(timeout=_PATIENCE_S)):
+    def cost(self) -> float:
+        """Seconds of a core's time that a request takes, as it measured."""
+        while "cost" not in (line := self._lines.get(timeout=_PATIENCE_S)):
             pass
-        return float(line["capacity"])
+        return float(line["cost"])
 
     def serves(self, version: int) -> dict[str, Any]:
         """Wait until it does.

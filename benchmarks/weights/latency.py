@@ -86,6 +86,8 @@ def latencies(seconds: np.ndarray) -> Latencies:
 
 
 def _p99(seconds: np.ndarray) -> float:
+    if not len(seconds):
+        raise ValueError("no request was due in a round's windows, or between them: announce versions less often")
     return float(np.percentile(seconds, 99))
 
 

@@ -1,5 +1,6 @@
 """From a checkpoint's event to every worker serving it, step by step, and what the workers' requests notice meanwhile."""
 
+import os
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,9 +18,7 @@ from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
 
 LOAD = 0.5
-"""Requests offered, as a share of what the workers answer together without a pause."""
-_SKIPPED = 5
-"""Versions that warm everything up: slots touched, caches filled."""
+"""What the workers' requests take of the cores' time: of one core for one worker, of all for as many workers or more."""
 _STEPS = ("announce", "pull", "map", "check", "load", "warm_up", "activate")
 """As agents and workers report them."""
 
@@ -29,6 +28,8 @@ class Scale:
     """What is rolled out."""
 
     rows: int
+    skipped: int
+    """Versions that warm everything up: slots are touched, caches filled, and the broker's virtual machine compiles."""
     versions: int
     every_s: float
     rounds: int
@@ -54,22 +55,24 @@ class Rollouts:
 def rollout(settings: ServiceSettings, model: str, scale: Scale, workers: int) -> Rollouts:
     """Announce one version after another to a fleet at half of its capacity."""
     kafka.ensure_topics(settings, system_topics())
-    events = versions(settings, model, scale.rows, scale.versions + _SKIPPED)
+    events = versions(settings, model, scale.rows, scale.versions + scale.skipped)
     reports = _Reports(settings, model)
     announcer = _Announcer(settings, model)
     with fleet(settings, model, scale.rows, workers) as fleet_workers:
         announced = [announcer.announce(events[0], fleet_workers)]
         for worker in fleet_workers:
             worker.tell("measure")
-        offered = LOAD * sum(worker.capacity() for worker in fleet_workers)
+        cost = sum(worker.cost() for worker in fleet_workers) / workers
+        offered = LOAD * min(workers, os.cpu_count() or 1) / cost
         for worker in fleet_workers:
             worker.tell(f"offer {offered / workers}")
         for event in events[1:]:
             announced.append(announcer.announce(event, fleet_workers))
-            time.sleep(max(0.0, announced[-1].begun + scale.every_s - time.time()))
+            following = max(announced[-1].begun + scale.every_s, announced[-1].end + scale.every_s / 2)
+            time.sleep(max(0.0, following - time.time()))
         time.sleep(scale.every_s)
         answered = [worker.requests() for worker in fleet_workers]
-    counted = announced[_SKIPPED:]
+    counted = announced[scale.skipped :]
     windows = [(one.begun, one.end + AFTERMATH_S) for one in counted]
     requests = np.concatenate(answered)
     took = [(one.end - one.begun) * 1000 for one in counted]

@@ -3,8 +3,8 @@
     python -m benchmarks.weights.worker SOCKET MODEL NAME ROWS OUT
 
 A request is a forward pass of 256 events under a lease; its network answers the number of its version. It prints a JSON
-line for every version that begins to serve. On standard input it is told `measure`, upon which it answers without a pause for
-a second and prints how many requests that were, and then `offer RATE`, upon which requests come with exponential gaps until
+line for every version that begins to serve. On standard input it is told `measure`, upon which it answers some requests and
+prints what one costs of a core's time, in s, and then `offer RATE`, upon which requests come with exponential gaps until
 SIGTERM. Latency counts from when a request was due, so that a pause delays all requests behind it too. At the end it writes
 (due time, latency, right or wrong, version) of all requests to OUT.
 """
@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import Bound, LiveWeights
 
 BATCH, WIDTH = 256, 64
+_MEASURED, _MEASURED_S = 1000, 2.0
 
 
 class Network(nn.Module):
@@ -66,9 +68,9 @@ def main(socket: str, model: str, name: str, rows: str, out: str) -> None:
         order, *rate = line.split()
         live.wait_ready()
         if order == "measure":
-            say(capacity=capacity(live, ids))
+            say(cost=cost(live, ids))
         else:
-            np.save(out, answer(live, ids, float(rate[0]), done))
+            np.save(out, answer(live, ids, float(rate[0]), lambda _: done.is_set()))
             break
     live.stop()
 
@@ -87,22 +89,20 @@ def once(live: LiveWeights, ids: torch.Tensor) -> tuple[bool, int]:
         return False, 0
 
 
-def capacity(live: LiveWeights, ids: torch.Tensor) -> float:
-    """Requests/s when the next comes as soon as one is answered."""
-    count, began = 0, time.perf_counter()
-    while (took := time.perf_counter() - began) < 1:
-        once(live, ids)
-        count += 1
-    return count / took
+def cost(live: LiveWeights, ids: torch.Tensor) -> float:
+    """Seconds of a core's time that a request takes, waking up for it included."""
+    began = time.process_time()
+    answered = answer(live, ids, _MEASURED / _MEASURED_S, lambda taken: taken >= _MEASURED)
+    return (time.process_time() - began) / len(answered)
 
 
-def answer(live: LiveWeights, ids: torch.Tensor, rate: float, done: threading.Event) -> np.ndarray:
-    """Answer requests that come at random; [N, 4] of due time, latency in s, 1 if it failed, version."""
+def answer(live: LiveWeights, ids: torch.Tensor, rate: float, done: Callable[[int], bool]) -> np.ndarray:
+    """Answer requests that come at random until `done`, of their number; [N, 4]: due time, latency in s, 1 if failed, version."""
     taken: list[tuple[float, float, bool, int]] = []
     gaps = random.Random(live.worker)
     offset = time.time() - time.perf_counter()
     due = time.perf_counter()
-    while not done.is_set():
+    while not done(len(taken)):
         due += gaps.expovariate(rate)
         wait = due - time.perf_counter()
         if wait > 0:

@@ -97,7 +97,7 @@ def cost(live: LiveWeights, ids: torch.Tensor) -> float:
 
 
 def answer(live: LiveWeights, ids: torch.Tensor, rate: float, done: Callable[[int], bool]) -> np.ndarray:
-    """Answer requests that come at random until `done`, of their number; [N, 4]: due time, latency in s, 1 if failed, version."""
+    """Answer requests until `done`, of their number; [N, 4] of due time, latency in s, 1 if it failed, version."""
     taken: list[tuple[float, float, bool, int]] = []
     gaps = random.Random(live.worker)
     offset = time.time() - time.perf_counter()

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from headrace.runtime import logging
+from headrace.runtime import garbage, logging
 from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import Bound, LiveWeights
 
@@ -63,6 +63,7 @@ def main(socket: str, model: str, name: str, rows: str, out: str) -> None:
     live = LiveWeights(
         Path(socket), model, build, worker=name, role="bench", warm_up=lambda network: network(ids), on_change=on_change
     )
+    garbage.settle()
     live.start()
     for line in sys.stdin:
         order, *rate = line.split()

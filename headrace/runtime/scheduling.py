@@ -33,13 +33,15 @@ def wake_as_usual() -> bool:
 
 
 def step_back(nice: int) -> None:
-    """Let this process's other threads, and all that this one starts, have less of busy cores than normal ones.
+    """Let this thread, and threads that it starts from now on, have less of busy cores than normal ones.
+
+    Linux shares cores among a session's or a container's threads by this; among containers by their own shares.
 
     Args:
         nice: 0 to 19. With 10 a thread gets a tenth of what a normal one beside it gets, and all of an idle core.
     """
-    for thread in (threading.get_native_id(), *(t.native_id for t in threading.enumerate() if t.native_id)):
-        os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def _set_slice(nanoseconds: int) -> bool:

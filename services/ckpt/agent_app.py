@@ -4,6 +4,8 @@ import asyncio
 import time
 import zlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.contracts.topics import system_topics
@@ -20,6 +22,7 @@ from services.ckpt.agent_state import Effect, Send, Version
 from services.ckpt.kafka import DirectiveFeed, Reports
 from services.ckpt.settings import AgentSettings
 from services.ckpt.slots import HostSlots
+from services.ckpt.turns import Turns
 from services.ckpt.workers import WorkerSocket
 
 log = get_logger("headrace.ckpt")
@@ -35,7 +38,6 @@ class AgentApp:
 
     def __init__(self, context: Context[AgentSettings]) -> None:
         self._settings = settings = context.settings
-        step_back(settings.nice)  # what it does can wait for a moment, and the workers beside it cannot
         self._ready = context.ready
         self._ready.declare("directives", "socket")
         self._logic = HostAgent(agent=settings.instance, host=settings.host_name, signing_key=signing_key(settings))
@@ -43,10 +45,14 @@ class AgentApp:
         path = agent_socket(settings)
         run = f"{zlib.crc32(str(path).encode()):08x}"
         self._slots = HostSlots(self._store, run, limit=settings.slots, parallel=settings.parallel_pulls)
+        self._turns = Turns(settings.stage_at_once)
+        # One thread, and those that it starts: a pull can wait for a moment, and the workers beside it cannot.
+        self._puller = ThreadPoolExecutor(1, "puller", initializer=step_back, initargs=(settings.nice,))
         self._socket = WorkerSocket(path, self._on_message, self._on_gone)
         self._caught_up = asyncio.Event()
         self._work = asyncio.Event()
         self._reports: Reports | None = None
+        self._ending = False
 
     async def run(self, stop: Stop) -> None:
         """Serve this host's workers until stopped."""
@@ -60,6 +66,8 @@ class AgentApp:
             self._apply(self._logic.on_stop(time.time()))
             await self._socket.close()
             await asyncio.to_thread(self._reports.close)
+            self._ending = True
+            await asyncio.to_thread(self._puller.shutdown)  # nobody writes a slot that is being removed
             self._slots.close()
             self._store.close()
 
@@ -95,8 +103,13 @@ class AgentApp:
 
     async def _pull(self, version: Version, manifest: Manifest) -> None:
         keep = self._logic.keeps(version.model)
+
+        def cancelled() -> bool:
+            return self._ending or not self._logic.wants(version)
+
+        fill = partial(self._slots.fill, manifest, keep, cancelled)
         try:
-            path, pulled = await asyncio.to_thread(self._slots.fill, manifest, keep, lambda: not self._logic.wants(version))
+            path, pulled = await asyncio.get_running_loop().run_in_executor(self._puller, fill)
         except Superseded:
             log.info("pull given up for a newer version", model=version.model, version=version.version)
         except SlotsBusy:
@@ -123,6 +136,7 @@ class AgentApp:
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
             self._apply(self._logic.on_tick(time.time()))
+            self._send(self._turns.on_tick(time.time()))
 
     def _on_directive(self, directive: RolloutDirective) -> None:
         now = time.time()
@@ -140,20 +154,26 @@ class AgentApp:
 
     def _on_message(self, connection: int, message: ToAgent) -> None:
         self._apply(self._logic.on_message(connection, message, time.time()))
+        self._send(self._turns.on_message(connection, message, time.time()))
         self._count_workers()
 
     def _on_gone(self, connection: int) -> None:
         self._apply(self._logic.on_gone(connection, time.time()))
+        self._send(self._turns.on_gone(connection, time.time()))
         self._count_workers()
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Send):
-                self._socket.send(effect.connection, effect.message)
+                self._send(self._turns.pass_on(effect, time.time()))
             elif self._reports is not None:
                 self._reports.send(effect.applied)
                 self._observe(effect.applied)
         self._work.set()
+
+    def _send(self, sends: Iterable[Send]) -> None:
+        for send in sends:
+            self._socket.send(send.connection, send.message)
 
     def _observe(self, applied: WeightsApplied) -> None:
         state = WeightsApplied.State.Name(applied.state)

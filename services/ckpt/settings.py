@@ -17,7 +17,10 @@ class AgentSettings(ServiceSettings):
     heartbeat_s: float = Field(1.0, gt=0, description="seconds between reports that the workers are still there")
     slots: int = Field(4, ge=3, description="shared-memory slots a model: two serving, one staging, and spare ones")
     nice: int = Field(
-        10, ge=0, le=19, description="how far it steps back on busy cores: 0 not at all, 10 to a tenth of what a worker gets"
+        10, ge=0, le=19, description="how far pulls step back on busy cores: 0 not at all, 10 to a tenth of what a worker gets"
+    )
+    stage_at_once: int = Field(
+        max(1, (os.cpu_count() or 1) // 2), ge=1, description="workers that stage at the same time; default half of the cores"
     )
     parallel_pulls: int = Field(PARALLEL, ge=1, description="chunks pulled at the same time")
 

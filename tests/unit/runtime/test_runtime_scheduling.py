@@ -2,8 +2,6 @@
 
 import os
 import platform
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -53,22 +51,19 @@ def test_a_machine_that_the_call_is_not_known_for_is_left_alone(monkeypatch):
 
 
 @LINUX
-def test_stepping_back_is_for_all_threads_there_are_and_will_be():
-    """And is never taken back: a process that was started with less keeps less."""
-    script = """
-import os, threading
-from headrace.runtime.scheduling import step_back
-def nice(): return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-seen, go_on = [], threading.Event()
-early = threading.Thread(target=lambda: (go_on.wait(), seen.append(nice())))
-early.start()
-step_back(12)
-go_on.set()
-late = threading.Thread(target=lambda: seen.append(nice()))
-late.start()
-early.join(), late.join()
-step_back(3)
-print([*seen, nice()])
-"""
-    done = subprocess.run(["nice", "-n", "0", sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[12, 12, 12]"
+def test_stepping_back_is_for_a_thread_and_those_that_it_starts():
+    """No other thread has less, and one that had less already keeps what it has."""
+
+    def back() -> None:
+        before = nice()
+        scheduling.step_back(12)
+        assert nice() == max(12, before)
+        in_a_thread(lambda: seen.append(nice()))
+        scheduling.step_back(3)
+        assert nice() == max(12, before)
+
+    seen: list[int] = []
+    own = nice()
+    in_a_thread(back)
+    assert seen == [max(12, own)]
+    assert nice() == own

@@ -1,124 +1,109 @@
-"""Run the benchmark: a Kafka and a Redis of its own, transfers, rollouts, tables and a JSON file."""
+"""Run the benchmark: a Kafka and a Redis of its own, its parts, tables and a JSON file."""
 
 import argparse
-import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.weights import peers
-from benchmarks.weights.delta import Deltas, deltas
-from benchmarks.weights.rollout import Rollouts, rollout
-from benchmarks.weights.transfer import Transfer, transfer
+from benchmarks.weights import delta, peers, rollout, transfer
+from benchmarks.weights.report import Part, write
+from benchmarks.weights.rollout import Scale
 from headrace.platform import LocalPlatform
 from headrace.runtime.settings import ServiceSettings
 
 OUT = Path("build/bench/weights.json")
 MB, GIB = 1_000_000, 1 << 30
-SMALL_ROWS, LARGE_ROWS = 64, 400_000  # an MLP of 50 kB, and one with an embedding of 100 MB
+ROW = rollout.WIDTH * 4
+WORKERS = (1, 4, 8)
+REDIS_BYTES = 8 * GIB
+
+Measure = Callable[[ServiceSettings, argparse.Namespace], Part]
+
+
+def transfers(settings: ServiceSettings, options: argparse.Namespace) -> Part:
+    """The agent's pull beside a raw read."""
+    sizes = {"1 MB": (MB, 40), "100 MB": (100 * MB, 15 if options.full else 7)}
+    if options.full:
+        sizes["1 GiB"] = (GIB, 5)
+    return transfer.part({name: transfer.transfer(settings.redis_url, size, rounds) for name, (size, rounds) in sizes.items()})
+
+
+def deltas(settings: ServiceSettings, _options: argparse.Namespace) -> Part:
+    """A version of which 1 % of the rows changed."""
+    return delta.part(delta.deltas(settings.redis_url, 100 * MB // ROW, 5))
+
+
+def fleets(settings: ServiceSettings, _options: argparse.Namespace) -> Part:
+    """Agents that take versions from each other, behind a slow store."""
+    return peers.part(peers.peers(settings))
+
+
+def swaps(name: str, scale: Scale, workers: tuple[int, ...]) -> Measure:
+    """Rollouts of one size to fleets of several sizes."""
+
+    def measure(settings: ServiceSettings, options: argparse.Namespace) -> Part:
+        return rollout.part(
+            {
+                f"{name}, {count} worker{'s' * (count > 1)}": rollout.rollout(
+                    settings, f"swaps-{name.replace(' ', '')}-{count}", scale, count
+                )
+                for count in options.workers or workers
+            }
+        )
+
+    return measure
+
+
+SHORT = {
+    "transfers": transfers,
+    "deltas": deltas,
+    "peers": fleets,
+    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), WORKERS),
+}
+LONG = {
+    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=20, every_s=2.0, rounds=5), WORKERS),
+    "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, skipped=6, versions=4, every_s=6.0, rounds=1), WORKERS),
+}
 
 
 def main() -> int:
     """Measure and report; the exit code is 0 whatever the figures are."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="1 GiB too, more rounds, swaps of a 100 MB model")
-    parser.add_argument("--versions", type=int, default=0, help="versions rolled out [100, 500 in the long form]")
-    parser.add_argument("--rate", type=float, default=400.0, help="requests/s offered to each of the two workers")
+    parser.add_argument("--full", action="store_true", help="100 MB and 1 GiB too, and more rounds")
+    parser.add_argument("--only", action="append", choices=[*SHORT, *LONG], help="parts to run; others' figures are kept")
+    parser.add_argument("--workers", action="append", type=int, help="workers of a fleet, instead of 1, 4 and 8")
     options = parser.parse_args()
-    versions = options.versions or (500 if options.full else 100)
-    sizes = {"1 MB": (MB, 40), "100 MB": (100 * MB, 15 if options.full else 7)}
-    if options.full:
-        sizes["1 GiB"] = (GIB, 5)
+    every = {**SHORT, **LONG}
+    chosen = {name: every[name] for name in options.only or (every if options.full else SHORT)}
+    console = Console(highlight=False, width=160)
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, LocalPlatform(Path(folder), env={}) as platform:
-        settings = ServiceSettings(
-            kafka_bootstrap_servers=platform.endpoints.kafka_bootstrap_servers,
-            redis_url=platform.endpoints.redis_url,
-            run_dir=Path(folder),
-            storage_dir=Path(folder) / "storage",
-        ).for_role("bench")
-        transfers = {name: transfer(platform.endpoints.redis_url, size, rounds) for name, (size, rounds) in sizes.items()}
-        sparse = deltas(platform.endpoints.redis_url, LARGE_ROWS, 5)
-        rollouts = {"small": rollout(settings, "small", rows=SMALL_ROWS, versions=versions, every_s=0.2, rate=options.rate)}
-        if options.full:
-            rollouts["100 MB"] = rollout(settings, "large", rows=LARGE_ROWS, versions=20, every_s=1.5, rate=options.rate)
-        fleets = peers.peers(settings)
-    report(transfers, sparse, rollouts, fleets, load)
+    if load > (os.cpu_count() or 1) / 2:
+        console.print(f"[yellow]the machine is busy (load {load:.1f}): latencies will be those of its other work too[/]")
+    parts = {}
+    for name, measure in chosen.items():
+        with tempfile.TemporaryDirectory() as folder:
+            parts[name] = _measured(Path(folder), measure, options)
+        for table in parts[name].tables:
+            console.print(table)
+    write(OUT, parts, keep=bool(options.only))
     return 0
 
 
-def report(
-    transfers: dict[str, Transfer], sparse: Deltas, rollouts: dict[str, Rollouts], fleets: list[peers.FleetTime], load: float
-) -> None:
-    """The tables, and build/bench/weights.json; ratios are of the largest transfer and of the small model."""
-    console = Console(highlight=False)
-    console.print(_transfer_table(transfers))
-    console.print(_delta_table(sparse))
-    console.print(_rollout_table(rollouts))
-    console.print(peers.table(fleets))
-    failed = sum(of.failed_requests for of in rollouts.values())
-    console.print(f"failed requests: {failed}")
-    small = rollouts["small"]
-    ratios = {
-        "raw_store_read": round(list(transfers.values())[-1].ratio, 3),
-        "delta_bytes": round(sparse.share, 4),
-        "p99_swap_over_steady": round(small.swaps.p99 / small.steady.p99, 3),
-        **{f"peers_gain_{of.agents}": round(of.gain, 3) for of in fleets},
-    }
-    for name, value in ratios.items():
-        console.print(f"{name}: {value:.3g}")
-    if load > (os.cpu_count() or 1) / 2:
-        console.print(
-            f"[yellow]the machine was busy (load {load:.1f} before the start): latencies are those of its other work too[/]"
-        )
-    figures = {
-        "load_before": round(load, 2),
-        "failed_requests": failed,
-        "event_to_serving_p50_ms": round(small.event_ms[0], 2),
-        "event_to_serving_p99_ms": round(small.event_ms[1], 2),
-        "transfers": {name: asdict(of) for name, of in transfers.items()},
-        "delta": asdict(sparse),
-        "rollouts": {name: asdict(of) for name, of in rollouts.items()},
-        "fleets": [asdict(of) for of in fleets],
-    }
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps({"figures": figures, "ratios": ratios}, indent=2))
-
-
-def _transfer_table(transfers: dict[str, Transfer]) -> Table:
-    table = Table(title="Redis to shared memory touched before, GB/s")
-    for column in ("", "agent's pull, verified", "raw, 1 connection", "raw, parallel", "ratio to the faster"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, of in transfers.items():
-        table.add_row(name, f"{of.ours:.2f}", f"{of.raw_one:.2f}", f"{of.raw_parallel:.2f}", f"{of.ratio:.2f}")
-    return table
-
-
-def _delta_table(of: Deltas) -> Table:
-    table = Table(title=f"1 % of {of.rows:,} rows changed, {of.size / MB:.0f} MB: ms")
-    for column in ("", "bytes that travel", "publish", "pull, build and verify"):
-        table.add_column(column, justify="right" if column else "left")
-    table.add_row("as a delta", f"{of.share:.2%}", f"{of.publish_ms:.0f}", f"{of.pull_ms:.0f}")
-    table.add_row("in full", "100 %", f"{of.publish_full_ms:.0f}", f"{of.pull_full_ms:.0f}")
-    return table
-
-
-def _rollout_table(rollouts: dict[str, Rollouts]) -> Table:
-    table = Table(title="Coordinator, agent, 2 workers: ms")
-    for column in ("", "versions", "p50", "p99", "worst"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, of in rollouts.items():
-        p50, p99, worst = of.event_ms
-        table.add_row(f"{name}: event to both serving", str(of.versions), f"{p50:.1f}", f"{p99:.1f}", f"{worst:.1f}")
-        for what, windows in (("requests, steady", of.steady), ("requests, swaps", of.swaps)):
-            row = (f"{windows.p50:.2f}", f"{windows.p99:.2f}", f"{windows.worst:.2f}")
-            table.add_row(f"{name}: {windows.requests:,} {what}", "", *row)
-    return table
+def _measured(
+    folder: Path, measure: Callable[[ServiceSettings, argparse.Namespace], Part], options: argparse.Namespace
+) -> Part:
+    with LocalPlatform(folder, env={}, redis_max_bytes=REDIS_BYTES) as platform:
+        settings = ServiceSettings(
+            kafka_bootstrap_servers=platform.endpoints.kafka_bootstrap_servers,
+            redis_url=platform.endpoints.redis_url,
+            run_dir=folder,
+            storage_dir=folder / "storage",
+        ).for_role("bench")
+        return measure(settings, options)
 
 
 if __name__ == "__main__":

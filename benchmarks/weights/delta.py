@@ -3,10 +3,11 @@
 import os
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
+from benchmarks.weights.report import Part, table
 from headrace.weights import publish
 from headrace.weights.lineage import Lineage
 from headrace.weights.redis_store import RedisChunkStore
@@ -82,3 +83,17 @@ def deltas(redis_url: str, rows: int, versions: int) -> Deltas:
     columns = (delta.shares, delta.publish_s, full.publish_s, delta.pull_s, full.pull_s)
     share, *seconds = (statistics.median(column[3:]) for column in columns)
     return Deltas(rows * WIDTH * 4, rows, share, *(1000 * s for s in seconds))
+
+
+def part(of: Deltas) -> Part:
+    """A table, and the share of the bytes that a delta had to move."""
+    made = table(
+        f"1 % of {of.rows:,} rows changed, {of.size / 1e6:.0f} MB: ms",
+        "",
+        "bytes that travel",
+        "publish",
+        "pull, build and verify",
+    )
+    made.add_row("as a delta", f"{of.share:.2%}", f"{of.publish_ms:.0f}", f"{of.pull_ms:.0f}")
+    made.add_row("in full", "100 %", f"{of.publish_full_ms:.0f}", f"{of.pull_full_ms:.0f}")
+    return Part({"delta": asdict(of)}, {"delta_bytes": of.share}, [made])

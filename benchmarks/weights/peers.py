@@ -19,13 +19,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.weights.report import Part, table
 from benchmarks.weights.throttle import Throttle
 from headrace.contracts.topics import CHECKPOINTS, model_partition, system_topics
 from headrace.platform import LocalPlatform
@@ -234,15 +234,17 @@ def _connect(path: Path) -> socket.socket:
             return sock
 
 
-def table(fleets: list[FleetTime]) -> Table:
-    """For people."""
-    made = Table(title=f"{PAYLOAD / 1e6:.0f} MB to every agent, the store at {BANDWIDTH / 1e6:.0f} MB/s: event to all staged")
-    for column in ("agents", "each alone, ms", "with peers, ms", "gain", "store reads alone", "with peers"):
-        made.add_column(column, justify="right")
+def part(fleets: list[FleetTime]) -> Part:
+    """A table, and what sharing gained by the number of agents."""
+    made = table(
+        f"{PAYLOAD / 1e6:.0f} MB to every agent, the store at {BANDWIDTH / 1e6:.0f} MB/s: event to all staged",
+        "", "each alone, ms", "with peers, ms", "gain", "store reads alone", "with peers",
+    )  # fmt: skip
     for of in fleets:
         took = f"{of.alone_s * 1000:.0f}", f"{of.peers_s * 1000:.0f}"
-        made.add_row(str(of.agents), *took, f"{of.gain:.2f}", f"{of.alone_reads:.2f}", f"{of.peers_reads:.2f}")
-    return made
+        reads = f"{of.alone_reads:.2f}", f"{of.peers_reads:.2f}"
+        made.add_row(f"{of.agents} agents", *took, f"{of.gain:.2f}", *reads)
+    return Part({"fleets": [asdict(of) for of in fleets]}, {f"peers_gain_{of.agents}": of.gain for of in fleets}, [made])
 
 
 def main() -> int:
@@ -254,7 +256,7 @@ def main() -> int:
             run_dir=Path(folder),
             storage_dir=Path(folder) / "storage",
         ).for_role("bench")
-        Console(highlight=False).print(table(peers(settings)))
+        Console(highlight=False).print(*part(peers(settings)).tables)
     return 0
 
 

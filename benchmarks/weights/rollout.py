@@ -1,185 +1,185 @@
-"""From a checkpoint's event to every worker serving it, and what the workers' requests notice meanwhile."""
+"""From a checkpoint's event to every worker serving it, step by step, and what the workers' requests notice meanwhile."""
 
-import json
 import os
-import queue
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from benchmarks.weights.worker import state_of
-from headrace.contracts.events_pb2 import CheckpointPublished
-from headrace.contracts.topics import CHECKPOINTS, model_partition, system_topics
+from benchmarks.weights.fleet import fleet, versions
+from benchmarks.weights.latency import AFTERMATH_S, Comparison, Window, compare
+from benchmarks.weights.report import Part, table
+from benchmarks.weights.worker import WIDTH
+from headrace.contracts.events_pb2 import CheckpointPublished, WeightsApplied
+from headrace.contracts.topics import APPLIED, CHECKPOINTS, model_partition, system_topics
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import agent_socket, checkpoint_event, open_store, publish
 
-WORKERS = 2
-AFTERMATH_S = 0.05
-"""What a swap leaves to be done, such as unmapping the version before the last, counts as its window."""
-_PATIENCE_S = 60.0
-_STEADY_S = 1.0
-_SKIPPED = 5
-"""Versions that warm everything up: slots touched, caches filled."""
+LOAD = 0.5
+"""What the workers' requests take of the cores' time: of one core for one worker, of all for as many workers or more."""
+_STEPS = ("announce", "pull", "map", "check", "load", "warm_up", "activate")
+"""As agents and workers report them."""
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Latencies in ms of the requests due within some windows of time."""
+class Scale:
+    """What is rolled out."""
 
-    requests: int
-    p50: float
-    p99: float
-    worst: float
+    rows: int
+    skipped: int
+    """Versions that warm everything up: slots are touched, caches filled, and the broker's virtual machine compiles."""
+    versions: int
+    every_s: float
+    rounds: int
 
 
 @dataclass(frozen=True)
 class Rollouts:
     """What one fleet did; `event_ms` is from an event's production until the last worker serves its version."""
 
-    size: int
+    bytes: int
+    workers: int
     versions: int
+    offered: float
+    """Requests/s to all workers."""
     event_ms: tuple[float, float, float]
     """p50, p99, worst."""
-    steady: Windows
-    swaps: Windows
+    latency: Comparison
     failed_requests: int
     steps_ms: dict[str, float]
-    """Medians of a worker's own steps."""
+    """Medians over versions and workers."""
 
 
-class _Worker:
-    """A worker process and the versions that it says it serves."""
-
-    def __init__(self, process: "subprocess.Popen[str]", out: Path) -> None:
-        self.process, self.out = process, out
-        self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout or ():
-            self.lines.put(json.loads(line))
-
-    def serves(self, version: int) -> dict[str, Any]:
-        """Wait until it does.
-
-        Raises:
-            queue.Empty: it does not within a minute.
-        """
-        while (line := self.lines.get(timeout=_PATIENCE_S))["version"] < version:
-            pass
-        return line
-
-    def requests(self) -> np.ndarray:
-        """Stop it, and return what it answered."""
-        self.process.terminate()
-        self.process.wait(_PATIENCE_S)
-        return np.asarray(np.load(self.out))
-
-
-def rollout(settings: ServiceSettings, model: str, *, rows: int, versions: int, every_s: float, rate: float) -> Rollouts:
-    """Announce a version every `every_s` seconds to a fleet whose workers answer `rate` requests/s each."""
+def rollout(settings: ServiceSettings, model: str, scale: Scale, workers: int) -> Rollouts:
+    """Announce one version after another to a fleet at half of its capacity."""
     kafka.ensure_topics(settings, system_topics())
-    events = list(_publish(settings, model, rows, versions + _SKIPPED))
-    producer = kafka.producer(settings, **{"linger.ms": 0})
-    took: list[float] = []
-    windows: list[tuple[float, float]] = []
-    steps: list[dict[str, float]] = []
-    with _fleet(settings, model, rows, rate) as workers:
-        for n, event in enumerate(events):
-            begun = time.time()
-            value, partition = event.SerializeToString(), model_partition(model)
-            producer.produce(CHECKPOINTS.name(), value, model, partition)
-            producer.flush()
-            said = [worker.serves(event.version) for worker in workers]
-            end = max(line["at"] for line in said)
-            if n >= _SKIPPED:
-                took.append((end - begun) * 1000)
-                windows.append((begun, end + AFTERMATH_S))
-                steps += [line["seconds"] for line in said]
-            time.sleep(max(0.0, begun + every_s - time.time()))
-        time.sleep(_STEADY_S)
-        since = windows[0][0] - every_s
-        requests = np.concatenate([worker.requests() for worker in workers])
-    counted = requests[requests[:, 0] >= since]
-    within = _within(counted[:, 0], windows)
+    events = versions(settings, model, scale.rows, scale.versions + scale.skipped)
+    reports = _Reports(settings, model)
+    announcer = _Announcer(settings, model)
+    with fleet(settings, model, scale.rows, workers) as fleet_workers:
+        announced = [announcer.announce(events[0], fleet_workers)]
+        for worker in fleet_workers:
+            worker.tell("measure")
+        cost = sum(worker.cost() for worker in fleet_workers) / workers
+        offered = LOAD * min(workers, os.cpu_count() or 1) / cost
+        for worker in fleet_workers:
+            worker.tell(f"offer {offered / workers}")
+        for event in events[1:]:
+            announced.append(announcer.announce(event, fleet_workers))
+            following = max(announced[-1].begun + scale.every_s, announced[-1].end + scale.every_s / 2)
+            time.sleep(max(0.0, following - time.time()))
+        time.sleep(scale.every_s)
+        answered = [worker.requests() for worker in fleet_workers]
+    counted = announced[scale.skipped :]
+    windows = [(one.begun, one.end + AFTERMATH_S) for one in counted]
+    requests = np.concatenate(answered)
+    took = [(one.end - one.begun) * 1000 for one in counted]
     p50, p99, worst = (float(v) for v in np.percentile(took, [50, 99, 100]))
     return Rollouts(
-        size=sum(t.nbytes for t in state_of(1, rows).values()),
-        versions=len(took),
+        bytes=scale.rows * WIDTH * 4,
+        workers=workers,
+        versions=len(counted),
+        offered=offered,
         event_ms=(p50, p99, worst),
-        steady=_windows(counted[~within]),
-        swaps=_windows(counted[within]),
+        latency=_compared(requests, windows, scale.rounds),
         failed_requests=int(requests[:, 2].sum()),
-        steps_ms={name: float(np.median([s.get(name, 0.0) for s in steps]) * 1000) for name in sorted(steps[0])},
+        steps_ms=_steps(counted, reports.read(), answered),
     )
 
 
-def _publish(settings: ServiceSettings, model: str, rows: int, versions: int) -> Iterator[CheckpointPublished]:
-    """All chunks before the first event, so that a trainer's writing is in nobody's window."""
-    store = open_store(settings)
-    for version in range(1, versions + 1):
-        manifest = publish(
-            state_of(version, rows), model=model, version=version, base_version=version - 1, epoch=1, step=version,
-            offsets={}, metrics={}, store=store,
-        )  # fmt: skip
-        yield checkpoint_event(manifest)
-    store.close()
+@dataclass(frozen=True)
+class _Announced:
+    """A version's event was produced at `begun`; each worker served it `at`."""
+
+    version: int
+    begun: float
+    at: list[float]
+
+    @property
+    def end(self) -> float:
+        return max(self.at)
 
 
-@contextmanager
-def _fleet(settings: ServiceSettings, model: str, rows: int, rate: float) -> Iterator[list[_Worker]]:
-    folder = settings.run_folder
-    env = {
-        **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
-        "REDIS_URL": settings.redis_url,
-        "HEADRACE_RUN_DIR": str(folder),
-        "HEADRACE_STORAGE_DIR": str(settings.storage_folder),
-        "OMP_NUM_THREADS": "1",
-    }
-    socket = str(agent_socket(settings))
-    with ExitStack() as stack:
-        for role in ("coordinator", "agent"):
-            _start(stack, ["services.ckpt", role], env, folder / f"{model}-{role}.log")
-        workers = []
-        for n in range(WORKERS):
-            out = folder / f"{model}-{n}.npy"
-            line = ["benchmarks.weights.worker", socket, model, f"w{n}", str(rows), str(rate), str(out)]
-            workers.append(_Worker(_start(stack, line, env, folder / f"{model}-w{n}.log"), out))
-        yield workers
+class _Announcer:
+    def __init__(self, settings: ServiceSettings, model: str) -> None:
+        self._producer = kafka.producer(settings, **{"linger.ms": 0})
+        self._model = model
+
+    def announce(self, event: CheckpointPublished, workers: list[Any]) -> _Announced:
+        """Produce an event, and wait until everybody serves its version."""
+        begun = time.time()
+        self._producer.produce(CHECKPOINTS.name(), event.SerializeToString(), self._model, model_partition(self._model))
+        self._producer.flush()
+        return _Announced(event.version, begun, [worker.serves(event.version)["at"] for worker in workers])
 
 
-def _start(stack: ExitStack, module: list[str], env: dict[str, str], log: Path) -> "subprocess.Popen[str]":
-    errors = stack.enter_context(log.open("wb"))
-    process = subprocess.Popen([sys.executable, "-m", *module], env=env, stdout=subprocess.PIPE, stderr=errors, text=True)
-    stack.callback(_stop, process)
-    return process
+class _Reports:
+    """headrace.applied, of one model."""
+
+    def __init__(self, settings: ServiceSettings, model: str) -> None:
+        self._model = model
+        self._consumer: Consumer = kafka.consumer(settings, f"bench-{model}")
+        self._consumer.assign([TopicPartition(APPLIED.name(), model_partition(model), OFFSET_BEGINNING)])
+
+    def read(self) -> list[WeightsApplied]:
+        """What workers began to serve."""
+        found = []
+        while messages := self._consumer.consume(1000, timeout=1):
+            values = [value for message in messages if not message.error() and (value := message.value())]
+            applied = [WeightsApplied.FromString(value) for value in values]
+            found += [one for one in applied if one.model == self._model and one.state == WeightsApplied.ACTIVE]
+        self._consumer.close()
+        return found
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _compared(requests: np.ndarray, windows: list[Window], rounds: int) -> Comparison:
+    ordered = requests[np.argsort(requests[:, 0])]
+    return compare(ordered[ordered[:, 0] >= windows[0][0]][:, :2], windows, rounds)
 
 
-def _within(at: np.ndarray, windows: list[tuple[float, float]]) -> np.ndarray:
-    starts, ends = np.array(windows).T
-    found = np.searchsorted(starts, at, side="right") - 1
-    return np.asarray((found >= 0) & (at <= ends[np.maximum(found, 0)]))
+def _steps(announced: list[_Announced], reports: list[WeightsApplied], answered: list[np.ndarray]) -> dict[str, float]:
+    counted = {one.version for one in announced}
+    seconds = [dict(report.seconds) for report in reports if report.version in counted]
+    steps = {name: float(np.median([of.get(name, 0.0) for of in seconds])) for name in _STEPS}
+    served = [
+        first - at
+        for one in announced
+        for at, requests in zip(one.at, answered, strict=True)
+        if (first := _first(requests, one.version)) is not None
+    ]
+    total = float(np.median([at - one.begun for one in announced for at in one.at]))
+    named = {name: value * 1000 for name, value in steps.items()}
+    rest = total * 1000 - sum(named.values())
+    return {**named, "kafka_and_acknowledgements": rest, "first_served": float(np.median(served)) * 1000}
 
 
-def _windows(requests: np.ndarray) -> Windows:
-    p50, p99, worst = (float(v) * 1000 for v in np.percentile(requests[:, 1], [50, 99, 100]))
-    return Windows(len(requests), p50, p99, worst)
+def _first(requests: np.ndarray, version: int) -> float | None:
+    """When the first request was answered by a version."""
+    of_it = requests[requests[:, 3] == version]
+    return float(of_it[0, 0] + of_it[0, 1]) if len(of_it) else None
+
+
+def part(rollouts: dict[str, Rollouts]) -> Part:
+    """Tables and figures, by the rollouts' names; the ratio is of the first."""
+    times = table("Coordinator, agent, workers: ms", "", "versions", "p50", "p99", "worst", "p99 ratio", "of chance")
+    steps = table("Steps, medians in ms", "", *next(iter(rollouts.values())).steps_ms)
+    for name, of in rollouts.items():
+        p50, p99, worst = of.event_ms
+        times.add_row(f"{name}: event to all serving", str(of.versions), f"{p50:.1f}", f"{p99:.1f}", f"{worst:.1f}")
+        for what, some in (("steady", of.latency.steady), ("in swaps", of.latency.swaps)):
+            row = [f"{some.p50:.2f}", f"{some.p99:.2f}", f"{some.worst:.2f}"]
+            ratios = [f"{r.median:.2f} ({r.least:.2f} to {r.greatest:.2f})" for r in (of.latency.ratio, of.latency.chance)]
+            times.add_row(f"{name}: {some.requests:,} requests {what}", "", *row, *(ratios if what == "in swaps" else ()))
+        steps.add_row(name, *(f"{value:.2f}" for value in of.steps_ms.values()))
+    first = next(iter(rollouts.values()))
+    return Part(
+        {
+            "failed_requests": sum(of.failed_requests for of in rollouts.values()),
+            **{f"rollout {name}": asdict(of) for name, of in rollouts.items()},
+        },
+        {f"p99_swap_over_steady {name}": of.latency.ratio.median for name, of in rollouts.items()}
+        | {"p99_swap_over_steady": first.latency.ratio.median},
+        [times, steps],
+    )

@@ -8,11 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 import torch
 
+from benchmarks.weights.report import Part, table
 from headrace.weights import Manifest, publish
 from headrace.weights.chunks import spans
 from headrace.weights.redis_store import RedisChunkStore
@@ -65,6 +66,19 @@ def transfer(redis_url: str, size: int, rounds: int) -> Transfer:
     faster = one if medians[1] > medians[2] else parallel
     ratio = statistics.median(a / b for a, b in zip(mine, faster, strict=True))
     return Transfer(size, medians[0], medians[1], medians[2], ratio)
+
+
+def part(transfers: dict[str, Transfer]) -> Part:
+    """A table and figures, by the transfers' names; the ratio is of the last."""
+    made = table(
+        "Redis to shared memory touched before, GB/s",
+        "", "agent's pull, verified", "raw, 1 connection", "raw, parallel", "ratio to the faster",
+    )  # fmt: skip
+    for name, of in transfers.items():
+        made.add_row(name, f"{of.ours:.2f}", f"{of.raw_one:.2f}", f"{of.raw_parallel:.2f}", f"{of.ratio:.2f}")
+    ratios = {f"raw_store_read {name}": of.ratio for name, of in transfers.items()}
+    ratios["raw_store_read"] = list(transfers.values())[-1].ratio
+    return Part({"transfers": {name: asdict(of) for name, of in transfers.items()}}, ratios, [made])
 
 
 def _version(store: RedisChunkStore, number: int, size: int) -> Manifest:

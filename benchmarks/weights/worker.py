@@ -1,27 +1,33 @@
-"""A worker process of the benchmark: answers at a fixed offered rate, and knows of every answer whether it is right.
+"""A worker process of the benchmark: answers requests that come at random, and knows of every answer whether it is right.
 
-    python -m benchmarks.weights.worker SOCKET MODEL NAME ROWS RATE OUT
+    python -m benchmarks.weights.worker SOCKET MODEL NAME ROWS OUT
 
-A request is a forward pass of 64 events under a lease; its network answers the number of its version. Latency counts from when
-the request was due, so that a pause delays all requests behind it too. It prints a JSON line for every version that begins to
-serve. On SIGTERM it writes (due time, latency, right or wrong) of all requests to OUT.
+A request is a forward pass of 256 events under a lease; its network answers the number of its version. It prints a JSON
+line for every version that begins to serve. On standard input it is told `measure`, upon which it answers some requests and
+prints what one costs of a core's time, in s, and then `offer RATE`, upon which requests come with exponential gaps until
+SIGTERM. Latency counts from when a request was due, so that a pause delays all requests behind it too. At the end it writes
+(due time, latency, right or wrong, version) of all requests to OUT.
 """
 
 import json
+import random
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from headrace.runtime import logging
+from headrace.runtime import garbage, logging
+from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import Bound, LiveWeights
 
-BATCH, WIDTH = 64, 64
+BATCH, WIDTH = 256, 64
+_MEASURED, _MEASURED_S = 1000, 2.0
 
 
 class Network(nn.Module):
@@ -29,7 +35,7 @@ class Network(nn.Module):
 
     def __init__(self, rows: int) -> None:
         super().__init__()
-        self.rows = nn.Embedding(rows, WIDTH)
+        self.rows = nn.Embedding.from_pretrained(torch.zeros(rows, WIDTH))
         self.hidden = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU())
         self.last = nn.Linear(WIDTH, 1)
 
@@ -39,26 +45,17 @@ class Network(nn.Module):
         return answers[:, 0]
 
 
-def state_of(version: int, rows: int) -> dict[str, torch.Tensor]:
-    """The weights of a version."""
-    torch.manual_seed(version)
-    network = Network(rows)
-    nn.init.zeros_(network.last.weight)
-    nn.init.constant_(network.last.bias, float(version))
-    return network.state_dict()
-
-
-def main(socket: str, model: str, name: str, *numbers_and_out: str) -> None:
+def main(socket: str, model: str, name: str, rows: str, out: str) -> None:
     """Serve until SIGTERM."""
-    rows, rate, out = numbers_and_out
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())
+    wake_quickly()
     torch.set_num_threads(1)
     logging.configure("warning", "console", instance=name)
     ids = torch.randint(int(rows), (BATCH,))
 
     def on_change(bound: Bound) -> None:
-        print(json.dumps({"version": bound.version, "at": time.time(), "seconds": live.seconds}), flush=True)
+        say(version=bound.version, at=time.time(), seconds=live.seconds)
 
     def build() -> nn.Module:
         return Network(int(rows))
@@ -66,27 +63,54 @@ def main(socket: str, model: str, name: str, *numbers_and_out: str) -> None:
     live = LiveWeights(
         Path(socket), model, build, worker=name, role="bench", warm_up=lambda network: network(ids), on_change=on_change
     )
+    garbage.settle()
     live.start()
-    live.wait_ready()
-    np.save(out, answer(live, ids, 1 / float(rate), done))
+    for line in sys.stdin:
+        order, *rate = line.split()
+        live.wait_ready()
+        if order == "measure":
+            say(cost=cost(live, ids))
+        else:
+            np.save(out, answer(live, ids, float(rate[0]), lambda _: done.is_set()))
+            break
     live.stop()
 
 
-def answer(live: LiveWeights, ids: torch.Tensor, every: float, done: threading.Event) -> np.ndarray:
-    """Answer a request every so many seconds; [N, 3] of due time, latency in s, 1 if it failed."""
-    taken: list[tuple[float, float, float]] = []
+def say(**fields: object) -> None:
+    """Print a JSON line."""
+    print(json.dumps(fields), flush=True)
+
+
+def once(live: LiveWeights, ids: torch.Tensor) -> tuple[bool, int]:
+    """Answer a request; whether the answer was right, and the version that gave it."""
+    try:
+        with live.lease() as bound, torch.inference_mode():
+            return bool((bound.network(ids) == bound.version).all()), bound.version
+    except Exception:  # noqa: BLE001 - whatever a request fails of is counted
+        return False, 0
+
+
+def cost(live: LiveWeights, ids: torch.Tensor) -> float:
+    """Seconds of a core's time that a request takes, waking up for it included."""
+    began = time.process_time()
+    answered = answer(live, ids, _MEASURED / _MEASURED_S, lambda taken: taken >= _MEASURED)
+    return (time.process_time() - began) / len(answered)
+
+
+def answer(live: LiveWeights, ids: torch.Tensor, rate: float, done: Callable[[int], bool]) -> np.ndarray:
+    """Answer requests until `done`, of their number; [N, 4] of due time, latency in s, 1 if it failed, version."""
+    taken: list[tuple[float, float, bool, int]] = []
+    gaps = random.Random(live.worker)
     offset = time.time() - time.perf_counter()
     due = time.perf_counter()
-    while not done.is_set():
-        due += every
-        time.sleep(max(0.0, due - time.perf_counter()))
-        try:
-            with live.lease() as bound, torch.inference_mode():
-                failed = not bool((bound.network(ids) == bound.version).all())
-        except Exception:  # noqa: BLE001 - whatever a request fails of is counted
-            failed = True
-        taken.append((due + offset, time.perf_counter() - due, float(failed)))
-    return np.array(taken)
+    while not done(len(taken)):
+        due += gaps.expovariate(rate)
+        wait = due - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        right, version = once(live, ids)
+        taken.append((due + offset, time.perf_counter() - due, not right, version))
+    return np.array(taken, float)
 
 
 if __name__ == "__main__":

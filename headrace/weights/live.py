@@ -5,8 +5,8 @@ Three threads have their part, and none waits for another while serving:
 - Any number of serving threads `lease` the current version: one reference read and one count, under a lock held for a
   microsecond.
 - The client's thread receives from the agent. `Activate` of a version that is warm is one assignment: the flip.
-- The staging thread maps a version, builds its shadow network and warms it up. Only the newest version waiting is
-  staged.
+- The staging thread maps a version, builds its shadow network and warms it up, and gives way to the serving threads
+  (`headrace.weights.courtesy`). Only the newest version waiting is staged.
 
 A version is `staged`, then `current`, then `previous` (kept warm, so that a rollback is a flip as well), then retired:
 when its last lease ends, its network gives its tensors up, its slot's lock goes with them, and the agent is told.
@@ -21,7 +21,9 @@ from pathlib import Path
 from types import TracebackType
 
 from headrace.runtime.logging import get_logger
+from headrace.runtime.scheduling import wake_as_usual
 from headrace.weights.client import AgentClient
+from headrace.weights.courtesy import Courtesy
 from headrace.weights.errors import NotReady, WeightsError
 from headrace.weights.manifest import Manifest
 from headrace.weights.mapping import map_tensors
@@ -110,10 +112,11 @@ class LiveWeights:
         self.model = model
         self.worker = worker
         self.role = role
-        self._shadows = Shadows(build, warm_up, finite=finite)
         self._on_change = on_change
         self._standing = Standing(on_behind)
         self._lock = threading.Lock()
+        self._courtesy = Courtesy(self._lock)
+        self._shadows = Shadows(build, warm_up, self._courtesy.give_way, finite=finite)
         self._current: _Resident | None = None
         self._previous: _Resident | None = None
         self._staged: _Resident | None = None
@@ -183,11 +186,13 @@ class LiveWeights:
             if current is None:
                 raise NotReady(f"model {self.model} has no version yet", hint="Is the agent up, and a checkpoint published?")
             current.leases += 1
+            self._courtesy.admitted()
             return current
 
     def _release(self, resident: _Resident) -> None:
         with self._lock:
             resident.leases -= 1
+            self._courtesy.released()
             self._bury(resident)
 
     def _cannot_serve(self, resident: _Resident, error: WeightsError) -> None:
@@ -260,10 +265,11 @@ class LiveWeights:
         self._standing.serves(digest)
         chosen.seconds["activate"] = time.perf_counter() - started
         self._client.send(Active(chosen.bound.version, digest, chosen.seconds))
-        log.info("serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds))
         if self._on_change is not None:
             self._on_change(chosen.bound)
         self._retire(retired)
+        self._courtesy.give_way()  # a line of log costs more than a flip
+        log.info("serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds))
         return True
 
     def _held(self, digest: str) -> _Resident | None:
@@ -304,6 +310,7 @@ class LiveWeights:
     # Staging, in its own thread.
 
     def _stage_for_ever(self) -> None:
+        wake_as_usual()
         while True:
             with self._lock:
                 while self._wanted is None and not self._dead and not self._stopping:
@@ -340,7 +347,9 @@ class LiveWeights:
 
     def _make(self, order: Stage) -> _Resident:
         started = time.perf_counter()
+        self._courtesy.begin()
         manifest = Manifest.decode(order.manifest)
+        self._courtesy.give_way()
         tensors = map_tensors(Path(order.path), manifest, order.digest)
         seconds = {"map": time.perf_counter() - started}
         network = self._shadows.make(manifest, tensors, seconds)

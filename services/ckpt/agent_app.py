@@ -4,12 +4,15 @@ import asyncio
 import time
 import zlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.contracts.topics import system_topics
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop, until_stopped
 from headrace.runtime.logging import get_logger
+from headrace.runtime.scheduling import step_back
 from headrace.weights import Manifest, agent_socket, open_store, signing_key
 from headrace.weights.directives import DirectiveFeed
 from headrace.weights.errors import SlotsBusy, Superseded, WeightsError
@@ -22,6 +25,7 @@ from services.ckpt.kafka import Reports
 from services.ckpt.peers import Peers
 from services.ckpt.settings import AgentSettings
 from services.ckpt.slots import HostSlots
+from services.ckpt.turns import Turns
 from services.ckpt.workers import WorkerSocket
 
 log = get_logger("headrace.ckpt")
@@ -53,6 +57,9 @@ class AgentApp:
         self._slots = HostSlots(
             self._store, run, limit=settings.slots, parallel=settings.parallel_pulls, peers=self._peers, shelf=self._shelf
         )
+        self._turns = Turns(settings.stage_at_once)
+        # One thread, and those that it starts: a pull can wait for a moment, and the workers beside it cannot.
+        self._puller = ThreadPoolExecutor(1, "puller", initializer=step_back, initargs=(settings.nice,))
         self._socket = WorkerSocket(path, self._on_message, self._on_gone)
         self._caught_up = asyncio.Event()
         self._work = asyncio.Event()
@@ -76,6 +83,8 @@ class AgentApp:
             await asyncio.to_thread(self._reports.close)
             if self._peers is not None:
                 await asyncio.to_thread(self._peers.close)
+            self._ending = True
+            await asyncio.to_thread(self._puller.shutdown)  # nobody writes a slot that is being removed
             self._slots.close()
             self._store.close()
 
@@ -116,8 +125,9 @@ class AgentApp:
         def cancelled() -> bool:
             return self._ending or not self._logic.wants(version)
 
+        fill = partial(self._slots.fill, manifest, keep, cancelled, routes)
         try:
-            path, pulled = await asyncio.to_thread(self._slots.fill, manifest, keep, cancelled, routes)
+            path, pulled = await asyncio.get_running_loop().run_in_executor(self._puller, fill)
         except Superseded:
             log.info("pull given up for a newer version", model=version.model, version=version.version)
         except SlotsBusy:
@@ -152,6 +162,7 @@ class AgentApp:
             await asyncio.sleep(self._settings.heartbeat_s)
             self._apply(self._logic.on_tick(time.time()))
             self._count_workers()
+            self._send(self._turns.on_tick(time.time()))
 
     def _on_directive(self, directive: RolloutDirective) -> None:
         now = time.time()
@@ -169,21 +180,27 @@ class AgentApp:
 
     def _on_message(self, connection: int, message: ToAgent) -> None:
         self._apply(self._logic.on_message(connection, message, time.time()))
+        self._send(self._turns.on_message(connection, message, time.time()))
         self._count_workers()
 
     def _on_gone(self, connection: int) -> None:
         self._apply(self._logic.on_gone(connection, time.time()))
+        self._send(self._turns.on_gone(connection, time.time()))
         self._count_workers()
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Send):
-                self._socket.send(effect.connection, effect.message)
+                self._send(self._turns.pass_on(effect, time.time()))
             elif self._reports is not None:
                 effect.applied.bytes_to_peers = self._shelf.served(effect.applied.model)
                 self._reports.send(effect.applied)
                 self._observe(effect.applied)
         self._work.set()
+
+    def _send(self, sends: Iterable[Send]) -> None:
+        for send in sends:
+            self._socket.send(send.connection, send.message)
 
     def _observe(self, applied: WeightsApplied) -> None:
         state = WeightsApplied.State.Name(applied.state)

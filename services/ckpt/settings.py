@@ -24,6 +24,12 @@ class AgentSettings(ServiceSettings):
     fence_grace_s: float = Field(
         5.0, ge=0, description="seconds for which a worker may serve another version than it is to, before it is not ready"
     )
+    nice: int = Field(
+        10, ge=0, le=19, description="how far pulls step back on busy cores: 0 not at all, 10 to a tenth of what a worker gets"
+    )
+    stage_at_once: int = Field(
+        max(1, (os.cpu_count() or 1) // 2), ge=1, description="workers that stage at the same time; default half of the cores"
+    )
     parallel_pulls: int = Field(PARALLEL, ge=1, description="chunks pulled at the same time")
     peers: bool = Field(
         default=True, description="serve chunks to other agents, and take theirs where the coordinator plans it"

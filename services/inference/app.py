@@ -7,6 +7,7 @@ import torch
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context
+from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import LiveWeights, WeightsSource, agent_socket
 from services.inference.settings import InferenceSettings, RpcSettings, StreamSettings
 from services.inference.warm_up import Rehearsal
@@ -26,6 +27,7 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
     """
     if settings.pipeline is None:
         raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
+    wake_quickly()  # before any thread is started that has a part in serving
     torch.set_num_threads(settings.torch_threads)
     return load_pipeline(settings.pipeline)
 

@@ -40,13 +40,20 @@ class Served:
 
 
 def start(
-    run_dir: Path, *flags: str, pipeline: Path = FOLDER, service: str = "inference", role: str = "rpc", wanted: int = 3
+    run_dir: Path,
+    *flags: str,
+    pipeline: Path = FOLDER,
+    service: str = "inference",
+    role: str = "rpc",
+    wanted: int = 3,
+    instance: str = "",
+    log_dir: Path | None = None,
 ) -> tuple["subprocess.Popen[bytes]", dict[str, str]]:
     """Start a role and return it with its endpoints, once it has as many as are wanted."""
     command = [sys.executable, "-m", f"services.{service}", role, "--pipeline", str(pipeline), "--run-dir", str(run_dir)]
-    log_file = run_dir / f"{role}.log"
+    log_file = (log_dir or run_dir) / f"{role}.log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen([*command, "--instance", f"{role}-under-test", *flags], stderr=log)
+        process = subprocess.Popen([*command, "--instance", instance or f"{role}-under-test", *flags], stderr=log)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         found = next((e for e in read_endpoints(run_dir) if e.pid == process.pid), None)

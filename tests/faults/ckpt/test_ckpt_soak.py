@@ -1,0 +1,78 @@
+"""Many swaps in the same processes: memory, file descriptors, mappings and shared memory stay what they were."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headrace.weights import agent_socket, open_store
+from tests.integration.ckpt.fleet import Fleet, Process
+
+WORKERS = 2
+KEPT = 4
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the processes hold; `memory` is in KiB and each process's own, without shared memory."""
+
+    memory: dict[str, int]
+    descriptors: dict[str, int]
+    mappings: dict[str, int]
+    threads: dict[str, int]
+    shared: int
+
+
+def use(fleet: Fleet, processes: dict[str, Process]) -> Use:
+    found = {name: psutil.Process(process.child.pid) for name, process in processes.items()}
+    memory = {name: process.memory_info() for name, process in found.items()}
+    run = f"{zlib.crc32(str(agent_socket(fleet.settings)).encode()):08x}"
+    slots = [path for folder in Path("/dev/shm").glob(f"*{run}*") for path in folder.glob("slot-*")]
+    return Use(
+        {name: (of.rss - of.shared) >> 10 for name, of in memory.items()},
+        {name: process.num_fds() for name, process in found.items()},
+        {name: sum("/slot-" in of.path for of in process.memory_maps(grouped=False)) for name, process in found.items()},
+        {name: process.num_threads() for name, process in found.items()},
+        sum(path.stat().st_size for path in slots),
+    )
+
+
+@pytest.mark.parametrize(
+    "swaps", [250, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])], ids=["short", "long"]
+)
+def test_processes_hold_no_more_after_many_swaps_than_after_some(fleet: Fleet, swaps: int) -> None:
+    """Of two workers, the agent and the coordinator; and the stores hold the chunks of the versions that are kept alone."""
+    coordinator = fleet.coordinator(
+        "coordinator", "--keep-versions", str(KEPT), "--sweep-every-s", "0.5", "--sweep-grace-s", "1"
+    )  # fmt: skip
+    agent = fleet.agent()
+    workers = {f"w{n}": fleet.worker(f"w{n}") for n in range(WORKERS)}
+    processes = {"coordinator": coordinator, "agent": agent, **workers}
+    store = open_store(fleet.settings)
+    begun = swaps // 3
+    before = None
+    for version in range(1, swaps + 1):
+        fleet.announce(fleet.put(version, store))
+        for worker in workers.values():
+            worker.expect(version=version)
+        if version in {begun, 2 * begun}:
+            before, first = use(fleet, processes), before
+    after = use(fleet, processes)
+    store.close()
+    answered = []
+    for worker in workers.values():
+        assert worker.stop() == 0
+        answered.append(worker.expect(wrong=0)["requests"])
+    print(f"{swaps} swaps, {answered} requests, none wrong\nat {begun}: {first}\nat {2 * begun}: {before}\nat {swaps}: {after}")
+    assert first is not None
+    assert before is not None
+    assert after.shared == first.shared
+    for name in processes:
+        assert after.descriptors[name] <= first.descriptors[name] + 1, name
+        assert after.mappings[name] <= first.mappings[name] + 1, name
+        assert after.threads[name] <= first.threads[name] + 1, name
+        # What an allocator keeps grows in steps at first; what leaks grows by as much in each third, for ever.
+        assert after.memory[name] - before.memory[name] <= 1024 + swaps // 3 * 0.5, name
+    assert all(count > 0 for count in answered)

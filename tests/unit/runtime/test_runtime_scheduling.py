@@ -1,0 +1,69 @@
+"""What a thread asks of the kernel is for itself and those that it starts, and is refused quietly where it cannot be had."""
+
+import os
+import platform
+import threading
+
+import pytest
+
+from headrace.runtime import scheduling
+
+LINUX = pytest.mark.skipif(platform.system() != "Linux", reason="priorities of threads are Linux's")
+
+
+def in_a_thread(work) -> None:
+    errors = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed on
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+def nice() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@LINUX
+def test_short_slices_change_no_priority():
+    """Nor does taking them back."""
+
+    def ask() -> None:
+        before = nice()
+        taken = scheduling.wake_quickly()
+        assert scheduling.wake_as_usual() == taken
+        assert nice() == before
+
+    in_a_thread(ask)
+
+
+def test_a_machine_that_the_call_is_not_known_for_is_left_alone(monkeypatch):
+    """And the caller is told."""
+    monkeypatch.setattr(platform, "machine", lambda: "vax")
+    assert not scheduling.wake_quickly()
+
+
+@LINUX
+def test_stepping_back_is_for_a_thread_and_those_that_it_starts():
+    """No other thread has less, and one that had less already keeps what it has."""
+
+    def back() -> None:
+        before = nice()
+        scheduling.step_back(12)
+        assert nice() == max(12, before)
+        in_a_thread(lambda: seen.append(nice()))
+        scheduling.step_back(3)
+        assert nice() == max(12, before)
+
+    seen: list[int] = []
+    own = nice()
+    in_a_thread(back)
+    assert seen == [max(12, own)]
+    assert nice() == own

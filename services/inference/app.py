@@ -13,7 +13,7 @@ from services.inference.warm_up import Rehearsal
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from headrace.weights import Bound
 
@@ -33,10 +33,10 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
 def live_weights(
     context: "Context[InferenceSettings]", pipeline: Pipeline, rehearsal: Rehearsal, on_change: "Callable[[Bound], None]"
 ) -> LiveWeights:
-    """The host's agent's versions, warmed up by rehearsal."""
+    """The host's agent's versions of the pipeline's model, warmed up by rehearsal."""
     return LiveWeights(
         agent_socket(context.settings),
-        pipeline.name,
+        pipeline.model_name,
         pipeline.model.network,
         worker=context.settings.instance,
         role=context.role,
@@ -45,14 +45,22 @@ def live_weights(
     )
 
 
-def build_stream(context: Context[StreamSettings], weights: WeightsSource | None = None) -> App:
-    """The role `stream`."""
+def build_stream(
+    context: Context[StreamSettings],
+    weights: WeightsSource | None = None,
+    others: "Mapping[str, WeightsSource] | None" = None,
+) -> App:
+    """The role `stream`. `others` are the further models' weights, by their names in the fleet."""
     from services.inference.stream_app import StreamApp  # Faust, which the role rpc does not need
 
     pipeline = load(context.settings, context.role)
     rehearsal = Rehearsal(pipeline)
     app = StreamApp(context, pipeline, rehearsal)
     app.follow(weights or live_weights(context, pipeline, rehearsal, app.on_weights))  # type: ignore[arg-type]
+    for other in pipeline.others:
+        warm_up = Rehearsal(other)
+        source = (others or {}).get(other.model_name)
+        app.follow_other(other, source or live_weights(context, other, warm_up, lambda _: None), warm_up)  # type: ignore[arg-type]
     return app
 
 

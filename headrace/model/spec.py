@@ -141,15 +141,10 @@ def _overlaps(canaries: list[tuple[int, VariantSpec]]) -> Iterator[tuple[tuple[s
     """Parts of the keys that leave [0, 1), or that two canaries claim."""
     for i, one in canaries:
         if one.part[1] > 1 + _ROUNDING:
-            yield (
-                ("models", i, "start"),
-                f"{one.name}: start {one.start:g} and share {one.share:g} go beyond 1, where the keys end",
-            )
+            text = f"{one.name}: start {one.start:g} and share {one.share:g} go beyond 1, where the keys end"
+            yield ("models", i, "start"), text
     for (_, one), (i, other) in combinations(canaries, 2):
         low, high = max(one.part[0], other.part[0]), min(one.part[1], other.part[1])
         if high > low + _ROUNDING:
-            yield (
-                ("models", i, "start"),
-                f"{one.name} and {other.name} both claim the keys from {low:g} to {high:g}: "
-                f"set `start` to where {other.name} has room, e.g. start: {one.part[1]:g}",
-            )
+            claim = f"{one.name} and {other.name} both claim the keys from {low:g} to {high:g}"
+            yield ("models", i, "start"), f"{claim}: set `start` to where {other.name} has room, e.g. {one.part[1]:g}"

@@ -31,7 +31,7 @@ log = get_logger("headrace.inference")
 MOST_BAD = 64
 """Records of one round that are found one by one; where more fail, the model is left out of the round."""
 LONGEST = 512 * 1024
-"""Bytes of a shadow's prediction at most: one that the broker would refuse would take the served ones of its transaction along."""
+"""Bytes of a shadow's prediction at most: one that the broker refused would take the served ones of its transaction along."""
 LOG_EVERY_S = 10.0
 
 
@@ -129,8 +129,8 @@ class Contender:
         error = errors[-1]
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         log.warning(
-            "a model could not predict", model=self.name, model_role=self.spec.role, version=bound.version, records=self._unsaid,
-            phase=phase, error=said,
+            "a model could not predict", model=self.name, model_role=self.spec.role, version=bound.version,
+            records=self._unsaid, phase=phase, error=said,
         )  # fmt: skip
         self._next_log, self._unsaid = now + LOG_EVERY_S, 0
 

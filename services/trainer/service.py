@@ -152,8 +152,8 @@ class Trainer:
     def _bury(self, message: Any, phase: Phase, error: Exception) -> None:
         """Dead letters go out with the next checkpoint, in its transaction: its offsets are what lies beyond them.
 
-        Only the champion's trainer writes any: putting a letter back teaches the example to every model of the pipeline, and one
-        that has learned it already must not learn it again because another could not.
+        Only the champion's trainer writes any: putting a letter back teaches the example to every model of the pipeline, and
+        one that has learned it already must not learn it again because another could not.
         """
         self._observer.dead(1)
         if self._pipeline.variant is not None:

@@ -7,7 +7,7 @@ import torch
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context
-from headrace.weights import LiveWeights, WeightsSource, agent_socket
+from headrace.weights import LiveWeights, StaticWeights, WeightsSource, agent_socket
 from services.inference.settings import InferenceSettings, RpcSettings, StreamSettings
 from services.inference.warm_up import Rehearsal
 
@@ -60,8 +60,18 @@ def build_stream(
     for other in pipeline.others:
         warm_up = Rehearsal(other)
         source = (others or {}).get(other.model_name)
-        app.follow_other(other, source or live_weights(context, other, warm_up, lambda _: None), warm_up)  # type: ignore[arg-type]
+        app.follow_other(other, source or other_weights(context, other, warm_up), warm_up)  # type: ignore[arg-type]
     return app
+
+
+def other_weights(context: "Context[InferenceSettings]", pipeline: Pipeline, rehearsal: Rehearsal) -> WeightsSource:
+    """A further model's versions; none ever where its network cannot be made, which is no reason not to serve the champion."""
+    try:
+        return live_weights(context, pipeline, rehearsal, lambda _: None)
+    except Exception as error:  # noqa: BLE001 - its author's `network` may raise anything
+        said = f"{type(error).__name__}: {error}"
+        context.log.error("a model stays without a version: its network cannot be made", model=pipeline.model_name, error=said)  # noqa: TRY400
+        return StaticWeights(None, model=pipeline.model_name)
 
 
 def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None) -> App:

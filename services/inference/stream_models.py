@@ -96,8 +96,9 @@ class Contender:
         if not events:
             return []
         if bound is None:
-            self._observer.model_failed(self.name, "weights", len(events))
-            return [Failed("forward", "no version yet")] * len(events)
+            missing = Failed("forward", "no version yet: is its trainer up?")
+            self.failed(None, "weights", [missing.error] * len(events))
+            return [missing] * len(events)
         attempt = Attempt(self._model, bound.network, self._max_batch, floats=self._floats)
         try:
             found = attempt(events)
@@ -119,7 +120,7 @@ class Contender:
         for phase in {one.phase for one in failures}:
             self.failed(bound, phase, [one.error for one in failures if one.phase == phase])
 
-    def failed(self, bound: Bound, phase: str, errors: Sequence[Exception | str]) -> None:
+    def failed(self, bound: Bound | None, phase: str, errors: Sequence[Exception | str]) -> None:
         """Count records that it could not predict, and log them, at most every `LOG_EVERY_S` seconds."""
         self._observer.model_failed(self.name, phase, len(errors))
         self._unsaid += len(errors)
@@ -129,7 +130,7 @@ class Contender:
         error = errors[-1]
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         log.warning(
-            "a model could not predict", model=self.name, model_role=self.spec.role, version=bound.version,
+            "a model could not predict", model=self.name, model_role=self.spec.role, version=bound.version if bound else 0,
             records=self._unsaid, phase=phase, error=said,
         )  # fmt: skip
         self._next_log, self._unsaid = now + LOG_EVERY_S, 0

@@ -220,7 +220,9 @@ def test_predictions_of_a_shadow_that_cannot_be_written_are_left_out() -> None:
 
 def test_models_without_a_version_wait_and_the_champion_answers() -> None:
     stream = Stream((canary(), Times(3), StaticWeights(None)), (SHADOW, Times(4), StaticWeights(None)))
-    stream.run(events())
+    with structlog.testing.capture_logs() as lines:
+        stream.run(events())
+    assert [(line["model"], line["phase"]) for line in lines] == [("toy.c", "weights"), ("toy.s", "weights")]
     assert {p.model for p in stream.served} == {"toy"}
     assert stream.shadows == []
     assert stream.seen.failed == {("toy.c", "weights"): len(of_canary(0.25)), ("toy.s", "weights"): len(KEYS)}

@@ -71,7 +71,15 @@ class Toy(Model[Event, Label]):
 '''
 
 
-def write_toy(folder: Path, name: str = "toy", *, partitions: int = 2, window_s: float = 60, **training: Any) -> Path:
+def write_toy(
+    folder: Path,
+    name: str = "toy",
+    *,
+    partitions: int = 2,
+    window_s: float = 60,
+    models: Sequence[Mapping[str, Any]] = (),
+    **training: Any,
+) -> Path:
     """A pipeline folder."""
     folder.mkdir(parents=True, exist_ok=True)
     spec = {
@@ -80,6 +88,7 @@ def write_toy(folder: Path, name: str = "toy", *, partitions: int = 2, window_s:
         "topics": {"partitions": partitions},
         "join": {"window_s": window_s},
         "training": {"batch_size": 16, "learning_rate": 0.01, **training},
+        "models": [{"model": "model.py:Toy", **model} for model in models],
     }
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec))
     (folder / "model.py").write_text(MODEL)

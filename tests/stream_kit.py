@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.contracts.records import Prediction
-from headrace.contracts.topics import EVENTS, PREDICTIONS, dead_letters, pipeline_topics
+from headrace.contracts.topics import EVENTS, PREDICTIONS, SHADOWS, dead_letters, pipeline_topics
 
 MODEL = '''"""Twice n."""
 import os
@@ -79,6 +79,21 @@ class Numbered(Model[Event, Label]):
 
     def error(self, prediction, label):
         return abs(prediction - label.y)
+'''
+
+VARIANTS = '''"""Models beside the first: they answer the same, but for n that they refuse."""
+import torch
+
+from .model import Numbered
+
+
+class Refusing(Numbered):
+    """Raises where n ends in 7, is NaN where it ends in 9."""
+
+    def features(self, events):
+        if any(event.n % 10 == 7 for event in events):
+            raise ValueError("7 cannot be predicted")
+        return torch.tensor([float("nan") if e.n % 10 == 9 else e.n for e in events], dtype=torch.float64)
 '''
 
 HERE = Path(__file__).parent
@@ -169,6 +184,7 @@ class Outcome:
     """What is on the sink, as a reader of committed records sees it."""
 
     predictions: list[tuple[bytes, Prediction]] = field(default_factory=list)
+    shadows: list[tuple[bytes, Prediction]] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
 
     def verdict(self, produced: dict[int, str]) -> dict[str, int]:
@@ -194,7 +210,9 @@ WELL = {"unseen": 0, "duplicates": 0, "out of order": 0, "strangers": 0}
 class River:
     """A pipeline of numbered events with its topics on a broker."""
 
-    def __init__(self, kafka, folder: Path, *, partitions: int = 4, guarantee: str = "exactly_once") -> None:
+    def __init__(
+        self, kafka, folder: Path, *, partitions: int = 4, guarantee: str = "exactly_once", models: tuple[dict, ...] = ()
+    ) -> None:
         self.bootstrap = kafka.bootstrap_servers
         self.name = kafka.unique("numbered")
         self.folder = folder
@@ -202,12 +220,15 @@ class River:
         self.workers: list[Worker] = []
         self.produced: dict[int, str] = {}
         (folder / "model.py").write_text(MODEL)
+        (folder / "variants.py").write_text(VARIANTS)
         (folder / "pipeline.yaml").write_text(
-            f"name: {self.name}\nmodel: model.py:Numbered\n"
+            f"name: {self.name}\nmodel: model.py:Numbered\nmodels: {json.dumps(models)}\n"
             f"topics: {{partitions: {partitions}}}\nstream: {{guarantee: {guarantee}}}\n"
         )
-        kafka.create_topics({t.name: t.partitions for t in pipeline_topics(self.name, partitions)})
+        shadows = any(model["role"] == "shadow" for model in models)
+        kafka.create_topics({t.name: t.partitions for t in pipeline_topics(self.name, partitions, shadows=shadows)})
         self.events, self.sink = EVENTS.name(self.name), PREDICTIONS.name(self.name)
+        self.shadows = [SHADOWS.name(self.name)] if shadows else []
         self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
 
     def __enter__(self) -> Self:
@@ -253,7 +274,7 @@ class River:
                 raise
         return worker
 
-    def read(self, predictions: int, letters: int = 0, timeout: float = 60) -> Outcome:
+    def read(self, predictions: int, letters: int = 0, timeout: float = 60, *, shadows: int = 0) -> Outcome:
         """What is committed, once there is as much of it as that, or when the time is over."""
         outcome = Outcome()
         dlq = dead_letters(self.events)
@@ -263,7 +284,8 @@ class River:
         })  # fmt: skip
         decode = msgspec.json.Decoder(Prediction[float]).decode
         try:
-            reader.assign([TopicPartition(t, p, 0) for t in (self.sink, dlq) for p in range(self.partitions)])
+            topics = (self.sink, dlq, *self.shadows)
+            reader.assign([TopicPartition(t, p, 0) for t in topics for p in range(self.partitions)])
             deadline, quiet = time.monotonic() + timeout, 0
             while time.monotonic() < deadline and quiet < 5:
                 messages = reader.consume(5000, 0.1)
@@ -273,8 +295,10 @@ class River:
                     if message.topic() == dlq:
                         outcome.letters.append(DeadLetter.FromString(message.value()))
                     else:
-                        outcome.predictions.append((message.key(), decode(message.value())))
+                        into = outcome.shadows if message.topic() in self.shadows else outcome.predictions
+                        into.append((message.key(), decode(message.value())))
                 enough = len(outcome.predictions) >= predictions and len(outcome.letters) >= letters
+                enough = enough and len(outcome.shadows) >= shadows
                 quiet = quiet + 1 if enough and not messages else 0
         finally:
             reader.close()

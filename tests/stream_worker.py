@@ -1,6 +1,6 @@
 """A stream worker for tests: the real role, with weights that are already there instead of an agent's.
 
-The weights' version is 1.
+The weights' version is 1, and 2, 3, ... those of the pipeline's further models.
 """
 
 import faulthandler
@@ -20,7 +20,11 @@ def build(context: Context[StreamSettings]):
     """The role on static weights."""
     torch.manual_seed(0)
     pipeline = load_pipeline(context.settings.pipeline)
-    return build_stream(context, StaticWeights(pipeline.model.network(), model=pipeline.name))
+    models = (pipeline, *pipeline.others)
+    champion, *others = (
+        StaticWeights(m.model.network(), model=m.model_name, version=version) for version, m in enumerate(models, start=1)
+    )
+    return build_stream(context, champion, {source.model: source for source in others})
 
 
 if __name__ == "__main__":

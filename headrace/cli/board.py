@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.observe import LogLine, View, endpoint
-from headrace.contracts.snapshot import Quantiles, Score, Snapshot
+from headrace.contracts.snapshot import Firing, ModelStatus, Quantiles, Score, Snapshot
 from headrace.platform.roles import RoleStatus, State
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -60,7 +60,7 @@ def numbers(snapshot: Snapshot | None) -> list[RenderableType]:
     flow.columns[4].ratio = 1
     for row in _flow_rows(snapshot):
         flow.add_row(*row)
-    return [flow, _sink(snapshot), _errors(snapshot), *_alerts(snapshot)]
+    return [flow, _sink(snapshot), _errors(snapshot), *models(snapshot), *_alerts(snapshot)]
 
 
 def _flow_rows(snapshot: Snapshot) -> Iterable[tuple[Text | str, ...]]:
@@ -102,10 +102,33 @@ def _errors(snapshot: Snapshot) -> RenderableType:
     lines = [[p.model for p in snapshot.history], [p.baseline for p in snapshot.history if p.baseline is not None]]
     trends = sparklines(*lines)
     wins = best is None or (snapshot.model.window or 0) <= (snapshot.baselines[best].window or 0)
-    table.add_row(*_score("the model", snapshot.model), Text(trends[0]), style="bold green" if wins else "bold yellow")
+    table.add_row(
+        *_score("as served" if snapshot.models else "the model", snapshot.model),
+        Text(trends[0]),
+        style="bold green" if wins else "bold yellow",
+    )
     for name, score in snapshot.baselines.items():
         table.add_row(*_score(name, score), Text(trends[1] if name == best else "", "dim"))
     return Group(table, Text())
+
+
+def models(snapshot: Snapshot) -> list[RenderableType]:
+    """Each model apart, where the pipeline has several."""
+    if not snapshot.models:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in (" model", "role", "version", "predictions", "joined", f"last {snapshot.window:,}", "whole run"):
+        table.add_column(heading, justify="left" if heading in {" model", "role"} else "right")
+    for one in snapshot.models:
+        version = "/".join(map(str, one.versions.serving)) or "-"
+        counted = f"{one.predictions:,}", f"{one.scored:,}"
+        table.add_row(f" {one.model}", role_of(one), version, *counted, *_score("", one.score)[1:])
+    return [table, Text()]
+
+
+def role_of(model: ModelStatus) -> str:
+    """What a model does on the stream, with a canary's share."""
+    return model.role if model.share is None else f"{model.role} {model.share:.3g}"
 
 
 def _score(name: str, score: Score) -> tuple[str, str, str]:
@@ -113,7 +136,11 @@ def _score(name: str, score: Score) -> tuple[str, str, str]:
 
 
 def _alerts(snapshot: Snapshot) -> list[RenderableType]:
-    return [Text(f" ⚠ {alert.name}: {alert.message}", "bold yellow") for alert in snapshot.alerts]
+    return [Text(f" ⚠ {_named(alert, snapshot)}: {alert.message}", "bold yellow") for alert in snapshot.alerts]
+
+
+def _named(alert: Firing, snapshot: Snapshot) -> str:
+    return alert.name if alert.model in ("", snapshot.pipeline) else f"{alert.name} of {alert.model}"
 
 
 def _roles(roles: Sequence[RoleStatus]) -> RenderableType:
@@ -230,6 +257,8 @@ def plain(view: View) -> str:
     if s.model.window is not None:
         others = ", ".join(f"{name} {number(score.window)}" for name, score in s.baselines.items())
         parts.append(f"error {number(s.model.window)}{' vs ' + others if others else ''} {s.error_unit}".rstrip())
+    if s.models:
+        parts.append(", ".join(f"{one.model} ({role_of(one)}) {number(one.score.window)}" for one in s.models))
     if s.freshness.p50 is not None:
         parts.append(f"fresh {duration(s.freshness.p50)}")
     if s.counts.duplicates or s.counts.missing:

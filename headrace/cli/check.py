@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from headrace.runtime.errors import ExitCode, PipelineError
+
+if TYPE_CHECKING:
+    from headrace.cli.trial import Outcome
+    from headrace.model.pipeline import Pipeline
 
 
 def check(
@@ -18,8 +22,8 @@ def check(
 ) -> None:
     """Validate a pipeline folder and try its model on sample events: everything but Kafka.
 
-    Every promise that the services rely on is one line. The first that is broken ends the check, with file, line and field
-    where there are some, and exit code 2.
+    Every promise that the services rely on is one line, all of a further model's another. The first that is broken ends the
+    check, with file, line and field where there are some, and exit code 2.
 
     For example:
 
@@ -56,3 +60,17 @@ def _lines(folder: Path, events: Path | None, labels: Path | None) -> Iterator[t
     records = read_files(events, labels, types, None) if events or labels else None
     for outcome in run_checks(Trial(pipeline, records)):
         yield outcome.title, outcome.ok, outcome.detail
+        if not outcome.ok:
+            return
+    for other in pipeline.others:
+        again = read_files(events, labels, types, None) if events or labels else None
+        yield _of_other(other, list(run_checks(Trial(other, again))))
+
+
+def _of_other(other: "Pipeline", outcomes: "list[Outcome]") -> tuple[str, bool, str]:
+    """One line for a further model: what is wrong with it, else that it passes the same checks."""
+    for outcome in outcomes:
+        if not outcome.ok:
+            return other.model_name, False, f"{outcome.title}: {outcome.detail}"
+    role = f"{other.variant.role}, " if other.variant else ""
+    return other.model_name, True, f"{role}{type(other.model).__name__}: the same {len(outcomes)} checks"

@@ -33,7 +33,12 @@ STYLES = {
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 Model = Annotated[
-    str | None, typer.Argument(help="the model (default: the run's, else every one)", metavar="MODEL", show_default=False)
+    str | None,
+    typer.Argument(
+        help="a model, or a pipeline for all its models (default: the run's, else every one)",
+        metavar="MODEL",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="for programs")]
 

@@ -10,7 +10,7 @@ from headrace.contracts.events_pb2 import Operation
 
 
 def resume(
-    model: Annotated[str | None, typer.Argument(help="the model (default: the run's)", show_default=False)] = None,
+    model: Annotated[str | None, typer.Argument(help="the model (default: the run's champion)", show_default=False)] = None,
     *,
     reason: Annotated[str, typer.Option(help="noted with the directive")] = "",
     timeout: Annotated[float, typer.Option(min=1, help="seconds to wait for the fleet")] = 15.0,

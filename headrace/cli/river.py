@@ -12,10 +12,10 @@ from typing import Any, Self
 
 from headrace.cli.connect import remember
 from headrace.cli.observe import endpoint, read_snapshot
-from headrace.cli.roles import ANSWERING, COUNTING, PREDICTING, ROLES, Role
+from headrace.cli.roles import ANSWERING, COUNTING, PREDICTING, ROLES, Role, role
 from headrace.contracts import topics
 from headrace.contracts.snapshot import Snapshot
-from headrace.model.pipeline import load_spec
+from headrace.model.pipeline import load_spec, spec_topics
 from headrace.model.spec import PipelineSpec
 from headrace.platform import LocalPlatform, runs
 from headrace.platform.roles import RoleSpec, RoleStatus, Stage, State
@@ -81,8 +81,7 @@ class River:
         endpoints = self.platform.start()
         remember(self.run_dir, pipeline=self.spec.name, pipeline_folder=self.pipeline)
         settings = load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", endpoints.kafka_bootstrap_servers])
-        wanted = [*topics.pipeline_topics(self.spec.name, self.spec.topics.partitions), *topics.system_topics()]
-        kafka.ensure_topics(settings, wanted)
+        kafka.ensure_topics(settings, [*spec_topics(self.spec), *topics.system_topics()])
         self._supervisor = Supervisor(self.run_dir, env=_environment(endpoints.as_env()))
         self._supervisor.start([self._wave(PREDICTING), *([Stage([self._replay_role()])] if self.replay is not None else [])])
         self._starter.start()
@@ -99,7 +98,16 @@ class River:
         self.phase = "running" if self.phase == "starting" else self.phase
 
     def _wave(self, wave: int) -> Stage:
-        return Stage([self._role(role) for role in ROLES if role.wave == wave])
+        return Stage([*(self._role(role) for role in ROLES if role.wave == wave), *self._further_trainers(wave)])
+
+    def _further_trainers(self, wave: int) -> list[RoleSpec]:
+        """One for each further model, in the last wave: the stream answers without them."""
+        trainer = role("trainer")
+        flags = ["--pipeline", str(self.pipeline), "--model"]
+        return [
+            RoleSpec(trainer.name, trainer.service, trainer.name, [*flags, one.name], instance=f"{trainer.name}-{one.name}")
+            for one in (self.spec.models if wave == ANSWERING else ())
+        ]
 
     def _role(self, role: Role) -> RoleSpec:
         return RoleSpec(role.name, role.service, role.name, ["--pipeline", str(self.pipeline)])

@@ -10,7 +10,7 @@ from headrace.contracts.events_pb2 import Operation
 
 
 def rollback(
-    model: Annotated[str | None, typer.Argument(help="the model (default: the run's)", show_default=False)] = None,
+    model: Annotated[str | None, typer.Argument(help="the model (default: the run's champion)", show_default=False)] = None,
     *,
     to: Annotated[int, typer.Option("--to", min=0, metavar="VERSION", help="0: the one before the active one")] = 0,
     reason: Annotated[str, typer.Option(help="noted with the directive, for whoever asks later")] = "",
@@ -27,6 +27,8 @@ def rollback(
       headrace rollback
 
       headrace rollback flights --to 12 --reason "13 is off at night"
+
+      headrace rollback flights.wide
     """
     request = Operation(model=model_named(model, run), kind=Operation.ROLL_BACK, version=to, reason=reason)
     operate(request, run=run, kafka_address=kafka_address, timeout=timeout)

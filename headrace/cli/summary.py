@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.board import best_baseline, duration, number
+from headrace.cli.board import best_baseline, duration, number, role_of
 from headrace.cli.observe import fetch
 from headrace.cli.river import River
-from headrace.contracts.snapshot import Quantiles, Snapshot
+from headrace.contracts.snapshot import ModelStatus, Quantiles, Snapshot
 from headrace.platform.roles import RoleStatus
 
 STREAM_LATENCY = "headrace_inference_stream_latency_seconds"
@@ -45,6 +45,7 @@ class Summary(msgspec.Struct, frozen=True):
     latency: Quantiles = Quantiles()
     freshness: Quantiles = Quantiles()
     urls: dict[str, str] = {}
+    models: tuple[ModelStatus, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -62,7 +63,7 @@ def summarize(river: River, snapshot: Snapshot | None, *, seconds: float, draine
         drained=drained,
         first_prediction_s=first,
         restarts=sum(role.restarts for role in roles),
-        trained=_counter(metrics_of(roles, "trainer"), TRAINED),
+        trained=_counter(metrics_of(roles, "trainer"), TRAINED, model=river.spec.name),
         latency=histogram_quantiles(metrics_of(roles, "stream"), STREAM_LATENCY),
         urls=_urls(roles),
     )
@@ -92,6 +93,7 @@ def _with(base: Summary, snapshot: Snapshot) -> Summary:
         beats_baselines=None if best is None or ours is None else ours < (snapshot.baselines[best].window or 0.0),
         latency=base.latency if base.latency.count else snapshot.latency,
         freshness=snapshot.freshness,
+        models=snapshot.models,
     )
 
 
@@ -101,8 +103,9 @@ def metrics_of(roles: Iterable[RoleStatus], role: str) -> str:
     return "\n".join((fetch(f"{address}/metrics") or b"").decode() for address in addresses)
 
 
-def _counter(text: str, name: str) -> int | None:
-    values = [s.value for family in text_string_to_metric_families(text) for s in family.samples if s.name == f"{name}_total"]
+def _counter(text: str, name: str, **labels: str) -> int | None:
+    samples = (s for family in text_string_to_metric_families(text) for s in family.samples if s.name == f"{name}_total")
+    values = [s.value for s in samples if labels.items() <= s.labels.items()]
     return int(sum(values)) if values else None
 
 
@@ -184,7 +187,10 @@ def _errors(s: Summary) -> Table:
     table.add_column(f"mean error{', ' + s.error_unit if s.error_unit else ''}")
     table.add_column("at the end", justify="right")
     table.add_column("whole run", justify="right")
+    served = "as served" if s.models else "the model"
     for name, score in s.error.items():
         style = ("bold green" if s.beats_baselines else "bold yellow") if name == "model" else None
-        table.add_row("the model" if name == "model" else name, number(score["window"]), number(score["mean"]), style=style)
+        table.add_row(served if name == "model" else name, number(score["window"]), number(score["mean"]), style=style)
+    for one in s.models:
+        table.add_row(f"{one.model}, {role_of(one)}", number(one.score.window), number(one.score.mean))
     return table

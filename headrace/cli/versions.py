@@ -76,7 +76,7 @@ class Versions:
     """Takes records in any order of topics, each topic in its own order; a record may come twice.
 
     Args:
-        model: the only model to follow; None follows all.
+        model: the only model to follow, and with a pipeline's champion its further models; None follows all.
     """
 
     def __init__(self, model: str | None = None) -> None:
@@ -165,7 +165,7 @@ class Versions:
         return lines
 
     def _follows(self, model: str) -> bool:
-        return self._model is None or model == self._model
+        return self._model is None or model == self._model or model.startswith(f"{self._model}.")
 
     def _life(self, model: str, version: int) -> _Life:
         return self._lives.setdefault((model, version), _Life(model, version))

@@ -50,6 +50,7 @@ class VersionScore(msgspec.Struct, frozen=True):
     version: int
     count: int
     mean: float
+    model: str = ""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -111,6 +112,24 @@ class Firing(msgspec.Struct, frozen=True):
     severity: str
     message: str
     since_us: int
+    model: str = ""
+
+
+class ModelStatus(msgspec.Struct, frozen=True):
+    """One of a pipeline's several models. Errors are all by the champion's measure; `duplicates` is of a shadow's own topic."""
+
+    model: str
+    role: str
+    """champion, canary or shadow."""
+    share: float | None = None
+    """Of the keys, that a canary answers."""
+    predictions: int = 0
+    duplicates: int = 0
+    scored: int = 0
+    """Predictions whose label has arrived, among the followed keys."""
+    score: Score = Score()
+    versions: Versions = Versions()
+    workers: tuple[Worker, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -138,6 +157,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Records that each role has still to read: stream, join, trainer."""
     workers: tuple[Worker, ...] = ()
     alerts: tuple[Firing, ...] = ()
+    models: tuple[ModelStatus, ...] = ()
+    """Each apart, the champion first, where the pipeline has several; `model` is then what all of them served together."""
 
 
 def decode(body: bytes | str) -> Snapshot:

@@ -90,6 +90,11 @@ PREDICTIONS = TopicSpec(
     "{pipeline}.predictions", "inference stream", "the event's key", "records.Prediction (JSON)",
     "The sink: one prediction for every event, in the same transaction as the event's offset.",
 )  # fmt: skip
+SHADOWS = TopicSpec(
+    "{pipeline}.shadows", "inference stream", "the event's key", "records.Prediction (JSON)",
+    "What the shadow models predicted, one record for each event and shadow, in the same transaction. "
+    "Only where pipeline.yaml names shadows.",
+)  # fmt: skip
 CHECKPOINTS = TopicSpec(
     "headrace.checkpoints", "trainer", "model", "headrace.v1.CheckpointPublished",
     "A checkpoint's weights are in the chunk stores: its manifest and the offsets that it contains.",
@@ -121,7 +126,7 @@ REPLAYS = TopicSpec(
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
 
-PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS)
+PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
 SYSTEM_TOPICS = (CHECKPOINTS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
@@ -131,10 +136,15 @@ def dead_letters(topic: str) -> str:
     return topic + DEAD_LETTER_SUFFIX
 
 
-def pipeline_topics(pipeline: str, partitions: int = DEFAULT_PARTITIONS) -> list[Topic]:
-    """Every topic of one pipeline, dead letters included; all have the same number of partitions."""
+def pipeline_topics(pipeline: str, partitions: int = DEFAULT_PARTITIONS, *, shadows: bool = False) -> list[Topic]:
+    """Every topic of one pipeline, dead letters included; all have the same number of partitions.
+
+    `shadows` says whether the pipeline has shadow models, and so a topic for what they predict.
+    """
     topics: list[Topic] = []
     for spec in PIPELINE_TOPICS:
+        if spec is SHADOWS and not shadows:
+            continue
         topic = spec.topic(pipeline, partitions)
         topics.append(topic)
         if spec.dead_letters:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from headrace.contracts import topics
 from headrace.contracts.records import example_decoder, prediction_decoder
 from headrace.model.source import Source
-from headrace.model.spec import PipelineSpec
+from headrace.model.spec import PipelineSpec, VariantSpec
 from headrace.runtime.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -33,16 +33,44 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A loaded pipeline folder."""
+    """A loaded pipeline folder, seen from one of its models: the champion, unless `of_model` chose another.
+
+    `variant` is the section of pipeline.yaml that names the model, None of the champion; `others` are the champion's further
+    models, each as the pipeline that its trainer sees.
+    """
 
     folder: Path
     spec: PipelineSpec
     model: "Model[Any, Any]"
+    variant: VariantSpec | None = None
+    others: "tuple[Pipeline, ...]" = ()
 
     @property
     def name(self) -> str:
-        """The pipeline's name; also its model's, in checkpoints and on the serving protocol."""
+        """The pipeline's name: the prefix of its topics, and its champion's name on the serving protocol."""
         return self.spec.name
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in the fleet: in checkpoints, on headrace.* topics and on predictions.
+
+        The champion has the pipeline's. Others have it as a prefix, so that two pipelines' models never meet.
+        """
+        return self.name if self.variant is None else f"{self.name}.{self.variant.name}"
+
+    def of_model(self, name: str) -> "Pipeline":
+        """The pipeline as the model of that name sees it, by its name in pipeline.yaml or in the fleet; "" is the champion.
+
+        Raises:
+            PipelineError: there is no such model.
+        """
+        if name in ("", self.model_name):
+            return self
+        for other in self.others:
+            if other.variant is not None and name in (other.variant.name, other.model_name):
+                return other
+        known = ", ".join([self.name, *(variant.name for variant in self.spec.models)])
+        raise PipelineError(f"{self.folder / SPEC_FILE}: no model {name!r}", hint=f"its models: {known}")
 
     @cached_property
     def event_decoder(self) -> msgspec.json.Decoder[Any]:
@@ -67,7 +95,7 @@ class Pipeline:
     @property
     def topics(self) -> list[topics.Topic]:
         """Every topic that this pipeline needs, system topics included."""
-        return [*topics.pipeline_topics(self.name, self.spec.topics.partitions), *topics.system_topics()]
+        return [*spec_topics(self.spec), *topics.system_topics()]
 
     def source(self) -> Source:
         """The pipeline's own data.
@@ -78,6 +106,11 @@ class Pipeline:
         if self.spec.source is None:
             raise PipelineError(f"{self.folder / SPEC_FILE}: no `source` is named", hint="source: source.py:MySource")
         return _load_reference(self.folder, "source", self.spec.source, Source)  # type: ignore[type-abstract]
+
+
+def spec_topics(spec: PipelineSpec) -> list[topics.Topic]:
+    """The pipeline's own topics, without the system's."""
+    return topics.pipeline_topics(spec.name, spec.topics.partitions, shadows=spec.has_shadows)
 
 
 def load_pipeline(folder: Path | str) -> Pipeline:
@@ -92,7 +125,40 @@ def load_pipeline(folder: Path | str) -> Pipeline:
     spec = load_spec(folder)
     model = _load_reference(folder, "model", spec.model, Model)  # type: ignore[type-abstract]
     _check_model(folder / spec.model.split(":")[0], model)
-    return Pipeline(folder, spec, model)
+    others = tuple(_load_variant(folder, spec, i, model) for i in range(len(spec.models)))
+    return Pipeline(folder, spec, model, others=others)
+
+
+def _load_variant(folder: Path, spec: PipelineSpec, index: int, champion: "Model[Any, Any]") -> Pipeline:
+    """A further model, which must be one that can stand in for the champion."""
+    from headrace.model.port import Model
+
+    variant = spec.models[index]
+    model = _load_reference(folder, f"models.{index}.model", variant.model, Model)  # type: ignore[type-abstract]
+    path = folder / variant.model.split(":")[0]
+    _check_model(path, model)
+    kinds = (
+        ("event type", model.event_type(), champion.event_type()),
+        ("label type", model.label_type(), champion.label_type()),
+        ("key", model.key, champion.key),
+        ("prediction type", model.prediction_type(), champion.prediction_type()),
+    )
+    for what, own, wanted in kinds:
+        if own != wanted:
+            raise PipelineError(
+                f"{path}: {type(model).__name__}, models.{index}.model: "
+                f"its {what} is {_shown(own)}, the champion's {_shown(wanted)}",
+                hint="the models of a pipeline have one stream of events and labels, one sink and one measure of error",
+            )
+    own_spec = spec.model_copy(update={"model": variant.model, "training": spec.training_of(variant)})
+    return Pipeline(folder, own_spec, model, variant)
+
+
+def _shown(kind: Any) -> str:
+    """A type with where it comes from, since two of the same name are what is mixed up most."""
+    if isinstance(kind, type) and kind.__module__ != "builtins":
+        return f"{kind.__name__} of {kind.__module__.rpartition('.')[2]}.py"
+    return getattr(kind, "__name__", repr(kind)) if isinstance(kind, type) else repr(kind)
 
 
 def load_spec(folder: Path | str) -> PipelineSpec:
@@ -113,16 +179,26 @@ def load_spec(folder: Path | str) -> PipelineSpec:
     if not isinstance(content, dict):
         raise PipelineError(f"{path}: expected a mapping of fields")
     try:
-        return PipelineSpec(**content)
+        spec = PipelineSpec(**content)
     except ValidationError as error:
-        problems = [f"{path}:{_line(root, e['loc'])}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise PipelineError("\n".join(problems)) from error
+        raise PipelineError("\n".join(_problem(path, root, e["loc"], e["msg"]) for e in error.errors())) from error
+    if conflicts := [_problem(path, root, location, text) for location, text in spec.conflicts()]:
+        raise PipelineError("\n".join(conflicts))
+    return spec
+
+
+def _problem(path: Path, root: Any, location: tuple[int | str, ...], text: str) -> str:
+    return f"{path}:{_line(root, location)}: {'.'.join(map(str, location))}: {text}"
 
 
 def _line(node: Any, location: tuple[int | str, ...]) -> int:
     """The line, from 1, of the deepest part of `location` that is in the file."""
     line = 1
     for part in location:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+            continue
         if not isinstance(node, yaml.MappingNode):
             break
         for key, value in node.value:

@@ -1,8 +1,11 @@
 """The schema of pipeline.yaml."""
 
+from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 REFERENCE = r"^[A-Za-z_][A-Za-z0-9_]*\.py:[A-Za-z_][A-Za-z0-9_]*$"
@@ -45,6 +48,36 @@ class TrainingSpec(_Section):
     seed: int = Field(0, ge=0, description="of the first weights and of all random state")
 
 
+class VariantSpec(_Section):
+    """A further model over the pipeline's events, beside the pipeline's own, which is the champion."""
+
+    name: str = Field(pattern=NAME, description="within the pipeline; the fleet knows it as <pipeline>.<name>")
+    model: str = Field(
+        pattern=REFERENCE, description="file.py:Class of the headrace.Model, over the champion's events and labels"
+    )
+    role: Literal["shadow", "canary"] = Field(
+        description="a canary answers its share of keys; a shadow predicts everything and answers nothing"
+    )
+    share: float | None = Field(None, gt=0, le=1, validate_default=True, description="of the keys, that a canary answers")
+    start: float = Field(0.0, ge=0, lt=1, description="where its part of the keys begins; several canaries stand apart")
+    training: TrainingSpec = Field(TrainingSpec(), description="what differs from the pipeline's `training`")
+
+    @field_validator("share")
+    @classmethod
+    def _only_of_a_canary(cls, share: float | None, info: ValidationInfo) -> float | None:
+        role = info.data.get("role")
+        if role == "canary" and share is None:
+            raise PydanticCustomError("share", "a canary needs a share of the keys, e.g. share: 0.05")
+        if role == "shadow" and share is not None:
+            raise PydanticCustomError("share", "a shadow answers nothing and predicts every event: only a canary has a share")
+        return share
+
+    @property
+    def part(self) -> tuple[float, float]:
+        """Where its part of the keys begins and ends, of [0, 1); empty for a shadow."""
+        return self.start, self.start + (self.share or 0.0)
+
+
 class MonitorSpec(_Section):
     """Watching accuracy and drift."""
 
@@ -77,3 +110,45 @@ class PipelineSpec(_Section):
     training: TrainingSpec = TrainingSpec()
     monitor: MonitorSpec = MonitorSpec()
     demo: DemoSpec = DemoSpec()
+    models: tuple[VariantSpec, ...] = Field((), description="further models over the same events")
+
+    @property
+    def has_shadows(self) -> bool:
+        """Whether a model predicts without answering, which takes a topic of its own."""
+        return any(variant.role == "shadow" for variant in self.models)
+
+    def training_of(self, variant: VariantSpec) -> TrainingSpec:
+        """How a further model is trained: as the champion, but for what its own section sets."""
+        own = {name: getattr(variant.training, name) for name in variant.training.model_fields_set}
+        return self.training.model_copy(update=own)
+
+    def conflicts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What is wrong with the models taken together: the field, and why."""
+        names: set[str] = {self.name}
+        for i, variant in enumerate(self.models):
+            if variant.name in names:
+                whose = "the pipeline's own model has" if variant.name == self.name else "two models have"
+                yield ("models", i, "name"), f"{whose} the name {variant.name!r}: each needs its own"
+            names.add(variant.name)
+        canaries = [(i, variant) for i, variant in enumerate(self.models) if variant.role == "canary"]
+        total = sum(variant.share or 0.0 for _, variant in canaries)
+        if total > 1 + _ROUNDING:
+            yield ("models", canaries[-1][0], "share"), f"the canaries' shares sum to {total:.4g}: at most 1 can be given away"
+            return
+        yield from _overlaps(canaries)
+
+
+_ROUNDING = 1e-9
+
+
+def _overlaps(canaries: list[tuple[int, VariantSpec]]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Parts of the keys that leave [0, 1), or that two canaries claim."""
+    for i, one in canaries:
+        if one.part[1] > 1 + _ROUNDING:
+            text = f"{one.name}: start {one.start:g} and share {one.share:g} go beyond 1, where the keys end"
+            yield ("models", i, "start"), text
+    for (_, one), (i, other) in combinations(canaries, 2):
+        low, high = max(one.part[0], other.part[0]), min(one.part[1], other.part[1])
+        if high > low + _ROUNDING:
+            claim = f"{one.name} and {other.name} both claim the keys from {low:g} to {high:g}"
+            yield ("models", i, "start"), f"{claim}: set `start` to where {other.name} has room, e.g. {one.part[1]:g}"

@@ -10,6 +10,11 @@ import msgspec
 from headrace.runtime.endpoints import Endpoints
 
 _TIMEOUT_S = 1.0
+_CHOSEN = (
+    *("versions", "workers", "counts", "rates", "model", "models", "baselines"),
+    *("error_unit", "lag", "freshness", "alerts"),
+)
+"""Of the monitor's snapshot."""
 
 
 class Status:
@@ -27,12 +32,11 @@ class Status:
     async def report(self) -> dict[str, Any]:
         """The status, as JSON values; what does not answer within a second is said not to."""
         roles, snapshot = await asyncio.gather(self._roles(), self._snapshot())
-        chosen = ("versions", "workers", "counts", "rates", "model", "baselines", "error_unit", "lag", "freshness", "alerts")
         return {
             "pipeline": self._pipeline,
             "ready": bool(roles) and all(role["ready"] for role in roles),
             "roles": roles,
-            "monitor": {name: snapshot[name] for name in chosen if name in snapshot} if snapshot else None,
+            "monitor": {name: snapshot[name] for name in _CHOSEN if name in snapshot} if snapshot else None,
         }
 
     async def _roles(self) -> list[dict[str, Any]]:

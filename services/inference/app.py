@@ -8,13 +8,13 @@ from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context
 from headrace.runtime.scheduling import wake_quickly
-from headrace.weights import LiveWeights, WeightsSource, agent_socket
+from headrace.weights import LiveWeights, StaticWeights, WeightsSource, agent_socket
 from services.inference.settings import InferenceSettings, RpcSettings, StreamSettings
 from services.inference.warm_up import Rehearsal
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from headrace.weights import Bound
 
@@ -35,15 +35,19 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
 def live_weights(
     context: "Context[InferenceSettings]", pipeline: Pipeline, rehearsal: Rehearsal, on_change: "Callable[[Bound], None]"
 ) -> LiveWeights:
-    """The host's agent's versions, warmed up by rehearsal; the process is not ready while it is behind its fleet."""
+    """The host's agent's versions of the pipeline's model, warmed up by rehearsal.
+
+    While the champion is behind its fleet the process is not ready; a further model is no reason not to serve the champion.
+    """
 
     def on_behind(why: str) -> None:
-        context.ready.set("fleet", not why, why or "serves what the fleet does")
+        if pipeline.variant is None:
+            context.ready.set("fleet", not why, why or "serves what the fleet does")
 
     on_behind("")
     return LiveWeights(
         agent_socket(context.settings),
-        pipeline.name,
+        pipeline.model_name,
         pipeline.model.network,
         worker=context.settings.instance,
         role=context.role,
@@ -54,15 +58,33 @@ def live_weights(
     )
 
 
-def build_stream(context: Context[StreamSettings], weights: WeightsSource | None = None) -> App:
-    """The role `stream`."""
+def build_stream(
+    context: Context[StreamSettings],
+    weights: WeightsSource | None = None,
+    others: "Mapping[str, WeightsSource] | None" = None,
+) -> App:
+    """The role `stream`. `others` are the further models' weights, by their names in the fleet."""
     from services.inference.stream_app import StreamApp  # Faust, which the role rpc does not need
 
     pipeline = load(context.settings, context.role)
     rehearsal = Rehearsal(pipeline)
     app = StreamApp(context, pipeline, rehearsal)
     app.follow(weights or live_weights(context, pipeline, rehearsal, app.on_weights))  # type: ignore[arg-type]
+    for other in pipeline.others:
+        warm_up = Rehearsal(other)
+        source = (others or {}).get(other.model_name)
+        app.follow_other(other, source or other_weights(context, other, warm_up), warm_up)  # type: ignore[arg-type]
     return app
+
+
+def other_weights(context: "Context[InferenceSettings]", pipeline: Pipeline, rehearsal: Rehearsal) -> WeightsSource:
+    """A further model's versions; none ever where its network cannot be made, which is no reason not to serve the champion."""
+    try:
+        return live_weights(context, pipeline, rehearsal, lambda _: None)
+    except Exception as error:  # noqa: BLE001 - its author's `network` may raise anything
+        said = f"{type(error).__name__}: {error}"
+        context.log.error("a model stays without a version: its network cannot be made", model=pipeline.model_name, error=said)  # noqa: TRY400
+        return StaticWeights(None, model=pipeline.model_name)
 
 
 def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None) -> App:

@@ -20,7 +20,7 @@ ROUND_RECORDS = Histogram(
 )
 PHASE_SECONDS = Histogram(
     "headrace_inference_stream_phase_seconds",
-    "Time of one round in each phase: decode, predict, encode, produce, offsets, commit.",
+    "Time of one round in each phase: decode, predict, encode, shadow, produce, offsets, commit.",
     ["pipeline", "phase"],
     buckets=LATENCY_BUCKETS,
 )
@@ -35,12 +35,22 @@ LAG = Gauge(
     "Records behind the end of the log when a round was committed.",
     ["pipeline", "partition"],
 )
-VERSION = Gauge("headrace_inference_stream_version", "Version of the weights of the newest round.", ["pipeline"])
+VERSION = Gauge("headrace_inference_stream_version", "Version of the weights of the newest round.", ["pipeline", "model"])
+MODEL_PREDICTIONS = Counter(
+    "headrace_inference_stream_model_predictions",
+    "Predictions by model, shadows' among them, where there are several; those of an aborted transaction count again.",
+    ["pipeline", "model"],
+)
+MODEL_FAILURES = Counter(
+    "headrace_inference_stream_model_failures",
+    "Records that a canary left to the champion or a shadow left out: it raised, was not finite, or (weights) has no version.",
+    ["pipeline", "model", "phase"],
+)
 ASSIGNED = Gauge("headrace_inference_stream_partitions", "Partitions assigned to this process.", ["pipeline"])
 
 
 class StreamMetrics:
-    """Records what happens on one pipeline's stream; an `Observer` of the predictor, and more."""
+    """Records what happens on one pipeline's stream; an `Observer` of the predictor, a `ModelsObserver`, and more."""
 
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
@@ -55,7 +65,19 @@ class StreamMetrics:
 
     def bound(self, version: int) -> None:
         """A round was predicted with this version."""
-        VERSION.labels(self._pipeline).set(version)
+        VERSION.labels(self._pipeline, self._pipeline).set(version)
+
+    def model_bound(self, model: str, version: int) -> None:
+        """A round's version of a further model."""
+        VERSION.labels(self._pipeline, model).set(version)
+
+    def model_predicted(self, model: str, records: int) -> None:
+        """A round has so many predictions of this model."""
+        MODEL_PREDICTIONS.labels(self._pipeline, model).inc(records)
+
+    def model_failed(self, model: str, phase: str, records: int) -> None:
+        """A further model did not predict so many records of a round."""
+        MODEL_FAILURES.labels(self._pipeline, model, phase).inc(records)
 
     def aborted(self) -> None:
         """A transaction was aborted."""

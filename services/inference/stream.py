@@ -3,13 +3,16 @@
 Everything is by columns over the chunks of one round: decode, features, one forward pass (split at `max_batch`), predictions,
 encode. The round is bound to one version of the weights. What cannot be processed is found one by one and becomes a dead
 letter; when that is not the exception, the breaker ends the role before anything of the round is committed.
+
+A pipeline's further models, where it has any, come in as `Others`: `services.inference.stream_models`.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -51,21 +54,53 @@ class _Bad(NamedTuple):
     error: Exception | str
 
 
-class _Failed(NamedTuple):
+class Failed(NamedTuple):
     """Stands in the place of a prediction."""
 
     phase: Phase
     error: Exception | str
 
 
+class Answer(NamedTuple):
+    """Stands in the place of a prediction that another model than the champion made."""
+
+    prediction: Any
+    model: str
+    version: int
+    checkpoint: str
+
+
 @dataclass
-class _Rows:
+class Rows:
     """What is left of one chunk, in columns."""
 
     source: Partition
     records: Sequence[Record]
     events: list[Any]
     predictions: list[Any] = field(default_factory=list)
+
+
+class OthersRound(Protocol):
+    """One round of the further models, each bound to its version, or to none."""
+
+    def answers(self, events: Sequence[Any], champion: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+        """For each event an `Answer`, or what `champion` returned for it: a prediction or `Failed`."""
+        ...
+
+    def shadows(self, rows: Sequence[Rows]) -> list[Batch]:
+        """Predictions for the shadows' topic. Raises nothing; `rows` are all decoded records, `predictions` unset."""
+        ...
+
+
+class Others(Protocol):
+    """The pipeline's further models."""
+
+    def lease(self) -> AbstractContextManager[OthersRound]:
+        """Bind every model's version for the length of a ``with`` block."""
+        ...
+
+
+_ALONE = nullcontext()
 
 
 class StreamPredictor:
@@ -88,6 +123,7 @@ class StreamPredictor:
         *,
         same_partitions: bool = True,
         served: Callable[[torch.Tensor], None] = lambda _features: None,
+        others: Others | None = None,
     ) -> None:
         self._model = pipeline.model
         self._name = pipeline.name
@@ -103,6 +139,7 @@ class StreamPredictor:
         self._observer = observer
         self._same_partitions = same_partitions
         self._served = served
+        self._others = others
 
     def process(self, chunks: Sequence[Chunk]) -> Output:
         """Everything that the chunks become, offsets included.
@@ -112,14 +149,18 @@ class StreamPredictor:
         """
         output, bad = Output.of(chunks), list[_Bad]()
         records = sum(map(len, chunks))
-        with self._weights.lease() as bound:
+        with self._weights.lease() as bound, self._others.lease() if self._others else _ALONE as others:
             with self._phase("decode"):
                 rows = [self._decode(chunk, bad) for chunk in chunks]
+            decoded = [Rows(row.source, row.records, row.events) for row in rows] if others else []
             with self._phase("predict"):
-                self._predict([r for r in rows if r.events], bound, bad)
+                self._predict([r for r in rows if r.events], bound, bad, others)
             with self._phase("encode"):
                 for row in rows:
                     self._encode(row, bound, output)
+            if others is not None:  # after what is served: nothing that a shadow does to an event can touch it
+                with self._phase("shadow"):
+                    output.batches += others.shadows(decoded)
             for found in bad:
                 output.singles.append(self._dead_letter(found, bound))
             self._observer.bound(bound.version)
@@ -137,12 +178,12 @@ class StreamPredictor:
 
     # -- decode ----------------------------------------------------------------------------------------------------------
 
-    def _decode(self, chunk: Chunk, bad: list[_Bad]) -> _Rows:
+    def _decode(self, chunk: Chunk, bad: list[_Bad]) -> Rows:
         decode = self._decode_one
         try:
-            return _Rows(chunk.source, chunk.records, [decode(record.value()) for record in chunk.records])  # type: ignore[arg-type]
+            return Rows(chunk.source, chunk.records, [decode(record.value()) for record in chunk.records])  # type: ignore[arg-type]
         except Exception:  # noqa: BLE001 - a decode hook may raise anything; the record is found below
-            rows, found = _Rows(chunk.source, [], []), list[_Bad]()
+            rows, found = Rows(chunk.source, [], []), list[_Bad]()
         good: list[Record] = []
         for record in chunk.records:
             try:
@@ -156,62 +197,59 @@ class StreamPredictor:
 
     # -- predict ---------------------------------------------------------------------------------------------------------
 
-    def _predict(self, rows: Sequence[_Rows], bound: Bound, bad: list[_Bad]) -> None:
+    def _predict(self, rows: Sequence[Rows], bound: Bound, bad: list[_Bad], others: OthersRound | None) -> None:
         """Fill in each row's predictions; rows lose the records that have none."""
         events = [event for row in rows for event in row.events]
         if not events:
             return
-        attempt = _Attempt(self._model, bound.network, self._max_batch, floats=self._floats)
+        found = self._find(bound, events) if others is None else others.answers(events, partial(self._find, bound))
+        start = 0
+        for row in rows:
+            row.predictions = found[start : start + len(row.events)]
+            start += len(row.events)
+            if any(type(p) is Failed for p in row.predictions):
+                _drop_failed(row, bad)
+
+    def _find(self, bound: Bound, events: Sequence[Any]) -> list[Any]:
+        """Predictions where there are any, else `Failed`."""
+        attempt = Attempt(self._model, bound.network, self._max_batch, floats=self._floats)
         try:
             found = attempt(events)
             self._served(attempt.features)
         except Exception:  # noqa: BLE001 - the model's author's code may raise anything; the record is found below
             found = self._isolate(attempt, events)
-        start = 0
-        for row in rows:
-            row.predictions = found[start : start + len(row.events)]
-            start += len(row.events)
-            if any(type(p) is _Failed for p in row.predictions):
-                _drop_failed(row, bad)
+        return found
 
-    def _isolate(self, attempt: "_Attempt", events: Sequence[Any]) -> list[Any]:
-        """Predictions where there are any, else what went wrong."""
-        phases: dict[int, Phase] = {}
-
-        def work(part: Sequence[Any]) -> list[Any]:
-            try:
-                return attempt(part)
-            finally:
-                phases[id(part[0])] = attempt.phase
-
+    def _isolate(self, attempt: "Attempt", events: Sequence[Any]) -> list[Any]:
         try:
-            good, failed = bisect(work, events, most_bad=self._breaker.most_bad(len(events)))
+            return find_each(attempt, events, self._breaker.most_bad(len(events)))
         except TooManyBadError as error:
             cause = error.__cause__
             raise DataError(
                 f"{error}: {attempt.phase} raises {type(cause).__name__}: {cause}",
                 hint="is the model of this deploy sound? Nothing of the last chunk was committed",
             ) from cause
-        found: list[Any] = [None] * len(events)
-        for index, prediction in good:
-            found[index] = prediction
-        for index, problem in failed:
-            found[index] = _Failed(phases[id(events[index])], problem)
-        return found
 
     # -- encode ----------------------------------------------------------------------------------------------------------
 
-    def _encode(self, row: _Rows, bound: Bound, output: Output) -> None:
+    def _encode(self, row: Rows, bound: Bound, output: Output) -> None:
         if not row.events:
             return
         key_of, at_us = self._key, time.time_ns() // 1000
         name, version, checkpoint, partition = self._name, bound.version, bound.checkpoint, row.source.partition
-        values = self._encode_all(
-            [
+        columns = zip(row.records, row.events, row.predictions, timestamps_ms(row.records), strict=True)
+        if self._others is None:
+            made = [
                 Prediction(str(key_of(e)), p, name, version, checkpoint, (partition, r.offset()), ms, at_us)
-                for r, e, p, ms in zip(row.records, row.events, row.predictions, timestamps_ms(row.records), strict=True)
+                for r, e, p, ms in columns
             ]
-        )
+        else:
+            made = [
+                Prediction(str(key_of(e)), *by, (partition, r.offset()), ms, at_us)
+                for r, e, p, ms in columns
+                for by in (p if type(p) is Answer else (p, name, version, checkpoint),)
+            ]
+        values = self._encode_all(made)
         where = partition if self._same_partitions else None
         # Batched produces take no headers, and the partition's order must hold: with one header, all go one by one.
         if any(record.headers() for record in row.records):
@@ -241,7 +279,30 @@ class StreamPredictor:
             self._observer.dead(phase, sum(b.phase == phase for b in bad))
 
 
-class _Attempt:
+def find_each(attempt: "Attempt", events: Sequence[Any], most_bad: int) -> list[Any]:
+    """Predictions of events that cannot be predicted at once, `Failed` in the place of those that cannot be at all.
+
+    Raises:
+        TooManyBadError: more than `most_bad` cannot; its cause is the last one's error.
+    """
+    phases: dict[int, Phase] = {}
+
+    def work(part: Sequence[Any]) -> list[Any]:
+        try:
+            return attempt(part)
+        finally:
+            phases[id(part[0])] = attempt.phase
+
+    good, failed = bisect(work, events, most_bad=most_bad)
+    found: list[Any] = [None] * len(events)
+    for index, prediction in good:
+        found[index] = prediction
+    for index, problem in failed:
+        found[index] = Failed(phases[id(events[index])], problem)
+    return found
+
+
+class Attempt:
     """One pass of the model over some events. After it, `phase` names the step that it reached."""
 
     def __init__(self, model: Any, network: torch.nn.Module, max_batch: int, *, floats: bool) -> None:
@@ -254,7 +315,7 @@ class _Attempt:
 
     @torch.inference_mode()
     def __call__(self, events: Sequence[Any]) -> list[Any]:
-        """Predictions, or `_Failed` in the place of one that is not finite."""
+        """Predictions, or `Failed` in the place of one that is not finite."""
         self.phase = "features"
         self.features = features = self._model.features(events)
         _same_length("features", features, events)
@@ -267,14 +328,14 @@ class _Attempt:
         if finite is None:
             return self._numbers(list(self._model.predictions(outputs)), len(events))
         kept = iter(self._numbers(list(self._model.predictions(outputs[finite])), int(finite.sum())))
-        wrong = _Failed("forward", "the network's output is NaN or infinite")
+        wrong = Failed("forward", "the network's output is NaN or infinite")
         return [next(kept) if good else wrong for good in finite.tolist()]
 
     def _numbers(self, predictions: list[Any], expected: int) -> list[Any]:
         if len(predictions) != expected:
             raise ValueError(f"predictions returned {len(predictions)} values for {expected} events")
         if self._floats and not math.isfinite(sum(predictions)):
-            wrong = _Failed("predictions", "the prediction is NaN or infinite")
+            wrong = Failed("predictions", "the prediction is NaN or infinite")
             return [p if math.isfinite(p) else wrong for p in predictions]
         return predictions
 
@@ -292,10 +353,10 @@ def _same_length(what: str, tensor: torch.Tensor, events: Sequence[Any]) -> None
         raise ValueError(f"{what} returned {len(tensor)} rows for {len(events)} events")
 
 
-def _drop_failed(row: _Rows, bad: list[_Bad]) -> None:
+def _drop_failed(row: Rows, bad: list[_Bad]) -> None:
     kept: list[tuple[Record, Any, Any]] = []
     for record, event, prediction in zip(row.records, row.events, row.predictions, strict=True):
-        if type(prediction) is _Failed:
+        if type(prediction) is Failed:
             bad.append(_Bad(record, prediction.phase, prediction.error))
         else:
             kept.append((record, event, prediction))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from headrace.contracts.topics import EVENTS, PREDICTIONS
+from headrace.contracts.topics import EVENTS, PREDICTIONS, SHADOWS
 from headrace.model.pipeline import Pipeline
 from headrace.runtime import kafka
 from headrace.runtime.errors import HeadraceError
@@ -24,6 +24,7 @@ from headrace.weights.source import Bound, WeightsSource
 from services.inference.metrics_stream import StreamMetrics
 from services.inference.settings import StreamSettings
 from services.inference.stream import StreamPredictor
+from services.inference.stream_models import Contender, StreamModels
 from services.inference.warm_up import Rehearsal
 
 
@@ -37,6 +38,7 @@ class StreamApp:
         self._rehearsal = rehearsal
         self._metrics = StreamMetrics(pipeline.name)
         self._weights: WeightsSource | None = None
+        self._others: list[tuple[WeightsSource, Contender]] = []
         self._chunks: ChunkPipeline | None = None
         self._slot: Slot | None = None
         self._highwaters: Callable[[], Mapping[Partition, int]] = dict
@@ -46,6 +48,10 @@ class StreamApp:
     def follow(self, weights: WeightsSource) -> None:
         """Predict with these weights."""
         self._weights = weights
+
+    def follow_other(self, pipeline: Pipeline, weights: WeightsSource, rehearsal: Rehearsal) -> None:
+        """Let one of the pipeline's further models predict beside the champion, which waits for none of them."""
+        self._others.append((weights, Contender(pipeline, weights, self._metrics, served=rehearsal.remember)))
 
     def on_weights(self, bound: Bound) -> None:
         """Another version serves; called from the weights' thread."""
@@ -59,13 +65,13 @@ class StreamApp:
         if weights is None:
             raise HeadraceError("the stream has no weights to follow")
         app = self._app(weights)
-        weights.start()
+        self._start_weights()
         try:
             if weights.version:
                 self._context.ready.set("weights", True, f"version {weights.version}")  # noqa: FBT003
             await app.run(stop)
         finally:
-            weights.stop()
+            self._stop_weights()
             if self._slot is not None:
                 self._slot.release()
 
@@ -78,8 +84,19 @@ class StreamApp:
         if self._weights is None:
             raise HeadraceError("the stream has no weights to follow")
         app = self._app(self._weights)
-        app.during(self._weights.start, self._weights.stop)
+        app.during(self._start_weights, self._stop_weights)
         return app
+
+    def _start_weights(self) -> None:
+        for source in self._sources():
+            source.start()
+
+    def _stop_weights(self) -> None:
+        for source in self._sources():
+            source.stop()
+
+    def _sources(self) -> list[WeightsSource]:
+        return [source for source in (self._weights, *(weights for weights, _ in self._others)) if source is not None]
 
     def _app(self, weights: WeightsSource) -> ChunkApp:
         membership = Membership()
@@ -115,6 +132,8 @@ class StreamApp:
     def _predictor(self, weights: WeightsSource) -> StreamPredictor:
         admin = kafka.admin(self._settings)
         source, sink = (kafka.partitions_of(admin, topic.name(self._pipeline.name)) for topic in (EVENTS, PREDICTIONS))
+        shadows = kafka.partitions_of(admin, SHADOWS.name(self._pipeline.name)) if self._pipeline.spec.has_shadows else source
+        contenders = [contender for _, contender in self._others]
         return StreamPredictor(
             self._pipeline,
             weights,
@@ -122,6 +141,9 @@ class StreamApp:
             self._metrics,
             same_partitions=source == sink,
             served=self._rehearsal.remember,
+            others=StreamModels(self._pipeline, contenders, self._metrics, same_partitions=source == shadows)
+            if contenders
+            else None,
         )
 
     def _sink(self) -> Sink:

@@ -21,9 +21,17 @@ class Rehearsal:
         self._batches: dict[int, torch.Tensor] = {}
         self._max_batch = pipeline.spec.stream.max_batch
         if pipeline.spec.source is not None:
-            events = pipeline.source().sample(_SAMPLES)
+            self._begin(pipeline)
+
+    def _begin(self, pipeline: Pipeline) -> None:
+        events = pipeline.source().sample(_SAMPLES)
+        try:
             with torch.inference_mode():
                 self.remember(pipeline.model.features(events))
+        except Exception as error:
+            if pipeline.variant is None:
+                raise
+            log.warning("no samples to warm up on", model=pipeline.model_name, error=f"{type(error).__name__}: {error}")
 
     def remember(self, features: torch.Tensor) -> None:
         """A batch was served. Cheap: kept are the first of each size, the largest sizes."""

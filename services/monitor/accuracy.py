@@ -28,7 +28,7 @@ class BaselinePredictor(Protocol):
 class Followed:
     """One key: what has arrived of it so far."""
 
-    __slots__ = ("at", "errors", "event", "guesses", "label", "prediction", "version")
+    __slots__ = ("at", "errors", "event", "guesses", "label", "model", "prediction", "version")
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -36,6 +36,7 @@ class Followed:
         self.guesses: tuple[Any, ...] = ()
         self.prediction: Any = None
         self.version = 0
+        self.model = ""
         self.label: Any = None
         self.errors: tuple[float, ...] | None = None
 
@@ -74,7 +75,8 @@ class Accuracy:
 
     `error(prediction, label)` is the model's own measure. A baseline predicts when its event comes and learns when the label
     does, so that it knows what the model could have known. Keys whose hash falls outside `sample` are not followed. At most
-    `limit` keys wait, `wait_s` seconds each; what is dropped is counted in `expired`. `scored` is told of every score.
+    `limit` keys wait, `wait_s` seconds each; what is dropped is counted in `expired`. `models` are those that answer, where
+    there are several: each is scored apart too. `scored` is told of every score, and whose it is.
     """
 
     def __init__(
@@ -86,7 +88,8 @@ class Accuracy:
         sample: float = 1.0,
         limit: int = 200_000,
         wait_s: float = 3600.0,
-        scored: Callable[[Scored], None] = lambda _: None,
+        models: Iterable[str] = (),
+        scored: Callable[[str, Scored], None] = lambda _model, _scored: None,
     ) -> None:
         self._error = error
         self._scored = scored
@@ -95,7 +98,8 @@ class Accuracy:
         self._limit, self._wait_s = limit, wait_s
         self._waiting: dict[bytes, Followed] = {}  # in the order of arrival
         self._means = Means(1 + len(self._baselines), window)
-        self._by_version: dict[int, tuple[int, float]] = {}
+        self._by_model = {name: Means(1, window) for name in models}
+        self._by_version: dict[tuple[str, int], tuple[int, float]] = {}
         self._history: list[Point] = []
         self._history_every = 1
         self._history_asked = 0
@@ -116,11 +120,11 @@ class Accuracy:
             self._learn(one)
             self._finish(key, one)
 
-    def prediction(self, key: bytes, at: float, prediction: Any, version: int) -> None:
-        """The prediction that was served."""
+    def prediction(self, key: bytes, at: float, prediction: Any, version: int, model: str = "") -> None:
+        """The prediction that was served, by which version of which model."""
         one = self._one(key, at)
         if not one.version:
-            one.prediction, one.version = prediction, version
+            one.prediction, one.version, one.model = prediction, version, model
             self._finish(key, one)
 
     def label(self, key: bytes, at: float, label: Any) -> None:
@@ -162,8 +166,13 @@ class Accuracy:
 
     @property
     def by_version(self) -> tuple[VersionScore, ...]:
-        """Of the last versions, ascending."""
-        return tuple(VersionScore(v, n, total / n) for v, (n, total) in sorted(self._by_version.items()))
+        """Of each model's last versions, ascending."""
+        return tuple(VersionScore(v, n, total / n, m) for (m, v), (n, total) in sorted(self._by_version.items()))
+
+    def of_model(self, name: str) -> tuple[int, Score]:
+        """How many predictions of one model were scored, and their errors."""
+        means = self._by_model.get(name)
+        return (means.count, means.score(0)) if means else (0, Score())
 
     @property
     def history(self) -> tuple[Point, ...]:
@@ -208,11 +217,19 @@ class Accuracy:
             self.unscored += 1
             return
         self._means.add(errors)
-        self._scored(Scored(one.version, one.at, errors[0], errors[1:]))
-        count, total = self._by_version.get(one.version, (0, 0.0))
-        self._by_version[one.version] = (count + 1, total + errors[0])
-        if len(self._by_version) > VERSIONS_KEPT:
-            del self._by_version[min(self._by_version)]
+        self._scored(one.model, Scored(one.version, one.at, errors[0], errors[1:]))
+        if one.model in self._by_model:
+            self._by_model[one.model].add(errors[:1])
+        made_by = one.model, one.version
+        count, total = self._by_version.get(made_by, (0, 0.0))
+        self._by_version[made_by] = (count + 1, total + errors[0])
+        if not count:
+            self._forget(one.model)
+
+    def _forget(self, model: str) -> None:
+        versions = [version for name, version in self._by_version if name == model]
+        if len(versions) > VERSIONS_KEPT:
+            del self._by_version[model, min(versions)]
 
 
 def best(scores: Iterable[Score]) -> float | None:

@@ -60,7 +60,7 @@ class Alarms:
     def firing(self) -> tuple[Firing, ...]:
         """What is on."""
         alerts = self._firing.values()
-        return tuple(Firing(a.name, Alert.Severity.Name(a.severity), a.message, a.at_us) for a in alerts)
+        return tuple(Firing(a.name, Alert.Severity.Name(a.severity), a.message, a.at_us, a.model) for a in alerts)
 
     def check(
         self,

@@ -11,6 +11,7 @@ from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.web import WebServer
 from services.monitor import metrics
 from services.monitor.kafka import Announcer, Feed
+from services.monitor.models import WatchedModel
 from services.monitor.rest import create_app
 from services.monitor.service import Monitor, Watched
 from services.monitor.settings import MonitorSettings
@@ -76,6 +77,11 @@ class MonitorApp:
             limit=self._settings.max_waiting,
             worse_beside=spec.monitor.worse_beside,
             worse_before=spec.monitor.worse_before,
+            others=tuple(
+                WatchedModel(other.model_name, other.variant.role, other.variant.share)
+                for other in self._pipeline.others
+                if other.variant is not None
+            ),
         )
 
 

@@ -49,6 +49,7 @@ class Feed:
         self._dead_letters = topics.dead_letters(self._names[topics.EVENTS])
         self._consumer = kafka.consumer(settings, f"headrace.monitor.{pipeline.name}", **{"enable.partition.eof": True})
         self._admin = kafka.admin(settings)
+        self._models = {pipeline.model_name.encode(), *(other.model_name.encode() for other in pipeline.others)}
         self._handlers: Mapping[str, Handler] = {
             self._names[topics.EVENTS]: partial(_event, pipeline),
             self._names[topics.LABELS]: partial(_label, pipeline),
@@ -57,6 +58,7 @@ class Feed:
             self._names[topics.CHECKPOINTS]: partial(_system, CheckpointPublished, Monitor.checkpoint),
             self._names[topics.ROLLOUTS]: partial(_system, RolloutDirective, Monitor.directive),
             self._names[topics.APPLIED]: partial(_system, WeightsApplied, Monitor.applied),
+            **({self._names[topics.SHADOWS]: partial(_shadow, pipeline)} if pipeline.spec.has_shadows else {}),
         }
 
     def open(self, stop: Stop) -> list[Lane]:
@@ -87,10 +89,10 @@ class Feed:
                 kafka.check(message)
         return records
 
-    def lag(self, checkpoint_offsets: Mapping[tuple[str, int], int]) -> dict[str, int]:
-        """Records that the join and the trainer have still to read; the trainer's, beyond its newest checkpoint."""
+    def lag(self, checkpoint_offsets: Mapping[str, Mapping[tuple[str, int], int]]) -> dict[str, int]:
+        """Records that the join and each trainer have still to read; a trainer's, beyond its newest checkpoint."""
         group = self._settings.join_group.format(pipeline=self._pipeline.name)
-        read = {"join": self._committed(group) if group else {}, "trainer": checkpoint_offsets}
+        read = {"join": self._committed(group) if group else {}, **checkpoint_offsets}
         return {role: self._behind(positions) for role, positions in read.items() if positions}
 
     def close(self) -> None:
@@ -114,8 +116,8 @@ class Feed:
         return total
 
     def _handle(self, monitor: Monitor, lane: Lane, message: Message) -> None:
-        if lane[0] in _SYSTEM and (message.key() or b"").split(b"/")[0] != self._pipeline.name.encode():
-            return  # about another model: all share these topics
+        if lane[0] in _SYSTEM and (message.key() or b"").split(b"/")[0] not in self._models:
+            return  # about another pipeline's model: all share these topics
         try:
             self._handlers[lane[0]](monitor, lane, message)
         except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError) as error:
@@ -207,9 +209,17 @@ def _label(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -
 
 
 def _prediction(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -> None:
+    monitor.prediction(_predicted(pipeline, lane, message))
+
+
+def _shadow(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -> None:
+    monitor.shadow(_predicted(pipeline, lane, message))
+
+
+def _predicted(pipeline: Pipeline, lane: Lane, message: Message) -> Record:
     value = pipeline.prediction_decoder.decode(message.value() or b"")
     key = message.key()
-    monitor.prediction(_record(pipeline, lane, message, value, value.key.encode() if key is None else key))
+    return _record(pipeline, lane, message, value, value.key.encode() if key is None else key)
 
 
 def _system(kind: Any, take: Callable[[Monitor, Any], None], monitor: Monitor, _: Lane, message: Message) -> None:

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge
 
-from headrace.contracts.snapshot import Counts, Snapshot
+from headrace.contracts.snapshot import Counts, ModelStatus, Snapshot
 
 RECORDS = Counter("headrace_monitor_records", "Records read, by topic kind.", ["pipeline", "kind"])
 DUPLICATES = Counter("headrace_monitor_duplicates", "Predictions of events that had one already.", ["pipeline"])
@@ -20,6 +20,19 @@ VERSION = Gauge("headrace_monitor_version", "Newest checkpoint, and the version 
 SWAPS = Gauge("headrace_monitor_swaps", "Times that the fleet was told to serve another version.", ["pipeline"])
 WORKERS = Gauge("headrace_monitor_workers", "Connected serving processes, by state.", ["pipeline", "state"])
 FRESHNESS = Gauge("headrace_monitor_freshness_seconds", "Label to a serving version trained on it.", ["pipeline", "quantile"])
+MODEL_PREDICTIONS = Counter(
+    "headrace_monitor_model_predictions", "Predictions read, by model, where a pipeline has several.", ["pipeline", "model"]
+)
+MODEL_SCORED = Counter("headrace_monitor_model_scored", "Those whose label has arrived.", ["pipeline", "model"])
+MODEL_ERROR_WINDOW = Gauge(
+    "headrace_monitor_model_error_window", "Mean error over the last window, by model.", ["pipeline", "model"]
+)
+MODEL_ERROR_MEAN = Gauge("headrace_monitor_model_error_mean", "Mean error since the start, by model.", ["pipeline", "model"])
+MODEL_VERSION = Gauge(
+    "headrace_monitor_model_version",
+    "A model's newest checkpoint, and its version told to the fleet.",
+    ["pipeline", "model", "which"],
+)
 ALERTS = Gauge("headrace_monitor_alerts_firing", "1 for each alert that is on.", ["pipeline", "name"])
 
 _COUNTED = ("events", "labels", "predictions", "dead_letters", "joined")
@@ -30,6 +43,7 @@ class Exporter:
 
     def __init__(self) -> None:
         self._before = Counts()
+        self._models: dict[str, ModelStatus] = {}
 
     def export(self, snapshot: Snapshot) -> None:
         """Set every metric to what the snapshot says."""
@@ -47,7 +61,20 @@ class Exporter:
                 ERROR_WINDOW.labels(pipeline, name).set(score.window)
         for role, lag in snapshot.lag.items():
             LAG.labels(pipeline, role).set(lag)
+        for model in snapshot.models:
+            self._model(snapshot.pipeline, model)
         self._fleet(snapshot)
+
+    def _model(self, pipeline: str, model: ModelStatus) -> None:
+        before = self._models.get(model.model, ModelStatus(model.model, model.role))
+        self._models[model.model] = model
+        MODEL_PREDICTIONS.labels(pipeline, model.model).inc(model.predictions - before.predictions)
+        MODEL_SCORED.labels(pipeline, model.model).inc(model.scored - before.scored)
+        if model.score.mean is not None and model.score.window is not None:
+            MODEL_ERROR_MEAN.labels(pipeline, model.model).set(model.score.mean)
+            MODEL_ERROR_WINDOW.labels(pipeline, model.model).set(model.score.window)
+        MODEL_VERSION.labels(pipeline, model.model, "newest").set(model.versions.newest)
+        MODEL_VERSION.labels(pipeline, model.model, "active").set(model.versions.active)
 
     def _fleet(self, snapshot: Snapshot) -> None:
         pipeline = snapshot.pipeline

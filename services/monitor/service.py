@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
+
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
-from headrace.contracts.snapshot import Counts, Rates, Snapshot
+from headrace.contracts.snapshot import Counts, Rates, Score, Snapshot
 from services.monitor.accuracy import Accuracy, BaselinePredictor
 from services.monitor.alerts import VERSION_FAILS, VERSION_WORSE, Alarms, Errors
-from services.monitor.fleet import Fleet
 from services.monitor.intervals import SinkAudit
 from services.monitor.merge import Lane, TimeMerge
+from services.monitor.models import CHAMPION, SHADOW, ShadowAccuracy, WatchedModel, WatchedModels
 from services.monitor.recent import Rate, Recent
-from services.monitor.regression import VersionErrors, VersionFailures
+from services.monitor.regression import Scored, VersionErrors, VersionFailures
 
 HISTORY_S = 1.0
 LATENCIES_KEPT = 4000
@@ -45,6 +47,13 @@ class Watched:
     limit: int = 200_000
     worse_beside: float = 2.0
     worse_before: float = 4.0
+    others: tuple[WatchedModel, ...] = ()
+    """The models beside the champion, whose name is the pipeline's."""
+
+    @property
+    def models(self) -> tuple[WatchedModel, ...]:
+        """All of them, the champion first."""
+        return (WatchedModel(self.pipeline, CHAMPION), *self.others)
 
 
 class Monitor:
@@ -52,15 +61,24 @@ class Monitor:
 
     def __init__(self, watched: Watched, *, started: float, lanes: Iterable[Lane] = ()) -> None:
         self._watched, self._started = watched, started
-        self._versions = VersionErrors(watched.window, beside=watched.worse_beside, before=watched.worse_before)
+        self._versions = {
+            model.name: VersionErrors(watched.window, beside=watched.worse_beside, before=watched.worse_before)
+            for model in watched.models
+            if model.role != SHADOW
+        }
         self._failures = VersionFailures()
         self._accuracy = Accuracy(
             watched.error, watched.baselines,
-            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s, scored=self._versions.add,
+            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s, scored=self._score,
+            models=[model.name for model in watched.models if model.role != SHADOW] if watched.others else (),
         )  # fmt: skip
+        self._shadows = {
+            model.name: ShadowAccuracy(watched.error, window=watched.window, limit=watched.limit, wait_s=watched.wait_s)
+            for model in watched.others
+            if model.role == SHADOW
+        }
         self._audit = SinkAudit()
-        self._fleet = Fleet()
-        self._alarms = Alarms(watched.pipeline, watched.window, watched.error_unit)
+        self._models = WatchedModels(watched.models, watched.window, watched.error_unit)
         self._merge: TimeMerge[tuple[Callable[[bytes, float, Any], None], Record]] = TimeMerge(lanes)
         self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT)
         self._events = self._labels = self._predictions = self._dead_letters = self._unreadable = 0
@@ -86,6 +104,8 @@ class Monitor:
         self._labels += 1
         if record.value is not None:
             self._merge.put(lane, record.at, (self._accuracy.label, record))
+            for shadow in self._shadows.values():
+                self._score(shadow.label, record.key, record.at, record.value)
 
     def prediction(self, record: Record) -> None:
         """A prediction on the sink, its `value` a `records.Prediction`."""
@@ -94,12 +114,20 @@ class Monitor:
         partition, offset = made.source
         if not self._audit.prediction(partition, offset):
             return
-        self._fleet.prediction(partition, made.version, made.at_us)
-        self._failures.predicted(made.version)
+        self._models.predicted(made)
+        if made.model in {"", self._watched.pipeline}:
+            self._failures.predicted(made.version)
         if offset % PREDICT_EVERY == 0:
             self._latency.add(max(0.0, (made.at_us - made.event_ms * 1000) / 1e6))
         if self._accuracy.follows(record.key):
-            self._score(self._accuracy.prediction, record.key, record.at, made.prediction, made.version)
+            self._score(self._accuracy.prediction, record.key, record.at, made.prediction, made.version, made.model)
+
+    def shadow(self, record: Record) -> None:
+        """A prediction on the shadows' topic, its `value` a `records.Prediction`."""
+        made: Prediction[Any] = record.value
+        shadow = self._shadows.get(made.model)
+        if shadow is not None and self._models.shadowed(made) and self._accuracy.follows(record.key):
+            self._score(shadow.prediction, record.key, record.at, made.prediction)
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """An event that got no prediction, on purpose."""
@@ -109,19 +137,19 @@ class Monitor:
             self._failures.dead_letter(letter)
 
     def checkpoint(self, published: CheckpointPublished) -> None:
-        """The trainer published a checkpoint."""
-        if published.model == self._watched.pipeline:
-            self._fleet.checkpoint(published)
+        """A trainer published a checkpoint."""
+        if (fleet := self._models.fleet(published.model)) is not None:
+            fleet.checkpoint(published)
 
     def directive(self, directive: RolloutDirective) -> None:
         """The coordinator told the agents what to do."""
-        if directive.model == self._watched.pipeline:
-            self._fleet.directive(directive)
+        if (fleet := self._models.fleet(directive.model)) is not None:
+            fleet.directive(directive)
 
     def applied(self, applied: WeightsApplied) -> None:
         """A worker said what it did."""
-        if applied.model == self._watched.pipeline:
-            self._fleet.applied(applied)
+        if (fleet := self._models.fleet(applied.model)) is not None:
+            fleet.applied(applied)
 
     def at_end(self, lane: Lane) -> None:
         """Nothing more to read there for now."""
@@ -133,9 +161,9 @@ class Monitor:
             self._score(take, record.key, record.at, record.value)
 
     @property
-    def checkpoint_offsets(self) -> Mapping[tuple[str, int], int]:
-        """(topic, partition): the next offset that the newest checkpoint does not contain."""
-        return self._fleet.checkpoint_offsets
+    def checkpoint_offsets(self) -> Mapping[str, Mapping[tuple[str, int], int]]:
+        """By trainer: (topic, partition): the next offset that its newest checkpoint does not contain."""
+        return self._models.checkpoint_offsets
 
     def tick(self, now: float) -> list[Alert]:
         """Once or twice a second, `now` in seconds since the epoch: rates, history, expiry; alerts that changed."""
@@ -144,13 +172,30 @@ class Monitor:
             self._remembered = now
             self._accuracy.remember(now)
         self._accuracy.expire(now)
-        found = {VERSION_WORSE: self._versions.fault(self._watched.error_unit), VERSION_FAILS: self._failures.fault()}
-        faults = {name: fault for name, fault in found.items() if fault is not None}
-        return self._alarms.check(int(now * 1e6), self._errors(), self._fleet.failed, self._fleet.versions().active, faults)
+        for shadow in self._shadows.values():
+            shadow.expire(now)
+        return [alert for name, alarms in self._models.alarms.items() for alert in self._alerts(name, alarms, int(now * 1e6))]
+
+    def _alerts(self, name: str, alarms: Alarms, now_us: int) -> list[Alert]:
+        """A model's alerts that changed. The error that is compared with the baselines' is of what was served, by whomever."""
+        fleet, champion = self._models.fleet(name) or self._models.champion, name == self._watched.pipeline
+        found = {
+            VERSION_WORSE: self._versions[name].fault(self._watched.error_unit) if name in self._versions else None,
+            VERSION_FAILS: self._failures.fault() if champion else None,
+        }
+        faults = {alert: fault for alert, fault in found.items() if fault is not None}
+        return alarms.check(now_us, self._errors() if champion else None, fleet.failed, fleet.versions().active, faults)
+
+    def _score(self, model: str, scored: Scored) -> None:
+        """One more labelled prediction of what was served; each model's versions are compared with its own."""
+        versions = self._versions.get(model or self._watched.pipeline)
+        if versions is not None:
+            versions.add(scored)
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything, as of `now`."""
-        accuracy, watched = self._accuracy, self._watched
+        accuracy, watched, champion = self._accuracy, self._watched, self._models.champion
+        versions = msgspec.structs.replace(champion.versions(), first_prediction_us=self._models.first_prediction_us)
         return Snapshot(
             pipeline=watched.pipeline,
             at_us=int(now * 1e6),
@@ -164,13 +209,18 @@ class Monitor:
             baselines=accuracy.baselines,
             by_version=accuracy.by_version,
             history=accuracy.history,
-            versions=self._fleet.versions(),
-            freshness=self._fleet.freshness,
+            versions=versions,
+            freshness=champion.freshness,
             latency=self._latency.quantiles(),
             lag={"stream": self._audit.unpredicted, **self.lag},
-            workers=self._fleet.workers,
-            alerts=self._alarms.firing,
+            workers=champion.workers,
+            alerts=tuple(firing for alarms in self._models.alarms.values() for firing in alarms.firing),
+            models=self._models.statuses(self._scored),
         )
+
+    def _scored(self, model: WatchedModel) -> tuple[int, Score]:
+        shadow = self._shadows.get(model.name)
+        return self._accuracy.of_model(model.name) if shadow is None else (shadow.scored, shadow.score)
 
     def _score(self, take: Callable[..., None], *arguments: Any) -> None:
         """Score with the author's code: what it raises on is counted, and the rest goes on."""

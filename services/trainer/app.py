@@ -83,10 +83,10 @@ class TrainerApp:
         await asyncio.to_thread(self._run, stop)
 
     def _run(self, stop: Stop) -> None:
-        settings, name = self._settings, self._pipeline.name
+        settings, name = self._settings, self._pipeline.model_name
         torch.set_num_threads(settings.torch_threads)
-        announcer = KafkaAnnouncer(settings, name, transaction_timeout_ms=settings.transaction_timeout_ms)
-        examples = KafkaExamples(settings, name, fetch=settings.fetch)
+        announcer = KafkaAnnouncer(settings, name, self._pipeline.name, transaction_timeout_ms=settings.transaction_timeout_ms)
+        examples = KafkaExamples(settings, self._pipeline.name, model=name, fetch=settings.fetch)
         store = open_store(settings)
         try:
             publisher = Publisher(
@@ -136,12 +136,12 @@ def build(context: Context[TrainerSettings]) -> TrainerApp:
     """The role from its settings.
 
     Raises:
-        ConfigError: no pipeline was named, or it cannot be loaded.
+        ConfigError: no pipeline was named, or it cannot be loaded, or it has no such model.
         DependencyError: the broker does not answer.
     """
     folder = context.settings.pipeline
     if folder is None:
         raise ConfigError("trainer: no pipeline", hint="--pipeline FOLDER")
-    pipeline = load_pipeline(folder)
+    pipeline = load_pipeline(folder).of_model(context.settings.model)
     kafka.ensure_topics(context.settings, pipeline.topics)
     return TrainerApp(context, pipeline)

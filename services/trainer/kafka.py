@@ -26,10 +26,10 @@ def transactional_id(model: str) -> str:
 class KafkaExamples:
     """See `services.trainer.ports.ExampleLog`. One thread."""
 
-    def __init__(self, settings: ServiceSettings, pipeline: str, *, fetch: int) -> None:
+    def __init__(self, settings: ServiceSettings, pipeline: str, *, model: str = "", fetch: int) -> None:
         self.topic = EXAMPLES.name(pipeline)
         self._settings, self._fetch = settings, fetch
-        self._group = transactional_id(pipeline)
+        self._group = transactional_id(model or pipeline)
         self._consumer: Consumer = kafka.consumer(settings, self._group, **_EOF)
         self._paused: set[int] = set()
 
@@ -104,9 +104,9 @@ class KafkaExamples:
 class KafkaAnnouncer:
     """See `services.trainer.publishing.Announcer`. Opening it fences every other trainer of the model."""
 
-    def __init__(self, settings: ServiceSettings, model: str, *, transaction_timeout_ms: int) -> None:
+    def __init__(self, settings: ServiceSettings, model: str, pipeline: str = "", *, transaction_timeout_ms: int) -> None:
         self._settings, self._model = settings, model
-        self._topic, self._letters = CHECKPOINTS.name(), dead_letters(EXAMPLES.name(model))
+        self._topic, self._letters = CHECKPOINTS.name(), dead_letters(EXAMPLES.name(pipeline or model))
         config: dict[str, Any] = {"transaction.timeout.ms": transaction_timeout_ms}
         self._producer = kafka.transactional_producer(settings, transactional_id(model), **config)
         self._usable = True

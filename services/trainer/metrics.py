@@ -1,4 +1,4 @@
-"""The trainer's metrics. The label `model` is the pipeline's name; `window` is "all" or "recent"."""
+"""The trainer's metrics. The label `model` is the model's name in the fleet; `window` is "all" or "recent"."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

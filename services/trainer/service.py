@@ -150,12 +150,20 @@ class Trainer:
         return items
 
     def _bury(self, message: Any, phase: Phase, error: Exception) -> None:
-        """Dead letters go out with the next checkpoint, in its transaction: its offsets are what lies beyond them."""
+        """Dead letters go out with the next checkpoint, in its transaction: its offsets are what lies beyond them.
+
+        Only the champion's trainer writes any: putting a letter back teaches the example to every model of the pipeline, and
+        one that has learned it already must not learn it again because another could not.
+        """
+        self._observer.dead(1)
+        if self._pipeline.variant is not None:
+            where = f"{message.topic()}[{message.partition()}] at {message.offset()}"
+            log.warning("example left out", where=where, phase=phase, error=f"{type(error).__name__}: {error}")
+            return
         value = dead_letter(
-            message, phase=phase, error=error, service="trainer", model=self._pipeline.name, version=self.version
+            message, phase=phase, error=error, service="trainer", model=self._pipeline.model_name, version=self.version
         )
         self._letters.append(Letter(message.partition(), message.offset(), message.key(), value))
-        self._observer.dead(1)
 
     def _learn(self, batch: Batch) -> None:
         started = time.perf_counter()
@@ -191,7 +199,7 @@ class Trainer:
         partitions = sorted(positions)
         metrics = {**learner.progress.metrics(), "loss": learner.loss, "examples": float(learner.examples)}
         return Header(
-            model=self._pipeline.name,
+            model=self._pipeline.model_name,
             version=self.version + 1,
             base_version=self._base,
             epoch=self.epoch,

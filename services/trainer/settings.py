@@ -11,6 +11,7 @@ from headrace.weights.lineage import ANCHOR_EVERY, Lineage
 class TrainerSettings(ServiceSettings):
     """Settings of the role `trainer`."""
 
+    model: str = Field("", description="one of the pipeline's further models, by its name in pipeline.yaml; default its own")
     torch_threads: int = Field(
         1, ge=1, description="threads of one tensor operation; with more, results may depend on their number"
     )

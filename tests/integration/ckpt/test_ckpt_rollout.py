@@ -1,7 +1,9 @@
 """From a published checkpoint to every worker serving it, through real Kafka, real Redis and real processes."""
 
+import json
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -124,3 +126,33 @@ def test_chunks_that_no_kept_version_refers_to_are_removed(fleet):
     assert set(last.chunks) <= left
     fleet.operate(Operation.ROLL_BACK)
     worker.expect(3)
+
+
+def test_several_models_live_in_one_worker_and_are_rolled_out_each_on_its_own(fleet):
+    """One process, two connections to the agent under one name: what is done to the one moves nothing of the other."""
+    fleet.coordinator()
+    fleet.agent()
+    other = replace(fleet, model=f"{fleet.model}.next")
+    champion, shadow = fleet.local("w"), other.local("w")
+    for version in (1, 2):
+        fleet.publish(version)
+        champion.expect(version)
+    for version in (1, 2, 3):
+        other.publish(version)
+        shadow.expect(version)
+    other.operate(Operation.ROLL_BACK)
+    shadow.expect(2)
+    fleet.publish(3)
+    champion.expect(3)
+    assert (champion.answer(), shadow.answer()) == ((3, 3), (2, 2))
+    told = CliRunner().invoke(
+        application(), ["ckpt", "status", fleet.model, "--json", "--kafka", fleet.settings.kafka_bootstrap_servers]
+    )
+    active = json.loads(told.output)["active"]
+    assert {name: (said["version"], said["pinned"]) for name, said in active.items()} == {
+        fleet.model: (3, False),
+        other.model: (2, True),
+    }
+    champion.live.stop()
+    other.operate(Operation.RESUME)
+    shadow.expect(3)

@@ -28,6 +28,7 @@ name: {name}
 model: model.py:Doubling
 topics: {{partitions: 2}}
 monitor: {{window: 20}}
+models: {models}
 """
 
 MODEL = """
@@ -84,13 +85,13 @@ class Doubling(Model[Event, Label]):
 class Toy:
     """A pipeline's folder and its topics, and what a river would put on them."""
 
-    def __init__(self, folder: Path, name: str, bootstrap: str) -> None:
+    def __init__(self, folder: Path, name: str, bootstrap: str, models: str = "[]") -> None:
         self.folder, self.name = folder, name
         folder.mkdir()
-        (folder / "pipeline.yaml").write_text(PIPELINE.format(name=name))
+        (folder / "pipeline.yaml").write_text(PIPELINE.format(name=name, models=models))
         (folder / "model.py").write_text(MODEL)
         self.settings = ServiceSettings(kafka_bootstrap_servers=bootstrap)
-        clients.ensure_topics(self.settings, [*topics.pipeline_topics(name, 2), *topics.system_topics()])
+        clients.ensure_topics(self.settings, [*topics.pipeline_topics(name, 2, shadows=True), *topics.system_topics()])
         self.producer: Producer = clients.producer(self.settings)
 
     def event(self, i: int) -> None:
@@ -99,15 +100,17 @@ class Toy:
     def label(self, i: int, y: float) -> None:
         self._send(topics.LABELS.name(self.name), f"k{i}", {"id": f"k{i}", "y": y}, partition=i % 2)
 
-    def prediction(self, i: int, value: float, version: int) -> None:
+    def prediction(
+        self, i: int, value: float, version: int, model: str = "", topic: topics.TopicSpec = topics.PREDICTIONS
+    ) -> None:
         now = time.time()
         source = (i % 2, i // 2)
-        made = Prediction(f"k{i}", value, self.name, version, "d", source, int(now * 1000) - 10, int(now * 1e6))
-        self._send(topics.PREDICTIONS.name(self.name), f"k{i}", made, partition=i % 2)
+        made = Prediction(f"k{i}", value, model or self.name, version, "d", source, int(now * 1000) - 10, int(now * 1e6))
+        self._send(topic.name(self.name), f"k{i}", made, partition=i % 2)
 
     def system(self, topic: topics.TopicSpec, message: Any) -> None:
-        partition = topics.model_partition(self.name) if topic.partitions != 1 else 0
-        self.producer.produce(topic.name(), key=self.name, value=message.SerializeToString(), partition=partition)
+        partition = topics.model_partition(message.model) if topic.partitions != 1 else 0
+        self.producer.produce(topic.name(), key=message.model, value=message.SerializeToString(), partition=partition)
 
     def _send(self, topic: str, key: str, value: Any, partition: int) -> None:
         self.producer.produce(topic, key=key, value=msgspec.json.encode(value), partition=partition)
@@ -276,3 +279,33 @@ def test_its_metrics_and_readiness_are_served(toy: Toy, monitor: Process) -> Non
     with urllib.request.urlopen(f"{ops}/metrics", timeout=2) as answer:
         text = answer.read().decode()
     assert f'headrace_monitor_records_total{{kind="joined",pipeline="{toy.name}"}} 10.0' in text
+
+
+MODELS = "[{name: c, model: model.py:Doubling, role: canary, share: 0.5}, {name: s, model: model.py:Doubling, role: shadow}]"
+
+
+def test_models_beside_the_champion_are_scored_apart(kafka: Any, tmp_path: Path) -> None:
+    """The canary's predictions from the sink, the shadow's from its own topic, by the same labels."""
+    toy = Toy(tmp_path / "toy", kafka.unique("toy"), kafka.bootstrap_servers, MODELS)
+    canary, shadow = f"{toy.name}.c", f"{toy.name}.s"
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    process = Process(toy, run_dir)
+    try:
+        toy.system(topics.CHECKPOINTS, CheckpointPublished(model=shadow, version=5))
+        for i in range(60):
+            toy.event(i)
+            toy.prediction(i, 4.0, 2, canary) if i % 3 == 0 else toy.prediction(i, 3.0, 1)
+            toy.prediction(i, 2.5, 4, shadow, topics.SHADOWS)
+            toy.label(i, y=2.0)
+        toy.flush()
+        seen = process.when(lambda s: s.counts.joined == 60 and bool(s.models) and s.models[2].scored == 60)
+    finally:
+        process.stop()
+    assert (seen.counts.predictions, seen.counts.duplicates, seen.counts.missing) == (60, 0, 0)
+    assert [(m.model, m.predictions, m.scored, m.score.mean) for m in seen.models] == [
+        (toy.name, 40, 40, 1.0),
+        (canary, 20, 20, 2.0),
+        (shadow, 60, 60, 0.5),
+    ]
+    assert [m.versions.newest for m in seen.models] == [0, 0, 5]

@@ -140,3 +140,20 @@ def test_an_undecodable_example_is_on_the_dead_letter_topic_once(kafka: Any, tmp
     ]
     assert (letter.topic, letter.partition, letter.offset, letter.value) == (f"{name}.examples", 1, 20, b"no json")
     assert trainer.learner.examples == 40
+
+
+def test_the_trainers_of_two_models_learn_the_same_examples_and_never_meet(kafka: Any, tmp_path: Path) -> None:
+    """Checkpoints, positions and transactions apart: neither fences the other, and both come to the end."""
+    name = kafka.unique("pair")
+    path, pipeline, settings = prepare(kafka, tmp_path, name, 600, models=[{"name": "next", "role": "shadow"}])
+    arguments = ("trainer", "trainer-0", path, settings.run_folder, kafka.bootstrap_servers)
+    further = ("trainer", "trainer-next", path, settings.run_folder, kafka.bootstrap_servers, "--model", "next")
+    names = (name, f"{name}.next")
+    with running(*arguments) as champion, running(*further) as other:
+        wait(lambda: all(learned(settings, model) == 600 for model in names))
+        assert (champion.stop(), other.stop()) == (0, 0)
+    for model in names:
+        events = events_of(kafka, model)
+        assert [event.version for event in events] == list(range(1, len(events) + 1))
+        assert {(event.model, event.epoch) for event in events} == {(model, 1)}
+    assert [other.model_name for other in pipeline.others] == [names[1]]

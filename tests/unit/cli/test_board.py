@@ -3,12 +3,13 @@
 import io
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from headrace.cli.board import Board, clock, duration, number, plain, sparklines
 from headrace.cli.observe import LogLine, View
-from headrace.contracts.snapshot import Counts, Firing, Point, Quantiles, Rates, Score, Snapshot, Versions
+from headrace.contracts.snapshot import Counts, Firing, ModelStatus, Point, Quantiles, Rates, Score, Snapshot, Versions
 from headrace.platform.roles import RoleStatus, State
 
 SNAPSHOT = Snapshot(
@@ -22,6 +23,11 @@ SNAPSHOT = Snapshot(
     freshness=Quantiles(17, 1.2, 1.9), latency=Quantiles(100, 0.012, 0.08),
     lag={"stream": 6, "join": 0},
 )  # fmt: skip
+MODELS = (
+    ModelStatus("flights", "champion", None, 46_112, 0, 45_000, Score(12.81, 9.97), Versions(serving=(17,))),
+    ModelStatus("flights.wide", "canary", 0.1, 5_122, 0, 5_001, Score(12.5, 9.81), Versions(serving=(11,))),
+    ModelStatus("flights.next", "shadow", None, 0, 0, 0),
+)
 
 
 def status(name: str, state: State = State.READY, restarts: int = 0, role: str = "") -> RoleStatus:
@@ -106,3 +112,19 @@ def test_numbers_for_people() -> None:
     assert [number(None), number(9.966), number(1234.5)] == ["-", "9.97", "1,234"]
     assert [duration(0.0123), duration(1.25)] == ["12 ms", "1.2 s"]
     assert clock(3725.0) == "62:05"
+
+
+def test_several_models_stand_one_below_the_other() -> None:
+    several = msgspec.structs.replace(SNAPSHOT, models=MODELS)
+    lines = [" ".join(line.split()) for line in shown(several).splitlines()]
+    for expected in (
+        "as served 9.97 12.81",
+        "model role version predictions joined last 5,000 whole run",
+        "flights champion 17 46,112 45,000 9.97 12.81",
+        "flights.wide canary 0.1 11 5,122 5,001 9.81 12.50",
+        "flights.next shadow - 0 0 - -",
+    ):
+        assert any(line.startswith(expected) for line in lines), expected
+    line = plain(View("up", "running", 42.0, ROLES, several))
+    assert "flights (champion) 9.97, flights.wide (canary 0.1) 9.81, flights.next (shadow) -" in line
+    assert "flights.next" not in shown()

@@ -47,6 +47,23 @@ def test_a_new_pipeline_passes(tmp_path: Path) -> None:
         assert "{name}" not in (tmp_path / "ticket-prices" / file).read_text()
 
 
+def test_further_models_go_through_the_same_checks(folder: Path) -> None:
+    code, output = checked(folder)
+    section = "models:\n  - {name: two, model: two.py:Two, role: shadow}\n"
+    (folder / "pipeline.yaml").write_text((folder / "pipeline.yaml").read_text() + section)
+    (folder / "two.py").write_text("from .model import MachineHeat\n\nclass Two(MachineHeat):\n    pass\n")
+    code, output = checked(folder)
+    assert code == 0, output
+    assert re.search(r"✓ mine.two .*shadow, Two: the same 10 checks", output), output
+    (folder / "two.py").write_text(
+        (folder / "two.py").read_text().replace("pass", "def loss(self, outputs, labels): return 1.0")
+    )
+    fresh = folder.rename(folder.with_name("afresh"))  # a folder's modules are imported once
+    code, output = checked(fresh)
+    assert code == 2
+    assert re.search(r"✗ mine.two .*loss and training: loss returned float, expected a scalar tensor", output), output
+
+
 def test_new_refuses_a_bad_name_and_never_overwrites(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no name for a pipeline"):
         write("Not A Name", tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from headrace.cli.river import Drained, Replay
-from headrace.cli.summary import Summary, _with, histogram_quantiles, show, write
+from headrace.cli.summary import Summary, _counter, _with, histogram_quantiles, show, write
 from headrace.contracts.snapshot import Counts, Quantiles, Score, Snapshot, Versions
 from headrace.model.spec import DemoSpec, PipelineSpec
 
@@ -87,6 +87,12 @@ def test_a_monitor_that_counts_all_over_again_is_not_drained() -> None:
 def test_a_restarted_trainer_has_learned_what_its_checkpoints_have() -> None:
     later = Snapshot("toy", 0, 0, versions=Versions(examples=500))
     assert _with(BASE, later).trained == 500
+
+
+def test_what_the_champions_trainer_learned_is_not_added_to_the_others() -> None:
+    text = 'learned_total{model="toy"} 5.0\nlearned_total{model="toy.next"} 4.0\n'
+    assert _counter(text, "learned", model="toy") == 5
+    assert _counter("", "learned", model="toy") is None
 
 
 def test_a_replay_goes_as_pipeline_yaml_says_unless_told_otherwise() -> None:

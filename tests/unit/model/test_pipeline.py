@@ -105,3 +105,119 @@ def test_a_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_pipeline_without_a_source_says_which_field_would_name_it(folder: Path) -> None:
     with pytest.raises(PipelineError, match="source"):
         load_pipeline(folder).source()
+
+
+VARIANTS = """
+name: line
+model: model.py:Line
+training: {{batch_size: 8, seed: 3}}
+models:
+  - name: wide
+    model: model.py:Line
+    role: canary
+    share: 0.1
+  - {{name: next, model: other.py:Other, role: shadow, training: {{learning_rate: 0.5}}}}
+{more}
+"""
+OTHER = """
+from .model import Line, Ping, Pong
+
+class Other(Line):
+    pass
+"""
+
+
+def with_models(folder: Path, more: str = "", other: str = OTHER) -> Path:
+    (folder / "pipeline.yaml").write_text(VARIANTS.format(more=more))
+    (folder / "other.py").write_text(other)
+    return folder
+
+
+def test_further_models_are_the_same_pipeline_with_another_model_and_its_own_training(folder: Path) -> None:
+    pipeline = load_pipeline(with_models(folder))
+    wide, following = pipeline.others
+    assert (pipeline.model_name, wide.model_name, following.model_name) == ("line", "line.wide", "line.next")
+    assert {p.name for p in (pipeline, wide, following)} == {"line"}
+    assert type(following.model).__name__ == "Other"
+    assert following.spec.training.model_dump() == {**pipeline.spec.training.model_dump(), "learning_rate": 0.5}
+    assert wide.spec.training == pipeline.spec.training
+    assert [pipeline.of_model(name) for name in ("", "line", "wide", "line.wide", "next")] == [
+        pipeline, pipeline, wide, wide, following,
+    ]  # fmt: skip
+    with pytest.raises(PipelineError, match=r"no model 'nope'.*line, wide, next"):
+        pipeline.of_model("nope")
+
+
+def test_only_shadows_need_a_topic_more(folder: Path) -> None:
+    def names() -> set[str]:
+        return {topic.name for topic in load_pipeline(folder).topics}
+
+    alone = names()
+    assert "line.shadows" not in alone
+    with_models(folder)
+    assert names() == {*alone, "line.shadows"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("  - {name: wide, model: m.py:M, role: shadow}", r"yaml:11: models.2.name: two models have the name 'wide'"),
+        ("  - {name: line, model: m.py:M, role: shadow}", r"yaml:11: models.2.name: the pipeline's own model has"),
+        ("  - {name: c, model: m.py:M, role: canary}", r"yaml:11: models.2.share: a canary needs a share"),
+        ("  - {name: c, model: m.py:M, role: shadow, share: 0.1}", r"yaml:11: models.2.share: a shadow answers nothing"),
+        ("  - {name: c, model: m.py:M, role: canary, share: 0}", r"yaml:11: models.2.share: .*greater than 0"),
+        ("  - {name: c, model: m.py:M, role: canary, share: 0.91}", r"yaml:11: models.2.share: .* shares sum to 1.01"),
+        (
+            "  - {name: c, model: m.py:M, role: canary, share: 0.1}",
+            r"models.2.start: wide and c both claim .*from 0 to 0.1.*0.1",
+        ),
+        ("  - {name: c, model: m.py:M, role: canary, share: 0.5, start: 0.6}", r"yaml:11: models.2.start: c: .*beyond 1"),
+        ("  - {name: c, model: m.py:M, role: twin}", r"yaml:11: models.2.role: .*'shadow' or 'canary'"),
+        ("  - {name: a.b, model: m.py:M, role: shadow}", r"yaml:11: models.2.name: .*pattern"),
+        ("  - {name: c, role: shadow}", r"yaml:11: models.2.model: Field required"),
+        ("  - name: c\n    model: model.py:Nope\n    role: shadow", r"model.py: no class Nope.*models.2.model"),
+    ],
+)
+def test_a_wrong_model_beside_the_champion_is_named_by_line_and_field(folder: Path, more: str, said: str) -> None:
+    with pytest.raises(PipelineError, match=said):
+        load_pipeline(with_models(folder, more))
+
+
+def test_parts_of_the_keys_may_touch(folder: Path) -> None:
+    more = "  - {name: c, model: model.py:Line, role: canary, share: 0.9, start: 0.1}"
+    assert [other.spec.models[2].part for other in load_pipeline(with_models(folder, more)).others] == [(0.1, 1.0)] * 3
+
+
+FOREIGN = """
+import msgspec
+from headrace import Model
+from .model import Pong
+
+class Ping(msgspec.Struct):
+    id: int
+    x: float
+
+class Other(Model[Ping, Pong]):
+    key = "id"
+    network = features = loss = error = lambda *_: None
+    def predictions(self, outputs): return []
+"""
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            FOREIGN,
+            r"other.py: Other, models.1.model: its event type is Ping of other.py, the champion's Ping of model.py",
+        ),
+        (OTHER.replace("pass", 'key = "x"').replace("Line, Ping", "Line"), r"key 'x' is no field of Pong"),
+        (
+            OTHER.replace("pass", "def predictions(self, outputs) -> list[int]: return []"),
+            r"models.1.model: its prediction type is int, the champion's float",
+        ),
+    ],
+)
+def test_a_model_that_could_not_stand_in_for_the_champion_is_refused(folder: Path, other: str, said: str) -> None:
+    with pytest.raises(PipelineError, match=said):
+        load_pipeline(with_models(folder, other=other))

@@ -8,7 +8,8 @@ import pytest
 from headrace.contracts import snapshot as contract
 from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
-from services.monitor.metrics import DUPLICATES, ERROR_MEAN, RECORDS, Exporter
+from services.monitor.metrics import DUPLICATES, ERROR_MEAN, MODEL_ERROR_MEAN, MODEL_SCORED, RECORDS, Exporter
+from services.monitor.models import WatchedModel
 from services.monitor.service import Monitor, Record, Watched
 
 EVENTS, LABELS = ("toy.events", 0), ("toy.labels", 0)
@@ -147,3 +148,90 @@ def test_metrics_follow_the_snapshots() -> None:
     assert RECORDS.labels("toy", "events")._value.get() == 4
     assert DUPLICATES.labels("toy")._value.get() == 1
     assert ERROR_MEAN.labels("toy", "zero")._value.get() == 3.0
+
+
+OTHERS = (WatchedModel("toy.c", "canary", 0.25), WatchedModel("toy.s", "shadow"))
+
+
+def made_by(model: str, offset: int, value: float, version: int = 1) -> Record:
+    record = prediction(offset, value, version)
+    return record._replace(value=msgspec.structs.replace(record.value, model=model))
+
+
+def several(count: int = 20) -> Monitor:
+    """Each fourth event is the canary's; the shadow predicts each, nearer to the label of 3 than both."""
+    watching = monitor(others=OTHERS)
+    for offset in range(count):
+        key = f"k{offset}".encode()
+        watching.event(EVENTS, Record(0, offset, 1.0 + offset, key, {"x": offset}))
+        if offset % 2:
+            watching.shadow(made_by("toy.s", offset, 2.5, version=9))
+        watching.label(LABELS, Record(0, offset, 1.5 + offset, key, 3.0))
+        watching.prediction(made_by("toy.c", offset, 2.0, version=1) if offset % 4 == 0 else made_by("toy", offset, 1.0))
+        if not offset % 2:
+            watching.shadow(made_by("toy.s", offset, 2.5, version=9))
+    watching.at_end(EVENTS)
+    watching.at_end(LABELS)
+    watching.settle()
+    watching.tick(30.0)
+    return watching
+
+
+def test_each_of_several_models_is_scored_apart_and_a_shadow_is_none_of_what_was_served() -> None:
+    seen = several().snapshot(1.0)
+    assert (seen.counts.predictions, seen.counts.joined, seen.counts.duplicates) == (20, 20, 0)
+    assert seen.model.mean == (15 * 2.0 + 5 * 1.0) / 20
+    assert [(m.model, m.role, m.share, m.predictions, m.scored, m.score.mean) for m in seen.models] == [
+        ("toy", "champion", None, 15, 15, 2.0),
+        ("toy.c", "canary", 0.25, 5, 5, 1.0),
+        ("toy.s", "shadow", None, 20, 20, 0.5),
+    ]
+    assert {(v.model, v.version, v.count) for v in seen.by_version} == {("toy", 1, 15), ("toy.c", 1, 5)}
+    assert [m.versions.serving for m in seen.models] == [(1,), (1,), (9,)]
+    assert contract.decode(msgspec.json.encode(seen)) == seen
+
+
+def test_a_shadows_second_prediction_of_an_event_is_counted_and_not_scored() -> None:
+    watching = several()
+    watching.shadow(made_by("toy.s", 3, 99.0))
+    watching.shadow(made_by("gone", 3, 99.0))
+    shadow = watching.snapshot(1.0).models[2]
+    assert (shadow.predictions, shadow.duplicates, shadow.scored, shadow.score.mean) == (20, 1, 20, 0.5)
+
+
+def test_every_model_has_versions_workers_and_alerts_of_its_own() -> None:
+    watching = monitor(others=OTHERS)
+    watching.checkpoint(CheckpointPublished(model="toy.s", version=7))
+    watching.directive(RolloutDirective(model="toy.s", version=6, sequence=1, action=RolloutDirective.ACTIVATE))
+    watching.applied(WeightsApplied(model="toy.s", worker="w", state=WeightsApplied.FAILED, version=7, error="no chunk"))
+    assert [(a.name, a.model, a.id) for a in watching.tick(1.0)] == [("worker_failed", "toy.s", "toy.s/worker_failed/w")]
+    seen = watching.snapshot(1.0)
+    assert (seen.versions.newest, seen.workers) == (0, ())
+    assert [(m.versions.newest, m.versions.active, len(m.workers)) for m in seen.models] == [(0, 0, 0), (0, 0, 0), (7, 6, 1)]
+    assert [(f.name, f.model) for f in seen.alerts] == [("worker_failed", "toy.s")]
+    assert set(watching.checkpoint_offsets) == {"trainer", "trainer toy.c", "trainer toy.s"}
+
+
+def test_of_one_model_nothing_is_told_apart() -> None:
+    watching = monitor()
+    feed(watching, 4)
+    assert watching.snapshot(1.0).models == ()
+    assert set(watching.checkpoint_offsets) == {"trainer"}
+
+
+def test_a_shadows_waiting_predictions_and_labels_are_bounded() -> None:
+    watching = monitor(others=OTHERS, limit=10)
+    for offset in range(50):
+        watching.shadow(made_by("toy.s", offset, 1.0))
+    watching.tick(1.0)
+    for offset in range(50):
+        watching.label(LABELS, Record(0, offset, 1.0, f"k{offset}".encode(), 3.0))
+    assert watching.snapshot(1.0).models[2].scored == 10
+
+
+def test_metrics_name_the_model() -> None:
+    watching, exporter = several(), Exporter()
+    exporter.export(watching.snapshot(1.0))
+    exporter.export(watching.snapshot(1.0))
+    assert MODEL_SCORED.labels("toy", "toy.s")._value.get() == 20
+    assert MODEL_ERROR_MEAN.labels("toy", "toy.c")._value.get() == 1.0

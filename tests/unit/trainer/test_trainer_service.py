@@ -278,3 +278,20 @@ def test_what_was_learned_is_published_after_a_while_even_if_it_is_little(tmp_pa
     trainer.step()
     trainer._settle(wait=True)
     assert len(world.announcer.events) == 2
+
+
+def test_a_further_models_trainer_has_versions_of_its_own_and_leaves_dead_letters_to_the_champions(tmp_path: Path) -> None:
+    """Its checkpoints are named for it; what it cannot learn from is counted, since a replay would teach the champion twice."""
+    world = World(tmp_path, values(400))
+    world.examples[0][3] = b"no json"
+    folder = write_toy(world.folder / "toy", models=[{"name": "next", "role": "shadow", "training": {"learning_rate": 0.1}}])
+    pipeline = load_pipeline(folder).of_model("next")
+    checkpoints = CheckpointFolder(world.folder / "storage", pipeline.model_name)
+    publisher = Publisher(checkpoints, world.store, world.announcer, keep=3)
+    trainer = Trainer(pipeline, MemoryExamples(world.examples), publisher, world.recorder, clock=lambda: world.now)
+    trainer.start()
+    world.all_learned(trainer)
+    assert {event.model for event in world.announcer.events} == {"toy.next"}
+    assert checkpoints.read(checkpoints.entries()[0]).header.model == "toy.next"
+    assert trainer.learner.optimizer.param_groups[0]["lr"] == 0.1
+    assert (world.announcer.letters, world.recorder.letters) == ([], 1)

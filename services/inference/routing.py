@@ -1,0 +1,38 @@
+"""Which keys a canary answers: a pure function of the key and of the canary's own part, so that it is the same everywhere.
+
+A key's place is its xxh3 hash as a fraction of the hash's range. A canary has the keys whose place lies in [start, start +
+share). So the same key always goes to the same model, whichever process, partition or day it comes by; growing a share moves
+keys into that canary and none elsewhere; and another canary that comes or goes moves nothing. (Parts that follow from shares
+alone could not promise that: with three canaries, no rule lets each of them grow without moving another's keys.)
+
+The key is the author's (`Model.key`), as text, as it stands on every prediction. Kafka's would do where producers agree on
+it, but they need not set one, and the author's is the same whether an event came by REST, gRPC, Kafka or a replay. And whoever
+reads the sink can tell from a prediction alone which model should have made it.
+"""
+
+from collections.abc import Sequence
+
+import xxhash
+
+SPAN = 2**64
+
+
+def place(key: str) -> int:
+    """The key's place among all keys, 0 to 2**64 - 1."""
+    return xxhash.xxh3_64_intdigest(key.encode())
+
+
+class Router:
+    """Finds the keys of each canary.
+
+    Args:
+        parts: where each canary's part of the keys begins and ends, of [0, 1); they do not overlap.
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, float]]) -> None:
+        self._parts = [(round(start * SPAN), round(end * SPAN)) for start, end in parts]
+
+    def route(self, keys: Sequence[str]) -> list[list[int]]:
+        """For each canary the indices of its keys, ascending; the others' are the champion's."""
+        places = [place(key) for key in keys]
+        return [[i for i, at in enumerate(places) if low <= at < high] for low, high in self._parts]

@@ -1,0 +1,153 @@
+"""A pipeline's models apart: where each one's weights are, what it predicted, and how wrong a shadow would have been."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from headrace.contracts.records import Prediction
+from headrace.contracts.snapshot import ModelStatus, Score
+from services.monitor.accuracy import Means
+from services.monitor.alerts import Alarms
+from services.monitor.fleet import Fleet
+from services.monitor.intervals import OffsetSet
+
+CHAMPION, SHADOW = "champion", "shadow"
+
+
+class WatchedModel(NamedTuple):
+    """A model: its name in the fleet, what it does on the stream, and a canary's share of the keys."""
+
+    name: str
+    role: str
+    share: float | None = None
+
+
+class ShadowAccuracy:
+    """Joins a shadow's predictions with labels by key, in whichever order they come. Events and baselines are not its matter.
+
+    At most `limit` keys wait on each side, `wait_s` seconds each: a label may belong to an event that the shadow left out.
+    """
+
+    def __init__(
+        self, error: Callable[[Any, Any], float], *, window: int, limit: int = 200_000, wait_s: float = 3600.0
+    ) -> None:
+        self._error = error
+        self._means = Means(1, window)
+        self._limit, self._wait_s = limit, wait_s
+        self._predictions: dict[bytes, tuple[float, Any]] = {}  # in the order of arrival
+        self._labels: dict[bytes, tuple[float, Any]] = {}
+
+    @property
+    def scored(self) -> int:
+        """Predictions that met their label."""
+        return self._means.count
+
+    @property
+    def score(self) -> Score:
+        """Their errors."""
+        return self._means.score(0)
+
+    def prediction(self, key: bytes, at: float, prediction: Any) -> None:
+        """What the shadow predicted, `at` seconds since the epoch."""
+        waiting = self._labels.pop(key, None)
+        if waiting is None:
+            self._predictions[key] = at, prediction
+        else:
+            self._add(self._error(prediction, waiting[1]))
+
+    def label(self, key: bytes, at: float, label: Any) -> None:
+        """What turned out to be true."""
+        waiting = self._predictions.pop(key, None)
+        if waiting is None:
+            self._labels[key] = at, label
+        else:
+            self._add(self._error(waiting[1], label))
+
+    def expire(self, now: float) -> None:
+        """Drop keys that have waited for too long, or that are too many."""
+        for waiting in (self._predictions, self._labels):
+            while waiting:
+                key, (at, _) = next(iter(waiting.items()))
+                if at > now - self._wait_s and len(waiting) <= self._limit:
+                    break
+                del waiting[key]
+
+    def _add(self, error: float) -> None:
+        if math.isfinite(error):
+            self._means.add((error,))
+
+
+class WatchedModels:
+    """Every model of one pipeline by its name in the fleet, the champion first; each has a fleet and alarms of its own."""
+
+    def __init__(self, models: tuple[WatchedModel, ...], window: int, unit: str) -> None:
+        self.several = len(models) > 1
+        self._models = models
+        self._fleets = {model.name: Fleet() for model in models}
+        self._alarms = {model.name: Alarms(model.name, window, unit) for model in models}
+        self._predictions = dict.fromkeys(self._fleets, 0)
+        self._shadowed: dict[tuple[str, int], OffsetSet] = {}
+        self._duplicates = dict.fromkeys(self._fleets, 0)
+
+    @property
+    def champion(self) -> Fleet:
+        """The champion's fleet."""
+        return self._fleets[self._models[0].name]
+
+    @property
+    def alarms(self) -> Mapping[str, Alarms]:
+        """Every model's, the champion's first."""
+        return self._alarms
+
+    def fleet(self, name: str) -> Fleet | None:
+        """A model's fleet; None where it is no model of this pipeline."""
+        return self._fleets.get(name)
+
+    def predicted(self, made: Prediction[Any]) -> None:
+        """A prediction was read, of the sink or of the shadows' topic."""
+        fleet = self._fleets.get(made.model)
+        if fleet is not None:
+            fleet.prediction(made.source[0], made.version, made.at_us)
+            self._predictions[made.model] += 1
+
+    def shadowed(self, made: Prediction[Any]) -> bool:
+        """A shadow's prediction was read; False, and counted, if it had predicted the same event before."""
+        if made.model not in self._fleets:
+            return False
+        seen = self._shadowed.setdefault((made.model, made.source[0]), OffsetSet())
+        if not seen.add(made.source[1]):
+            self._duplicates[made.model] += 1
+            return False
+        self.predicted(made)
+        return True
+
+    @property
+    def checkpoint_offsets(self) -> dict[str, Mapping[tuple[str, int], int]]:
+        """By trainer: (topic, partition): the next offset that its newest checkpoint does not contain."""
+        champion, *others = self._models
+        trainers = {"trainer": champion, **{f"trainer {other.name}": other for other in others}}
+        return {trainer: self._fleets[model.name].checkpoint_offsets for trainer, model in trainers.items()}
+
+    @property
+    def first_prediction_us(self) -> int:
+        """When the first of what was served was made; 0 before that."""
+        served = [self._fleets[model.name].versions().first_prediction_us for model in self._models if model.role != SHADOW]
+        return min(filter(None, served), default=0)
+
+    def statuses(self, scores: Callable[[WatchedModel], tuple[int, Score]]) -> tuple[ModelStatus, ...]:
+        """Every model; none where there is only the champion, of whom the snapshot itself speaks."""
+        return tuple(self._status(model, *scores(model)) for model in (self._models if self.several else ()))
+
+    def _status(self, model: WatchedModel, scored: int, score: Score) -> ModelStatus:
+        fleet = self._fleets[model.name]
+        return ModelStatus(
+            model=model.name,
+            role=model.role,
+            share=model.share,
+            predictions=self._predictions[model.name],
+            duplicates=self._duplicates[model.name],
+            scored=scored,
+            score=score,
+            versions=fleet.versions(),
+            workers=fleet.workers,
+        )

@@ -23,6 +23,7 @@ from headrace.streams.transactions import PRODUCER_CONFIG, AcknowledgedSink, Tra
 from headrace.weights.source import Bound, WeightsSource
 from services.inference.metrics_stream import StreamMetrics
 from services.inference.settings import StreamSettings
+from services.inference.soundness import Soundness
 from services.inference.stream import StreamPredictor
 from services.inference.warm_up import Rehearsal
 
@@ -122,6 +123,7 @@ class StreamApp:
             self._metrics,
             same_partitions=source == sink,
             served=self._rehearsal.remember,
+            soundness=Soundness(self._rehearsal.samples),
         )
 
     def _sink(self) -> Sink:

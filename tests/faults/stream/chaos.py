@@ -103,7 +103,9 @@ class Chaos:
         self._poison("raises")
 
     def _poison(self, kind: str) -> None:
-        """Whoever predicts with it ends; the sound version comes when one has, and maybe more."""
+        """Served to a worker that has predicted much; whoever predicts with it ends. The sound version comes when one has."""
+        proven = self._working(None)
+        wait_for(lambda: proven.metric("records_total") > 2000 or not proven.alive, _WAIT_S, f"{proven.name} predicts nothing")
         self._serve(kind)
         self._suspects.update(self.workers)
         wait_for(lambda: any(w.process.poll() in _POISONED for w in self.workers), _WAIT_S, f"{kind}: nobody ended")

@@ -114,12 +114,21 @@ def wait_for(condition: Callable[[], object], timeout: float, what: str) -> None
         time.sleep(0.05)
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Write a file that somebody polls: never half of it."""
+    half = file.with_suffix(".half")
+    half.write_text(text)
+    half.replace(file)
+
+
 class Worker:
     """A stream worker's process."""
 
     def __init__(self, river: "River", name: str, flags: dict[str, object], env: dict[str, str]) -> None:
         self.name = name
+        self.transaction_ms = 0
         self.log = river.folder / f"{name}.log"
+        self.halt_file = river.folder / f"{name}.halt"
         arguments = {
             "pipeline": river.folder, "run-dir": river.folder / "run", "kafka-bootstrap-servers": river.bootstrap,
             "instance": name, "log-format": "json", **flags,
@@ -128,9 +137,19 @@ class Worker:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, HERE / "stream_worker.py", *line],
-                stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True,
+                stdout=log, stderr=log, env={**os.environ, "NUMBERED_HALT": str(self.halt_file), **env},
+                start_new_session=True,
             )  # fmt: skip
         self._endpoint = river.folder / "run" / "endpoints" / f"{name}.json"
+
+    def halt(self, step: str, how: str) -> None:
+        """Have it halt at its next "produce" or "offsets": see `tests/stream_worker.py`."""
+        write_whole(self.halt_file, f"{step} {how}")
+
+    @property
+    def halts(self) -> bool:
+        """Whether it has reached the step at which it was told to halt."""
+        return not self.halt_file.exists()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -274,6 +293,15 @@ class River:
                 raise
         return worker
 
+    @property
+    def version_file(self) -> Path:
+        """Names the version for workers that were started with NUMBERED_VERSION."""
+        return self.folder / "version.json"
+
+    def serve(self, version: int, kind: str) -> None:
+        """Activate a version on them; the kinds are those of `tests/stream_worker.py`."""
+        write_whole(self.version_file, json.dumps({"version": version, "kind": kind}))
+
     def read(self, predictions: int, letters: int = 0, timeout: float = 60, *, shadows: int = 0) -> Outcome:
         """What is committed, once there is as much of it as that, or when the time is over."""
         outcome = Outcome()
@@ -314,6 +342,14 @@ class River:
         finally:
             reader.close()
         return sum(max(0, entry.offset) for entry in found)
+
+    def size(self) -> int:
+        """Records on the topic of events, over all partitions."""
+        reader = Consumer({"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.reader"})
+        try:
+            return sum(reader.get_watermark_offsets(TopicPartition(self.events, p))[1] for p in range(self.partitions))
+        finally:
+            reader.close()
 
     def logs(self) -> str:
         """The end of every worker's log."""

@@ -238,5 +238,5 @@ def translate(error: KafkaException, doing: str) -> HeadraceError:
     cause = error.args[0]
     text = f"Kafka, {doing}: {cause.str()} [{cause.name()}]"
     if cause.code() in _FENCED:
-        return FencedError(text, hint="a newer instance has taken over; this one stops")
+        return FencedError(text, hint="a newer instance has taken over, or the transaction timed out; this one stops")
     return DependencyError(text, hint="is KAFKA_BOOTSTRAP_SERVERS right and the broker up?")

@@ -187,6 +187,9 @@ class ChunkPipeline:
         except HeadraceError as error:
             self._void = output.generation
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 - the task's edge: the next output must never commit past this one
+            self._void = output.generation
+            self._fail(HeadraceError(f"a delivery failed: {type(error).__name__}: {error}"))
         finally:
             self._commit = None
             self._tell()

@@ -6,21 +6,26 @@ fenced has nothing half done, since its open transaction is aborted.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from headrace.contracts.topics import REPLAYS, dead_letters
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
+from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.delivery import Outgoing
 from headrace.streams.replays import Letter, Letters, entries_partition, entry_of, record_of
 from headrace.streams.transactions import PRODUCER_CONFIG
 
+log = get_logger("headrace.streams")
+
 GROUP = "headrace.dlq"
 """For the consumers' configuration only: partitions are assigned by hand and nothing is committed."""
 _PRODUCER = {**PRODUCER_CONFIG, "transaction.timeout.ms": 10_000}
 _COMMIT_S = 30.0
+_ABORT_S = 5.0
 _CATCH_UP_S = 30.0
 """Longer than a transaction may stay open."""
 
@@ -59,14 +64,29 @@ def replay(
 
 def _put_back(producer: Producer, letters: Sequence[Letter], by: str) -> None:
     try:
-        producer.begin_transaction()
-        for letter in letters:
-            _produce(producer, record_of(letter))
-            _produce(producer, entry_of(letter, by=by))
-        producer.commit_transaction(_COMMIT_S)
+        with _transaction(producer):
+            for letter in letters:
+                _produce(producer, record_of(letter))
+                _produce(producer, entry_of(letter, by=by))
     except KafkaException as error:
-        # Not aborted here: the next replay does that first, and reads from the entries what was committed after all.
         raise kafka.translate(error, f"putting back {letters[0].source} to {letters[-1].source}") from error
+
+
+@contextmanager
+def _transaction(producer: Producer) -> Iterator[None]:
+    """Committed at the end of the block, aborted when that fails: readers of the topic wait for as long as it is open."""
+    producer.begin_transaction()
+    try:
+        yield
+        producer.commit_transaction(_COMMIT_S)
+    except BaseException:  # an interrupt too
+        try:
+            producer.abort_transaction(_ABORT_S)
+        except KafkaException as error:
+            # Fenced, which aborts it too; or the broker is away, and aborts it after its timeout or at the next replay, which
+            # reads from the entries what was committed after all.
+            log.debug("transaction not aborted", code=error.args[0].name(), error=error.args[0].str())
+        raise
 
 
 def _produce(producer: Producer, made: Outgoing) -> None:

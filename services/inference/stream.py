@@ -2,7 +2,7 @@
 
 Everything is by columns over the chunks of one round: decode, features, one forward pass (split at `max_batch`), predictions,
 encode. The round is bound to one version of the weights. What cannot be processed is found one by one and becomes a dead
-letter; when that is not the exception, the breaker ends the role before anything of the round is committed.
+letter; when that is not the exception, or the version is at fault, the role ends before anything of the round is committed.
 
 A pipeline's further models, where it has any, come in as `Others`: `services.inference.stream_models`.
 """
@@ -28,8 +28,11 @@ from headrace.streams.dead_letters import Phase, dead_letter
 from headrace.streams.delivery import Batch, Outgoing, Output
 from headrace.streams.isolation import Breaker, TooManyBadError, bisect
 from headrace.weights.source import Bound, WeightsSource
+from services.inference.soundness import Soundness
 
 SERVICE = "inference-stream"
+_BY_WEIGHTS: frozenset[Phase] = frozenset({"forward", "predictions"})
+"""The phases in which an event fails with one version and not with another."""
 
 
 class Observer(Protocol):
@@ -112,6 +115,8 @@ class StreamPredictor:
         breaker: ends the role when too many records are bad.
         same_partitions: a prediction goes to the partition of the event's number, which keeps the order of each key; where the
             two topics differ in their number of partitions, the key chooses.
+        served: told of the features of each batch.
+        soundness: tells a version that is at fault from an event that is.
     """
 
     def __init__(
@@ -124,6 +129,7 @@ class StreamPredictor:
         same_partitions: bool = True,
         served: Callable[[torch.Tensor], None] = lambda _features: None,
         others: Others | None = None,
+        soundness: Soundness | None = None,
     ) -> None:
         self._model = pipeline.model
         self._name = pipeline.name
@@ -140,12 +146,14 @@ class StreamPredictor:
         self._same_partitions = same_partitions
         self._served = served
         self._others = others
+        self._soundness = soundness or Soundness()
 
     def process(self, chunks: Sequence[Chunk]) -> Output:
         """Everything that the chunks become, offsets included.
 
         Raises:
             DataError: too many of the records are bad; nothing is to be committed.
+            WeightsError: records fail because of the version; nothing is to be committed.
         """
         output, bad = Output.of(chunks), list[_Bad]()
         records = sum(map(len, chunks))
@@ -155,6 +163,7 @@ class StreamPredictor:
             decoded = [Rows(row.source, row.records, row.events) for row in rows] if others else []
             with self._phase("predict"):
                 self._predict([r for r in rows if r.events], bound, bad, others)
+                self._judge(rows, bound, bad)
             with self._phase("encode"):
                 for row in rows:
                     self._encode(row, bound, output)
@@ -217,6 +226,8 @@ class StreamPredictor:
             found = attempt(events)
             self._served(attempt.features)
         except Exception:  # noqa: BLE001 - the model's author's code may raise anything; the record is found below
+            if attempt.phase in _BY_WEIGHTS:
+                self._examine(bound, others=1)  # whether there are, is not known before the records are found
             found = self._isolate(attempt, events)
         return found
 
@@ -229,6 +240,24 @@ class StreamPredictor:
                 f"{error}: {attempt.phase} raises {type(cause).__name__}: {cause}",
                 hint="is the model of this deploy sound? Nothing of the last chunk was committed",
             ) from cause
+
+    def _judge(self, rows: Sequence[Rows], bound: Bound, bad: Sequence[_Bad]) -> None:
+        """Blame no record for what is the version's fault; see `Soundness.examine`."""
+        predicted = next((row.events for row in rows if row.events), [])
+        if self._others is not None:  # what a canary has answered says nothing of this version
+            own = ((e, p) for row in rows for e, p in zip(row.events, row.predictions, strict=True))
+            predicted = [e for e, p in own if type(p) is not Answer]
+        if any(b.phase in _BY_WEIGHTS for b in bad):
+            self._examine(bound, others=len(predicted))
+        self._soundness.predicted(predicted)
+
+    def _examine(self, bound: Bound, *, others: int) -> None:
+        attempt = Attempt(self._model, bound.network, self._max_batch, floats=self._floats)
+
+        def predict(events: Sequence[Any]) -> list[bool]:
+            return [type(found) is not Failed for found in attempt(events)]
+
+        self._soundness.examine(bound.version, bound.checkpoint, predict, others=others)
 
     # -- encode ----------------------------------------------------------------------------------------------------------
 

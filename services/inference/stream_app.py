@@ -23,6 +23,7 @@ from headrace.streams.transactions import PRODUCER_CONFIG, AcknowledgedSink, Tra
 from headrace.weights.source import Bound, WeightsSource
 from services.inference.metrics_stream import StreamMetrics
 from services.inference.settings import StreamSettings
+from services.inference.soundness import Soundness
 from services.inference.stream import StreamPredictor
 from services.inference.stream_models import Contender, StreamModels
 from services.inference.warm_up import Rehearsal
@@ -144,6 +145,7 @@ class StreamApp:
             others=StreamModels(self._pipeline, contenders, self._metrics, same_partitions=source == shadows)
             if contenders
             else None,
+            soundness=Soundness(self._rehearsal.samples),
         )
 
     def _sink(self) -> Sink:

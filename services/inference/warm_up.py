@@ -1,10 +1,13 @@
 """Warming up a network before it serves: on batches of the sizes that were served lately, else on the pipeline's samples."""
 
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from headrace.model.pipeline import Pipeline
+from headrace.runtime.errors import WeightsError
 from headrace.runtime.logging import get_logger
 
 log = get_logger("headrace.inference")
@@ -14,12 +17,16 @@ _KEPT = 4
 
 
 class Rehearsal:
-    """Remembers features that were served, one batch for each power of two of rows, and runs new networks on them."""
+    """Remembers features that were served, one batch for each power of two of rows, and runs new networks on them.
+
+    `samples` are the typical events of the pipeline's source, none where it has no source.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._lock = threading.Lock()
         self._batches: dict[int, torch.Tensor] = {}
         self._max_batch = pipeline.spec.stream.max_batch
+        self.samples: Sequence[Any] = ()
         if pipeline.spec.source is not None:
             self._begin(pipeline)
 
@@ -28,6 +35,7 @@ class Rehearsal:
         try:
             with torch.inference_mode():
                 self.remember(pipeline.model.features(events))
+            self.samples = events
         except Exception as error:
             if pipeline.variant is None:
                 raise
@@ -45,8 +53,16 @@ class Rehearsal:
                 del self._batches[smallest]
 
     def __call__(self, network: torch.nn.Module) -> None:
-        """Run the network on what is remembered; what it raises refuses the version."""
+        """Run the network on what is remembered; what it raises refuses the version.
+
+        Raises:
+            WeightsError: every output of a batch is NaN or infinite, which finite weights can do too.
+        """
         with self._lock:
             batches = list(self._batches.values())
         for features in batches:
-            network(features)
+            outputs = network(features)
+            if outputs.is_floating_point() and not bool(torch.isfinite(outputs).any()):
+                raise WeightsError(
+                    f"all {len(outputs)} outputs of the warm-up are NaN or infinite", hint="this version cannot serve"
+                )

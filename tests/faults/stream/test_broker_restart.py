@@ -2,15 +2,8 @@
 
 import pytest
 
-from headrace.platform import LocalPlatform
 from tests.conftest import Kafka
 from tests.stream_kit import WELL, River, wait_for
-
-
-@pytest.fixture
-def own(tmp_path):
-    with LocalPlatform(tmp_path, env={}) as platform:
-        yield platform
 
 
 @pytest.mark.slow

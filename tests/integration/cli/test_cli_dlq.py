@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,9 +19,10 @@ from headrace.cli.dlq import Place
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import DeadLetter, Header
 from headrace.runtime import kafka as clients
-from headrace.runtime.errors import FencedError
+from headrace.runtime.errors import DependencyError, FencedError
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.replayer import read_letters, replay, replayed
+from headrace.streams.replays import Letter
 from tests.stream_kit import River, wait_for
 
 PARTITIONS = 3
@@ -38,6 +39,10 @@ class Dead:
         self._observer = Consumer({
             "bootstrap.servers": kafka.bootstrap_servers, "group.id": f"{self.pipeline}.observer",
             "isolation.level": "read_uncommitted",
+        })  # fmt: skip
+        self._committed = Consumer({
+            "bootstrap.servers": kafka.bootstrap_servers, "group.id": f"{self.pipeline}.observer",
+            "isolation.level": "read_committed",
         })  # fmt: skip
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})
 
@@ -82,7 +87,14 @@ class Dead:
 
     def written(self) -> int:
         """The sum of the source topic's ends: records, open and aborted ones too, and transaction markers."""
-        return sum(self._observer.get_watermark_offsets(TopicPartition(self.events, p))[1] for p in range(PARTITIONS))
+        return self._ends(self._observer)
+
+    def visible(self) -> int:
+        """The same as readers of committed records see it: up to the first open transaction."""
+        return self._ends(self._committed)
+
+    def _ends(self, consumer: Consumer) -> int:
+        return sum(consumer.get_watermark_offsets(TopicPartition(self.events, p))[1] for p in range(PARTITIONS))
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """`headrace dlq ...`: what it prints."""
@@ -92,6 +104,7 @@ class Dead:
 
     def close(self) -> None:
         self._observer.close()
+        self._committed.close()
 
     @property
     def where(self) -> list[str]:
@@ -211,6 +224,35 @@ def test_a_second_replay_stops_the_first_and_together_they_put_every_record_back
     with pytest.raises(FencedError):
         replay(dead.settings, dead.events, lambda _: found, by="first", batch=10, told=interrupted)
     assert dead.numbers() == Counter(range(60))
+
+
+class Late:
+    """A letter that fails the replay, once the records before it are on the broker."""
+
+    def __init__(self, letter: Letter, dead: Dead, fail: Callable[[], Any]) -> None:
+        self._letter, self._dead, self._fail = letter, dead, fail
+
+    def __getattr__(self, name: str) -> Any:
+        wait_for(self._dead.written, 20, "the records before it were not sent")
+        return self._fail() if name == "body" else getattr(self._letter, name)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("how", [DependencyError, KeyboardInterrupt])
+def test_a_replay_that_fails_leaves_no_transaction_open_that_readers_wait_for(dead: Dead, how: type[BaseException]) -> None:
+    dead.bury(range(4))
+    found: list[Any] = read_letters(dead.settings, dead.events).found
+    too_large = DeadLetter(topic=dead.events, value=b"x" * 2_000_000)
+    found[-1] = Late(found[-1], dead, interrupted if how is KeyboardInterrupt else lambda: too_large)
+    with pytest.raises(how):
+        replay(dead.settings, dead.events, lambda _: found, by="test")
+    wait_for(lambda: dead.visible() == dead.written(), 5, "a transaction is open")  # by itself it would end after 10 s
+    assert dead.numbers() == Counter()
+    dead.run("replay", dead.events, "--yes")
+    assert dead.numbers() == Counter(range(4))
 
 
 def test_another_topics_open_transaction_hides_nothing_of_what_was_put_back(kafka: Any, dead: Dead) -> None:

@@ -243,6 +243,20 @@ async def test_what_does_not_heal_ends_the_process(error, code):
         assert error.exit_code == code
 
 
+async def test_after_a_failure_that_nobody_foresaw_nothing_behind_it_is_delivered():
+    async with World() as world:
+        world.sink.failures.append(BufferError("queue full"))
+        world.sink.gate.clear()
+        world.round(world.chunk(0))
+        await asyncio.to_thread(world.sink.entered.wait, 5)
+        world.round(world.chunk(3))
+        world.sink.gate.set()
+        await world.until(lambda: world.host.errors and world.pipeline.idle)
+        assert world.sink.delivered == []
+        assert world.host.errors[0].exit_code == 70
+        assert "queue full" in str(world.host.errors[0])
+
+
 async def test_a_processor_that_raises_ends_the_process_and_nothing_is_delivered():
     def process(chunks):
         raise DataError("everything is poisoned")

@@ -13,11 +13,12 @@ from headrace.contracts.records import Prediction
 from headrace.model.pipeline import Pipeline
 from headrace.model.port import Model
 from headrace.model.spec import PipelineSpec
-from headrace.runtime.errors import DataError
+from headrace.runtime.errors import DataError, WeightsError
 from headrace.streams.chunks import Chunk, Partition
 from headrace.streams.isolation import Breaker
 from headrace.streams.memory import MemoryRecord, memory_chunk
 from headrace.weights import StaticWeights
+from services.inference.soundness import Soundness
 from services.inference.stream import StreamPredictor
 
 
@@ -216,11 +217,59 @@ def test_a_round_of_nothing_but_bad_records_still_commits_its_offsets():
     assert dict(output.offsets) == {Partition("doubles.events", 0): 2}
 
 
-def test_when_everything_is_bad_nothing_is_committed():
-    for poison in (b"{", event(13), event(666)):
-        predictor = Predictor(breaker=Breaker(ratio=0.5, least=20))
-        with pytest.raises(DataError, match=r"cannot be predicted|unlucky"):
-            predictor.process([chunk(*[poison] * 500)])
+@pytest.mark.parametrize("poison", [b"{", event(13), event(666)], ids=["decode", "features", "forward"])
+def test_when_everything_is_bad_nothing_is_committed(poison):
+    predictor = Predictor(breaker=Breaker(ratio=0.5, least=20))
+    predictor.process([chunk(event(1))])
+    with pytest.raises(DataError, match=r"cannot be predicted|unlucky"):
+        predictor.process([chunk(*[poison] * 500)])
+
+
+def broken(kind: str) -> nn.Module:
+    """A version whose weights fit, and that predicts nothing."""
+    network = Doubles().network()
+    if kind == "raises":
+        network.register_forward_pre_hook(lambda *_: 1 / 0)
+    else:
+        nn.init.constant_(network.weight, float(kind))
+    return network
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "raises"])
+def test_a_version_that_fails_on_what_was_predicted_before_buries_no_record(kind):
+    predictor = Predictor()
+    predictor.process([chunk(event(1), event(2))])
+    predictor.weights.swap(broken(kind), 8)
+    for _ in range(2):
+        with pytest.raises(WeightsError, match=r"version 8 .* fails on 2 of 2 events"):
+            predictor.process([chunk(event(3))])
+    predictor.weights.swap(Doubles().network(), 9)
+    (batch,) = predictor.process([chunk(event(3), event(666))]).batches
+    assert [p.version for p in decoded(r["value"] for r in batch.records)] == [9]
+    assert predictor.seen.letters == {"forward": 1}
+
+
+@pytest.mark.parametrize("kind", ["nan", "raises"])
+def test_a_version_that_never_predicted_anything_buries_no_record_either(kind):
+    predictor = Predictor()
+    predictor.weights.swap(broken(kind), 8)
+    with pytest.raises(WeightsError, match=r"version 8 .* has not predicted anything yet"):
+        predictor.process([chunk(event(3))])
+
+
+def test_samples_speak_for_a_version_that_has_predicted_nothing_yet():
+    predictor = Predictor(soundness=Soundness([Event("a", 666), Event("b", 1)]))
+    assert len(letters(predictor.process([chunk(event(666))]))) == 1
+
+
+def test_a_record_that_only_some_weights_can_predict_is_buried_where_the_version_predicts_what_it_did_before():
+    predictor = Predictor()
+    predictor.process([chunk(event(1))])
+    network = Doubles().network()
+    nn.init.constant_(network.weight, 1e38)
+    predictor.weights.swap(network, 8)
+    output = predictor.process([chunk(event(100))])
+    assert [letter.model_version for letter in letters(output)] == [8]
 
 
 def test_a_trace_goes_on_to_the_prediction_and_the_order_of_the_partition_is_kept():

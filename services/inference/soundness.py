@@ -1,0 +1,67 @@
+"""Whose fault it is when an event cannot be predicted: the event's, or the version's that is to predict it.
+
+A version of the weights that overflows, or does not fit, fails on sound events. They must not become dead letters: the role
+ends with nothing committed, and a sound version predicts them. So before the first letter that blames an event for what the
+weights had a part in, the version is put to the test on events that were predicted before, or on the pipeline's samples.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from headrace.runtime.errors import WeightsError
+
+_KEPT = 64
+
+Predict = Callable[[Sequence[Any]], Sequence[bool]]
+"""Which of the events a version predicts; it may raise instead, which is none of them."""
+
+
+class Soundness:
+    """Remembers events that were predicted, and tests versions on them.
+
+    Args:
+        samples: typical events, which no version has predicted yet; none where the pipeline has no source.
+    """
+
+    def __init__(self, samples: Sequence[Any] = ()) -> None:
+        self._samples = samples
+        self._witnesses: Sequence[Any] = ()
+        self._sound = ""
+
+    def predicted(self, events: Sequence[Any]) -> None:
+        """These events were predicted. Cheap: kept are the first ones, and no later ones."""
+        if not self._witnesses:
+            self._witnesses = list(events[:_KEPT])
+
+    def examine(self, version: int, checkpoint: str, predict: Predict, *, others: int = 0) -> None:
+        """Return if the events that fail with this version are to blame; `others` of the same round were predicted with it.
+
+        Raises:
+            WeightsError: the version is. It fails on an event that was predicted before; or, where none was yet, on every
+                event that it was given.
+        """
+        if self._sound == checkpoint:
+            return
+        asked = self._witnesses or self._samples
+        good = _count(predict, asked)
+        if self._witnesses and good < len(asked):
+            raise _refused(version, f"fails on {len(asked) - good} of {len(asked)} events that were predicted before")
+        if not (good or others):
+            raise _refused(version, "has not predicted anything yet, and fails on everything that it was given")
+        self._sound = checkpoint if good else self._sound
+
+
+def _count(predict: Predict, events: Sequence[Any]) -> int:
+    if not events:
+        return 0
+    try:
+        return sum(predict(events))
+    except Exception:  # noqa: BLE001 - the model's author's code may raise anything; what counts is that it does
+        return 0
+
+
+def _refused(version: int, why: str) -> WeightsError:
+    return WeightsError(
+        f"version {version} of the weights {why}; nothing of the last round was committed",
+        hint="headrace rollback goes back to a sound version; this role then goes on where it was",
+    )

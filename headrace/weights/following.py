@@ -99,6 +99,11 @@ class FollowedWeights:
         return bound.version if bound else 0
 
     @property
+    def behind(self) -> str:
+        """See `WeightsSource.behind`: why the fleet's version is not the one that is served here."""
+        return self.error
+
+    @property
     def why_not_ready(self) -> str:
         """What to look at where no version was served yet."""
         if self.error:

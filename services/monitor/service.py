@@ -69,7 +69,7 @@ class Monitor:
         self._failures = VersionFailures()
         self._accuracy = Accuracy(
             watched.error, watched.baselines,
-            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s, scored=self._score,
+            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s, scored=self._compare,
             models=[model.name for model in watched.models if model.role != SHADOW] if watched.others else (),
         )  # fmt: skip
         self._shadows = {
@@ -186,7 +186,7 @@ class Monitor:
         faults = {alert: fault for alert, fault in found.items() if fault is not None}
         return alarms.check(now_us, self._errors() if champion else None, fleet.failed, fleet.versions().active, faults)
 
-    def _score(self, model: str, scored: Scored) -> None:
+    def _compare(self, model: str, scored: Scored) -> None:
         """One more labelled prediction of what was served; each model's versions are compared with its own."""
         versions = self._versions.get(model or self._watched.pipeline)
         if versions is not None:

@@ -148,7 +148,7 @@ def test_several_models_live_in_one_worker_and_are_rolled_out_each_on_its_own(fl
     told = CliRunner().invoke(
         application(), ["ckpt", "status", fleet.model, "--json", "--kafka", fleet.settings.kafka_bootstrap_servers]
     )
-    active = json.loads(told.output)["active"]
+    active = json.loads(told.stdout)["active"]
     assert {name: (said["version"], said["pinned"]) for name, said in active.items()} == {
         fleet.model: (3, False),
         other.model: (2, True),

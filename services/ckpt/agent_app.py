@@ -63,10 +63,10 @@ class AgentApp:
             await until_stopped(stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick())
         finally:
             reading.set("the agent stops")
+            self._ending = True
             self._apply(self._logic.on_stop(time.time()))
             await self._socket.close()
             await asyncio.to_thread(self._reports.close)
-            self._ending = True
             await asyncio.to_thread(self._puller.shutdown)  # nobody writes a slot that is being removed
             self._slots.close()
             self._store.close()

@@ -83,7 +83,6 @@ class AgentApp:
             await asyncio.to_thread(self._reports.close)
             if self._peers is not None:
                 await asyncio.to_thread(self._peers.close)
-            self._ending = True
             await asyncio.to_thread(self._puller.shutdown)  # nobody writes a slot that is being removed
             self._slots.close()
             self._store.close()

@@ -19,7 +19,7 @@ def ask(fleet: Fleet, command: str) -> Any:
     options = [fleet.model, "--kafka", fleet.settings.kafka_bootstrap_servers, "--json"]
     answered = CliRunner().invoke(application(), ["ckpt", command, *options])
     assert answered.exit_code == 0, answered.output
-    return json.loads(answered.output)
+    return json.loads(answered.stdout)
 
 
 def history(fleet: Fleet) -> dict[int, tuple[str, str]]:

@@ -49,11 +49,13 @@ class Told(Versions):
         if action in {"ACTIVATE", "ROLL_BACK"}:
             self.serves = version
 
-    def report(self, worker: str, state: str, version: int, us: int, *, model: str = "m", error: str = "") -> None:
+    def report(
+        self, worker: str, state: str, version: int, us: int, *, model: str = "m", error: str = "", fenced: bool = False
+    ) -> None:
         self.applied(
             WeightsApplied(
                 model=model, worker=worker, role="stream", host="h", state=WeightsApplied.State.Value(state), version=version,
-                at_us=us, error=error,
+                at_us=us, error=error, fenced=fenced,
             )
         )  # fmt: skip
 
@@ -170,3 +172,45 @@ def test_the_tables_are_readable() -> None:
     assert "w stream h 1 serving 2.0 s 1.0 s ago" in words
     assert "active" in words
     assert "7 ms" in words
+
+
+def test_canaries_are_shown_while_they_are_the_only_ones_and_fenced_workers_with_what_went_wrong() -> None:
+    told = Told()
+    told.publish(1, 2)
+    told.direct("ACTIVATE", 1)
+    told.direct("CANARY", 2, canaries=["a"], canary_until_us=at(9))
+    told.report("a", "ACTIVE", 2, at(3))
+    told.report("b", "HEARTBEAT", 1, at(3))
+    told.report("c", "FAILED", 1, at(3) - 2, error="no room")
+    told.report("c", "HEARTBEAT", 3, at(3), fenced=True)
+    assert told.canary("m").canaries == ["a"]
+    assert told.states() == {1: "active", 2: "canary"}
+    workers = {w.worker: (w.state, w.fenced, w.error) for w in told.workers(at(3))}
+    assert workers == {"a": ("canary", False, ""), "b": ("serving", False, ""), "c": ("fenced", True, "no room")}
+    told.direct("ACTIVATE", 2)
+    assert told.canary("m") is None
+    assert told.states() == {1: "served", 2: "active"}
+
+
+def test_versions_taken_back_are_told_apart_from_those_that_an_operator_rolled_back() -> None:
+    told = Told()
+    told.publish(1, 2, 3)
+    told.direct("ACTIVATE", 1)
+    told.direct("ACTIVATE", 2)
+    told.direct("ROLL_BACK", 1, cause="alert", reason="version 2 was taken back: far off")
+    told.direct("CANARY", 3, canaries=["a"])
+    told.direct("RETIRE", 3, canaries=["a"], cause="failures", reason="failed on canary a")
+    assert told.canary("m") is None
+    found = {line.version: (line.state, line.cause, line.reason) for line in told.history(9)}
+    assert found[2] == ("taken back", "alert", "version 2 was taken back: far off")
+    assert found[3] == ("taken back", "failures", "failed on canary a")
+    told.direct("ROLL_BACK", 1, cause="operator", pinned=True)
+    assert told.states()[1] == "pinned"
+
+
+def test_what_compaction_took_is_known_from_the_refusals_that_the_newest_directive_lists() -> None:
+    told = Told()
+    told.publish(1, 2, 3)
+    refused = [{"version": 2, "served": True}, {"version": 3}]
+    told.direct("ACTIVATE", 1, refusals={"refused": refused})
+    assert told.states() == {1: "active", 2: "taken back", 3: "retired"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from headrace import __version__
-from headrace.runtime import logging, metrics
+from headrace.runtime import garbage, logging, metrics
 from headrace.runtime.endpoints import EndpointFile
 from headrace.runtime.errors import ConfigError, ExitCode, HeadraceError
 from headrace.runtime.ops import OpsServer
@@ -156,6 +156,7 @@ async def _live(role: str, settings: S, build: Callable[[Context[S]], App], log:
         endpoints.add("ops", ops.url)
         app = build(Context(role, settings, stop, ready, log, endpoints))
         ready.withdraw("built")
+        garbage.settle()
         started = time.monotonic()
         await app.run(stop)
         log.info("stopped", reason=stop.reason or "work done", ran_s=round(time.monotonic() - started, 1))

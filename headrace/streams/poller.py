@@ -210,10 +210,14 @@ class Poller:
         return not self._buffer.full
 
     def _accept(self, consumer: Consumer, messages: list[Message]) -> None:
-        failed = [(m, error) for m in messages if (error := m.error()) is not None]
-        for message, error in failed:
-            self._fail(message, error)
-        records = [m for m in messages if m.error() is None] if failed else messages
+        records = messages
+        if any(map(Message.error, messages)):
+            records = []
+            for message in messages:
+                if (error := message.error()) is not None:
+                    self._fail(message, error)
+                else:
+                    records.append(message)
         fetched = {
             p: r for p, r in by_partition(cast("list[Record]", records)).items() if p in self.assigned and p not in self._held
         }

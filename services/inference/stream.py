@@ -100,7 +100,7 @@ class StreamPredictor:
         self._sink = PREDICTIONS.name(pipeline.name)
         self._dead_letters = dead_letters(EVENTS.name(pipeline.name))
         self._decode_one = pipeline.event_decoder.decode
-        self._encode_one = msgspec.json.Encoder().encode
+        self._encoder = msgspec.json.Encoder()
         self._key = attrgetter(self._model.key)
         self._max_batch = pipeline.spec.stream.max_batch
         self._floats = self._model.prediction_type() is float
@@ -230,12 +230,14 @@ class StreamPredictor:
     def _encode(self, row: _Rows, bound: Bound, output: Output) -> None:
         if not row.events:
             return
-        encode, key_of, at_us = self._encode_one, self._key, time.time_ns() // 1000
+        key_of, at_us = self._key, time.time_ns() // 1000
         name, version, checkpoint, partition = self._name, bound.version, bound.checkpoint, row.source.partition
-        values = [
-            encode(Prediction(str(key_of(e)), p, name, version, checkpoint, (partition, r.offset()), ms, at_us))
-            for r, e, p, ms in zip(row.records, row.events, row.predictions, timestamps_ms(row.records), strict=True)
-        ]
+        values = self._encode_all(
+            [
+                Prediction(str(key_of(e)), p, name, version, checkpoint, (partition, r.offset()), ms, at_us)
+                for r, e, p, ms in zip(row.records, row.events, row.predictions, timestamps_ms(row.records), strict=True)
+            ]
+        )
         where = partition if self._same_partitions else None
         # Batched produces take no headers, and the partition's order must hold: with one header, all go one by one.
         if any(record.headers() for record in row.records):
@@ -246,6 +248,11 @@ class StreamPredictor:
             return
         keyed = [{"value": v, "key": r.key()} for v, r in zip(values, row.records, strict=True)]
         output.batches.append(Batch(self._sink, where, keyed))
+
+    def _encode_all(self, predictions: Sequence[Prediction[Any]]) -> list[bytes]:
+        """Each prediction's JSON, by one call: in JSON a line break never stands for itself, unless it is a `msgspec.Raw`'s."""
+        *values, _end = self._encoder.encode_lines(predictions).split(b"\n")
+        return values if len(values) == len(predictions) else [self._encoder.encode(p) for p in predictions]
 
     # -- dead letters ----------------------------------------------------------------------------------------------------
 

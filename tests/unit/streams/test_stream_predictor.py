@@ -57,6 +57,27 @@ class Doubles(Model[Event, Label]):
         return 0.0
 
 
+class Written(Model[Event, Label]):
+    """Predicts JSON that its author has written already, line breaks and all."""
+
+    key = "id"
+
+    def network(self) -> nn.Module:
+        return nn.Identity()
+
+    def features(self, events: Sequence[Event]) -> torch.Tensor:
+        return torch.tensor([[event.x] for event in events])
+
+    def loss(self, outputs, labels):
+        return outputs.sum()
+
+    def predictions(self, outputs: torch.Tensor) -> Sequence[msgspec.Raw]:
+        return [msgspec.Raw(b'{"x":\n%d}' % x) for x in outputs[:, 0].tolist()]
+
+    def error(self, prediction, label):
+        return 0.0
+
+
 class Seen:
     """Counts what a predictor reports."""
 
@@ -76,9 +97,9 @@ class Seen:
 
 
 class Predictor(StreamPredictor):
-    def __init__(self, *, max_batch: int = 4096, breaker: Breaker | None = None, **options) -> None:
+    def __init__(self, *, max_batch: int = 4096, breaker: Breaker | None = None, model: Model | None = None, **options) -> None:
         spec = PipelineSpec(name="doubles", model="model.py:Doubles", stream={"max_batch": max_batch})
-        model = Doubles()
+        model = model or Doubles()
         self.seen = Seen()
         self.weights = StaticWeights(model.network(), model="doubles", version=7)
         super().__init__(Pipeline(Path(), spec, model), self.weights, breaker or Breaker(), self.seen, **options)
@@ -133,6 +154,12 @@ def test_the_forward_pass_is_split_at_the_maximum_batch():
     output = predictor.process([chunk(*(event(i) for i in range(10)))])
     assert sizes == [4, 4, 2]
     assert [p.prediction for p in decoded(r["value"] for r in output.batches[0].records)] == [2.0 * i for i in range(10)]
+
+
+def test_each_prediction_is_whole_even_where_its_json_has_line_breaks():
+    output = Predictor(model=Written()).process([chunk(event(1, "a\nb"), event(2))])
+    found = [msgspec.json.decode(record["value"]) for record in output.batches[0].records]
+    assert [(p["key"], p["prediction"]) for p in found] == [("a\nb", {"x": 1}), ("a", {"x": 2})]
 
 
 def test_where_partition_counts_differ_the_key_chooses():

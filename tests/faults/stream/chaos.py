@@ -175,10 +175,16 @@ class Chaos:
 
     def _halted(self, step: str, how: str, transaction_ms: int | None = None) -> Worker:
         """A worker in the middle of a transaction: told to halt there, and there."""
-        victim = self._working(transaction_ms)
-        victim.halt(step, how)
-        wait_for(lambda: victim.halts or not victim.alive, _WAIT_S, f"{victim.name} did not halt after {step}")
-        return victim
+        deadline = time.monotonic() + _WAIT_S
+        while time.monotonic() < deadline:
+            victim = self._working(transaction_ms)
+            victim.halt(step, how)
+            wait_for(
+                lambda victim=victim: victim.halts or not victim.alive, _WAIT_S, f"{victim.name} did not halt after {step}"
+            )
+            if victim.alive:
+                return victim  # else an earlier fault ended it first
+        raise TimeoutError(f"no worker halted after {step}")
 
     def _working(self, transaction_ms: int | None) -> Worker:
         """A worker that has partitions, with that transaction timeout."""

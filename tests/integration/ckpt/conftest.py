@@ -1,5 +1,14 @@
 """The fleet of tests/integration/ckpt/fleet.py."""
 
+import pytest
+
+from headrace.runtime.logging import leave_to_host
 from tests.integration.ckpt.fleet import applied, fleet
 
 __all__ = ["applied", "fleet"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_threads():
+    """Workers of this process log from their threads: not to standard output, where a command's answer may be collected."""
+    leave_to_host()

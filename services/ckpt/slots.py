@@ -116,7 +116,8 @@ class HostSlots:
         )
         moved = pulled.bytes_pulled + store + peers
         seconds = time.perf_counter() - started
-        return replace(pulled, bytes_pulled=moved, bytes_reused=manifest.size - moved, bytes_from_peers=peers, seconds=seconds)
+        reused = max(0, manifest.size - moved)  # a late joiner pulls the anchor, and every delta since
+        return replace(pulled, bytes_pulled=moved, bytes_reused=reused, bytes_from_peers=peers, seconds=seconds)
 
     def _show(self, slot: Slot, manifest: Manifest) -> None:
         """Put a slot on the shelf that an agent before this one has filled."""

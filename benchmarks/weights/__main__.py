@@ -46,14 +46,7 @@ def swaps(name: str, scale: Scale, workers: tuple[int, ...]) -> Measure:
     """Rollouts of one size to fleets of several sizes."""
 
     def measure(settings: ServiceSettings, options: argparse.Namespace) -> Part:
-        return rollout.part(
-            {
-                f"{name}, {count} worker{'s' * (count > 1)}": rollout.rollout(
-                    settings, f"swaps-{name.replace(' ', '')}-{count}", scale, count
-                )
-                for count in options.workers or workers
-            }
-        )
+        return rollout.part(rollout.rollouts(settings, name, scale, options.workers or workers))
 
     return measure
 
@@ -65,8 +58,8 @@ SHORT = {
     "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), WORKERS),
 }
 LONG = {
-    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=20, every_s=2.0, rounds=5), WORKERS),
-    "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, skipped=6, versions=4, every_s=6.0, rounds=1), WORKERS),
+    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=16, every_s=1.5, rounds=4), WORKERS),
+    "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, skipped=5, versions=4, every_s=6.0, rounds=2), WORKERS),
 }
 
 

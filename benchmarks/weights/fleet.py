@@ -18,6 +18,7 @@ from benchmarks.weights.worker import WIDTH, Network
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import agent_socket, checkpoint_event, open_store, publish
+from headrace.weights.chunks import CHUNK_SIZE
 
 PAYLOADS = 5
 """Contents that versions take turns with: one more than there are slots, so that of each version every byte travels."""
@@ -68,18 +69,15 @@ class Worker:
 def versions(settings: ServiceSettings, model: str, rows: int, count: int) -> list[CheckpointPublished]:
     """Publish versions 1 to `count`: all chunks before the first event, so that a trainer's writing is in nobody's window."""
     store = open_store(settings)
-    payloads = [
-        torch.empty(rows, WIDTH).uniform_(generator=torch.Generator().manual_seed(n)) for n in range(min(PAYLOADS, count))
-    ]
+    network, weight = Network(0), torch.empty(rows, WIDTH).uniform_(generator=torch.Generator().manual_seed(1))
+    torch.nn.init.zeros_(network.last.weight)
     events = []
     for version in range(1, count + 1):
-        network = Network(0)
-        torch.nn.init.zeros_(network.last.weight)
         torch.nn.init.constant_(network.last.bias, float(version))
-        state = {**network.state_dict(), "rows.weight": payloads[version % len(payloads)]}
+        weight.view(-1)[:: CHUNK_SIZE // 16] = version % PAYLOADS  # some elements of each chunk
         manifest = publish(
-            state, model=model, version=version, base_version=version - 1, epoch=1, step=version, offsets={}, metrics={},
-            store=store,
+            {**network.state_dict(), "rows.weight": weight}, model=model, version=version, base_version=version - 1,
+            epoch=1, step=version, offsets={}, metrics={}, store=store,
         )  # fmt: skip
         events.append(checkpoint_event(manifest))
     store.close()

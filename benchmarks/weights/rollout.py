@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,10 +53,21 @@ class Rollouts:
     """Medians over versions and workers."""
 
 
-def rollout(settings: ServiceSettings, model: str, scale: Scale, workers: int) -> Rollouts:
-    """Announce one version after another to a fleet at half of its capacity."""
+def rollouts(settings: ServiceSettings, name: str, scale: Scale, fleets: Sequence[int]) -> dict[str, Rollouts]:
+    """Roll versions out to one fleet after another, of so many workers each."""
     kafka.ensure_topics(settings, system_topics())
-    events = versions(settings, model, scale.rows, scale.versions + scale.skipped)
+    model, each = f"swaps-{name.replace(' ', '')}", scale.skipped + scale.versions
+    events = versions(settings, model, scale.rows, each * len(fleets))
+    return {
+        f"{name}, {workers} worker{'s' * (workers > 1)}": _rollout(settings, model, scale, workers, events[n * each :][:each])
+        for n, workers in enumerate(fleets)
+    }
+
+
+def _rollout(
+    settings: ServiceSettings, model: str, scale: Scale, workers: int, events: Sequence[CheckpointPublished]
+) -> Rollouts:
+    """Announce one version after another to a fleet whose requests take half of its cores' time."""
     reports = _Reports(settings, model)
     announcer = _Announcer(settings, model)
     with fleet(settings, model, scale.rows, workers) as fleet_workers:
@@ -161,11 +173,11 @@ def _first(requests: np.ndarray, version: int) -> float | None:
     return float(of_it[0, 0] + of_it[0, 1]) if len(of_it) else None
 
 
-def part(rollouts: dict[str, Rollouts]) -> Part:
+def part(measured: dict[str, Rollouts]) -> Part:
     """Tables and figures, by the rollouts' names; the ratio is of the first."""
     times = table("Coordinator, agent, workers: ms", "", "versions", "p50", "p99", "worst", "p99 ratio", "of chance")
-    steps = table("Steps, medians in ms", "", *next(iter(rollouts.values())).steps_ms)
-    for name, of in rollouts.items():
+    steps = table("Steps, medians in ms", "", *next(iter(measured.values())).steps_ms)
+    for name, of in measured.items():
         p50, p99, worst = of.event_ms
         times.add_row(f"{name}: event to all serving", str(of.versions), f"{p50:.1f}", f"{p99:.1f}", f"{worst:.1f}")
         for what, some in (("steady", of.latency.steady), ("in swaps", of.latency.swaps)):
@@ -173,13 +185,13 @@ def part(rollouts: dict[str, Rollouts]) -> Part:
             ratios = [f"{r.median:.2f} ({r.least:.2f} to {r.greatest:.2f})" for r in (of.latency.ratio, of.latency.chance)]
             times.add_row(f"{name}: {some.requests:,} requests {what}", "", *row, *(ratios if what == "in swaps" else ()))
         steps.add_row(name, *(f"{value:.2f}" for value in of.steps_ms.values()))
-    first = next(iter(rollouts.values()))
+    first = next(iter(measured.values()))
     return Part(
         {
-            "failed_requests": sum(of.failed_requests for of in rollouts.values()),
-            **{f"rollout {name}": asdict(of) for name, of in rollouts.items()},
+            "failed_requests": sum(of.failed_requests for of in measured.values()),
+            **{f"rollout {name}": asdict(of) for name, of in measured.items()},
         },
-        {f"p99_swap_over_steady {name}": of.latency.ratio.median for name, of in rollouts.items()}
+        {f"p99_swap_over_steady {name}": of.latency.ratio.median for name, of in measured.items()}
         | {"p99_swap_over_steady": first.latency.ratio.median},
         [times, steps],
     )

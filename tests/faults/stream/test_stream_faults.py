@@ -68,7 +68,7 @@ def drained(river: River, chaos: Chaos, flood: Flood) -> Outcome:
     return river.read(flood.events, len(flood.bad), timeout=60)
 
 
-@pytest.mark.parametrize("seed", seeds(58), ids=["fixed", "fresh"][: len(seeds(58))])
+@pytest.mark.parametrize("seed", seeds(115), ids=["fixed", "fresh"][: len(seeds(115))])
 @pytest.mark.timeout(180)
 def test_a_few_faults_lose_and_repeat_nothing(own, tmp_path, record_property, seed):
     found = run(own, tmp_path, seed, faults=3, events=15_000, per_second=3000, pause=0.5)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headrace.weights import ChunkStore, Manifest
+from headrace.weights.manifest import content_digest
 from headrace.weights.peers.routes import Routes
 from headrace.weights.peers.shelf import Shelf
 from headrace.weights.rebuilding import rebuild
@@ -92,17 +93,22 @@ class HostSlots:
     ) -> Pulled:
         """Fill a slot that is locked: from other agents as far as they go, and then from the store.
 
-        A delta is small by definition, and its full chunks need not be in the store: it is built here, whoever else has it.
+        The own chunks of a version with a delta are in no store. Where it can be built from what is here, it is; elsewhere
+        peers that have it give them. Others take them when it is whole: building may write a chunk more than once.
         """
         started = time.perf_counter()
         self._shelf.withdraw(slot.path)
         buffer = slot.begin(manifest, manifest.digest)
         resident = pool.resident(manifest.chunk_size, but=slot)
-        self._shelf.place(slot.path, manifest, buffer, slot.chunks)
+        payloads = pool.contents(but=slot)
+        if not manifest.delta:
+            self._shelf.place(slot.path, manifest, buffer, slot.chunks)
+        bases = {link.base for link in manifest.delta.links} if manifest.delta else set()
         store = peers = 0
-        if self._peers is not None and routes is not None and not manifest.delta:
+        if self._peers is not None and routes is not None and not _any_of(bases, [slot.chunks, *payloads]):
+            source = None if manifest.delta else self._store
             store, peers = self._peers.take(
-                manifest, buffer, slot.chunks, resident=resident, routes=routes, store=self._store, cancelled=cancelled
+                manifest, buffer, slot.chunks, resident=resident, routes=routes, store=source, cancelled=cancelled
             )
         pulled = rebuild(
             manifest,
@@ -110,14 +116,17 @@ class HostSlots:
             buffer,
             present=slot.chunks,
             resident=resident,
-            payloads=pool.contents(but=slot),
+            payloads=payloads,
             cancelled=cancelled,
             parallel=self._parallel,
         )
+        if manifest.delta:
+            self._shelf.place(slot.path, manifest, buffer, slot.chunks)
         moved = pulled.bytes_pulled + store + peers
         seconds = time.perf_counter() - started
-        reused = max(0, manifest.size - moved)  # a late joiner pulls the anchor, and every delta since
-        return replace(pulled, bytes_pulled=moved, bytes_reused=reused, bytes_from_peers=peers, seconds=seconds)
+        return replace(
+            pulled, bytes_pulled=moved, bytes_reused=max(0, manifest.size - moved), bytes_from_peers=peers, seconds=seconds
+        )
 
     def _show(self, slot: Slot, manifest: Manifest) -> None:
         """Put a slot on the shelf that an agent before this one has filled."""
@@ -138,3 +147,8 @@ class HostSlots:
             name = f"{self._run}-{readable}-{zlib.crc32(model.encode()):08x}"
             self._pools[model] = SlotPool(name, limit=self._limit, root=self._root)
         return self._pools[model]
+
+
+def _any_of(bases: set[str], payloads: list[list[str]]) -> bool:
+    """Whether one of the payloads is a base; payloads are the digests of their chunks."""
+    return bool(bases) and any(content_digest(chunks) in bases for chunks in payloads)

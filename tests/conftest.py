@@ -7,10 +7,15 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 
+import hypothesis
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from headrace.platform import LocalPlatform
+
+# How long an example takes says how busy the machine is, and nothing of what is promised.
+hypothesis.settings.register_profile("headrace", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("headrace")
 
 _NEEDS = {"kafka": pytest.mark.kafka, "redis_url": pytest.mark.redis}
 

@@ -1,5 +1,6 @@
 """The contestants: what they are called, what they promise, and each as a process."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from benchmarks.stream.terms import Terms
 
 LOGS = Path("build/bench")
 ENVIRONMENTS = Path("build/peers")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""For everybody's arithmetic: products this small gain nothing from threads that would take the broker's core."""
 _PATIENCE_S = 15.0
 
 
@@ -44,9 +47,9 @@ class Contestant:
 
 BARE = Contestant("bare_loop", "bare loop, same transactions", "benchmarks.stream.bare")
 OURS = Contestant("ours", "Headrace stream", "benchmarks.stream.ours")
-QUIX = Contestant("quix_exactly_once", "Quix Streams", "benchmarks.stream.peers.quix", share=0.5, peer="quix")
+QUIX = Contestant("quix_exactly_once", "Quix Streams", "benchmarks.stream.peers.quix", share=0.3, peer="quix")
 ARROYO = Contestant(
-    "arroyo", "arroyo, batches", "benchmarks.stream.peers.arroyo_batches", "at least once", share=0.5, peer="arroyo"
+    "arroyo", "arroyo, batches", "benchmarks.stream.peers.arroyo_batches", "at least once", share=0.3, peer="arroyo"
 )
 FAUST = Contestant(
     "faust", "Faust, async for + send", "benchmarks.stream.peers.plain_faust", "at least once", share=0.04, peer="faust"
@@ -67,7 +70,7 @@ def running(who: Contestant, terms: Terms, processes: int = 1) -> Iterator[Seque
         started: list[psutil.Popen] = []
         for n in range(processes):
             log = stack.enter_context((LOGS / f"stream-{who.name}-{n}.log").open("wb"))
-            started.append(psutil.Popen(line, stdout=log, stderr=subprocess.STDOUT))
+            started.append(psutil.Popen(line, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}))
         try:
             yield started
         finally:

@@ -28,7 +28,7 @@ class Plan:
     records: int
     rounds: int
     peer_rounds: int
-    """Rounds in which the peers take part; the bare loop and ours take part in all."""
+    """Rounds in which the peers, and two processes of ours, take part; the bare loop and ours take part in all."""
     two_processes: bool
     memory_records: int
     rates: Sequence[float]
@@ -71,7 +71,7 @@ class Bench:
                 found = self._race(who, who.name, n, 1)
                 self._results.records[who.name] = self._plan.share(who)
                 self._results.runs.setdefault(who.name, []).append(found)
-        if self._plan.two_processes:
+        if self._plan.two_processes and n < self._plan.peer_rounds:
             self._results.two.append(self._race(OURS, TWO, n, 2))
 
     def _race(self, who: Contestant, name: str, n: int, processes: int) -> Figures:

@@ -29,6 +29,8 @@ _FENCED = {
 _TRANSIENT = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,  # the client's metadata are older than the last change of leaders
+    KafkaError.UNKNOWN_LEADER_EPOCH,  # or newer than the broker's
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.NOT_COORDINATOR,

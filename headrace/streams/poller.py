@@ -45,6 +45,8 @@ _TRANSIENT = {
     KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
     KafkaError._PARTITION_EOF,  # noqa: SLF001
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
 }
 
 

@@ -51,6 +51,43 @@ def test_structures_are_recycled_and_hollow_in_between():
     assert len(builds) == 1
 
 
+def test_later_versions_are_set_into_the_tensors_that_the_first_one_left():
+    """No copy, no storage in between, and what a version with other shapes leaves is what was there."""
+    make = lambda: nn.Sequential(nn.Embedding(10, 4), nn.LSTM(4, 3))  # noqa: E731 - all of it loads by assigning
+    sources = [make() for _ in range(3)]
+    shadows = Shadows(make)
+    ids = torch.tensor([1, 2])
+    network = shadows.make(manifest_of(sources[0]), sources[0].state_dict(), {})
+    held = network[0].weight
+    for source in sources[1:]:
+        shadows.take_back(network)
+        assert all(tensor.untyped_storage().nbytes() == 0 for tensor in network.state_dict().values())
+        with pytest.raises(IncompatibleWeights):
+            shadows.make(manifest_of(source), {**source.state_dict(), "0.weight": torch.zeros(1)}, {})
+        tensors = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+        assert shadows.make(manifest_of(source), tensors, {}) is network
+        assert network[0].weight is held
+        assert held.data_ptr() == tensors["0.weight"].data_ptr()
+        with torch.inference_mode():
+            assert torch.equal(network(ids)[0], source(ids)[0])
+
+
+def test_a_network_that_loads_its_state_in_its_own_way_is_left_to_it():
+    """For every version."""
+
+    class Scaled(nn.Linear):
+        def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+            super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+            self.doubled = self.weight * 2
+
+    shadows = Shadows(lambda: Scaled(2, 1))
+    for value in (1.0, 2.0, 3.0):
+        state = {"weight": torch.full((1, 2), value), "bias": torch.zeros(1)}
+        network = shadows.make(manifest_of(Scaled(2, 1)), state, {})
+        assert torch.equal(network.doubled, state["weight"] * 2)
+        shadows.take_back(network)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e5m2, torch.complex64])
 def test_weights_that_are_not_finite_are_refused(value, dtype):

@@ -96,7 +96,7 @@ class Load:
 @pytest.fixture
 def endpoints(fleet: Fleet, pipeline: Path) -> Iterator[dict[str, str]]:
     fleet.coordinator("coordinator", "--stage-timeout-s", "1")
-    fleet.agent("agent", "--fence-grace-s", "0.5")
+    fleet.agent("agent", "--fence-grace-s", "0.5", "--stage-at-once", "2")  # else one that is slow keeps the other waiting
     process, made = start(fleet.folder, pipeline=pipeline)
     yield made
     assert stop(process) == 0

@@ -19,7 +19,6 @@ from tests.faults.stream.flood import Flood
 from tests.faults.stream.report import Report
 from tests.stream_kit import Outcome, River
 
-
 SHORT = 3
 NOT_SHORT = "broker_kill_in_commit"
 """Once, in the long form, new members of the group were given nothing for more than a minute after it; why is not known yet."""

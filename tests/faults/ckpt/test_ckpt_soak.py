@@ -65,7 +65,7 @@ def soak(fleet: Fleet, swaps: int, between: Callable[[int], None] = lambda _: No
 
 
 @pytest.mark.parametrize(
-    "swaps", [240, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])], ids=["short", "long"]
+    "swaps", [150, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])], ids=["short", "long"]
 )
 def test_processes_hold_no_more_after_many_swaps_than_after_some(fleet: Fleet, swaps: int) -> None:
     """Two workers, the agent and the coordinator; and every answer was of the version that was bound."""

@@ -150,6 +150,8 @@ def test_the_trainers_of_two_models_learn_the_same_examples_and_never_meet(kafka
     further = ("trainer", "trainer-next", path, settings.run_folder, kafka.bootstrap_servers, "--model", "next")
     names = (name, f"{name}.next")
     with running(*arguments) as champion, running(*further) as other:
+        for trainer in (champion, other):  # ready once it is in charge of its model: two of one model would not both be
+            trainer.endpoints()
         wait(lambda: all(learned(settings, model) == 600 for model in names))
         assert (champion.stop(), other.stop()) == (0, 0)
     for model in names:

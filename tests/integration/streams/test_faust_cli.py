@@ -55,7 +55,7 @@ def test_events_are_predicted_once_and_a_stop_commits_what_is_in_hand(kafka, tmp
 def test_a_killed_worker_repeats_nothing_when_faust_starts_it_again(kafka, tmp_path):
     with River(kafka, tmp_path) as river:
         river.produce(range(20_000))
-        with faust_worker(river, HEADRACE_ROUND_RECORDS="200") as process:
+        with faust_worker(river, HEADRACE_ROUND_RECORDS="20") as process:
             wait_for(lambda: river.committed() > 1000 or process.poll() is not None, START_S, "no progress")
         assert river.committed() < 20_000
         river.produce(range(20_000, 21_000))

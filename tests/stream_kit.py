@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.contracts.records import Prediction
 from headrace.contracts.topics import EVENTS, PREDICTIONS, SHADOWS, dead_letters, pipeline_topics
+from headrace.runtime import kafka
 
 MODEL = '''"""Twice n."""
 import os
@@ -334,11 +335,14 @@ class River:
 
     def committed(self) -> int:
         """Records whose offsets are committed, over all partitions."""
+        # Not as a read_committed consumer: its request waits until no transaction is open, and a busy worker always has one.
+        # What an open transaction would commit is not told to the other kind either.
         reader = Consumer(
-            {"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.stream", "isolation.level": "read_committed"}
+            {"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.stream", "isolation.level": "read_uncommitted"}
         )
+        wanted = [TopicPartition(self.events, p) for p in range(self.partitions)]
         try:
-            found = reader.committed([TopicPartition(self.events, p) for p in range(self.partitions)], timeout=10)
+            found = kafka.patiently(lambda: reader.committed(wanted, timeout=10), f"committed offsets of {self.name}.stream")
         finally:
             reader.close()
         return sum(max(0, entry.offset) for entry in found)

@@ -35,9 +35,15 @@ _JVM_FLAGS = (
     # A broker moves bytes: over 2 million records in transactions the quick compiler alone took 9 s of processor time where
     # both took 16, from the first round to the last, and 240 MB where both took 440.
     "-XX:TieredStopAtLevel=1",
-    # With a heap this small and two cores, G1's pauses of 70 to 150 ms every few seconds were everybody's p99; the parallel
-    # collector's are about 10 ms.
-    "-XX:+UseParallelGC",
+    # A collection stops every client, so its pause is everybody's p99. Requests that wait in the broker for a second or two survive
+    # many young collections, and copying them each time made pauses of 40 to 120 ms (parallel collector, two threads on two
+    # busy cores) every few seconds; kept after one, in one thread, they are 15 to 25 ms. At this growth, a heap of this size
+    # is collected whole after minutes.
+    "-XX:+UseSerialGC",
+    "-Xmn128m",
+    "-XX:MaxTenuringThreshold=1",
+    # with the quick compiler's small default, a nearly full code cache led to a full collection during start-up
+    "-XX:ReservedCodeCacheSize=128m",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",
     "-Djava.awt.headless=true",

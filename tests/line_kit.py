@@ -167,11 +167,22 @@ class MemoryAnnouncer:
         return [event for event in self.events if since_us is None or event.created_at_us >= since_us]
 
 
+class MemoryComplaints:
+    """The twin of `services.trainer.kafka.KafkaComplaints`."""
+
+    def __init__(self) -> None:
+        self.versions: set[int] = set()
+
+    def lost(self) -> set[int]:
+        lost, self.versions = self.versions, set()
+        return lost
+
+
 class Recorder:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.batches, self.letters, self.restores = 0, 0, 0
+        self.batches, self.letters, self.restores, self.chunks_put_back = 0, 0, 0, 0
         self.versions: list[int] = []
 
     def batch(self, learner: Learner, examples: int, seconds: float) -> None:
@@ -185,6 +196,9 @@ class Recorder:
 
     def restored(self) -> None:
         self.restores += 1
+
+    def put_back(self, chunks: int) -> None:
+        self.chunks_put_back += chunks
 
     def published(self, result: Published, header: Header, seconds: float) -> None:
         self.versions.append(result.version)

@@ -305,6 +305,7 @@ class RolloutDirective(_message.Message):
     CANARIES_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     CANARY_UNTIL_US_FIELD_NUMBER: _builtins.int
+    STAGE_TIMEOUT_S_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     action: Global___RolloutDirective.Action.ValueType
     version: _builtins.int
@@ -329,6 +330,8 @@ class RolloutDirective(_message.Message):
     """Of a ROLL_BACK and of a canary's RETIRE, who or what caused it: operator, failures, alert or silence."""
     canary_until_us: _builtins.int
     """Of a CANARY: when it is over, if nothing speaks against the version until then."""
+    stage_timeout_s: _builtins.float
+    """Of a STAGE: seconds after which workers that are not ready are left behind; 0 from a coordinator that does not say."""
     @_builtins.property
     def peers(self) -> Global___RolloutDirective.Peers:
         """Of a STAGE; absent where each agent takes everything from the store."""
@@ -364,10 +367,11 @@ class RolloutDirective(_message.Message):
         canaries: _abc.Iterable[_builtins.str] | None = ...,
         cause: _builtins.str = ...,
         canary_until_us: _builtins.int = ...,
+        stage_timeout_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["peers", b"peers", "refusals", b"refusals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "canaries", b"canaries", "canary_until_us", b"canary_until_us", "cause", b"cause", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "peers", b"peers", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "refusals", b"refusals", "sequence", b"sequence", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "canaries", b"canaries", "canary_until_us", b"canary_until_us", "cause", b"cause", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "peers", b"peers", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "refusals", b"refusals", "sequence", b"sequence", "signature", b"signature", "stage_timeout_s", b"stage_timeout_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,6 +456,7 @@ class WeightsApplied(_message.Message):
     BYTES_TO_PEERS_FIELD_NUMBER: _builtins.int
     FENCED_FIELD_NUMBER: _builtins.int
     WHILE_SERVING_FIELD_NUMBER: _builtins.int
+    CHUNKS_LOST_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     worker: _builtins.str
     role: _builtins.str
@@ -474,6 +479,10 @@ class WeightsApplied(_message.Message):
     """The worker is not ready: it has not served what it is to serve for longer than the agent's grace, or never has."""
     while_serving: _builtins.bool
     """Of FAILED: the worker served the version, and found that it cannot."""
+    chunks_lost: _builtins.bool
+    """Of FAILED: the stores answer, and what they hold of the version, or of the chain that it is built by, is missing or
+    corrupt; `error` names it. The version's trainer puts it back.
+    """
     @_builtins.property
     def seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Seconds of each step that led here, by name: announce, pull, verify, stage, activate."""
@@ -499,10 +508,11 @@ class WeightsApplied(_message.Message):
         bytes_to_peers: _builtins.int = ...,
         fenced: _builtins.bool = ...,
         while_serving: _builtins.bool = ...,
+        chunks_lost: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at_us", b"at_us", "bytes_from_peers", b"bytes_from_peers", "bytes_pulled", b"bytes_pulled", "bytes_to_peers", b"bytes_to_peers", "error", b"error", "fenced", b"fenced", "host", b"host", "manifest_digest", b"manifest_digest", "model", b"model", "peer_address", b"peer_address", "role", b"role", "seconds", b"seconds", "sequence", b"sequence", "state", b"state", "version", b"version", "while_serving", b"while_serving", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "at_us", b"at_us", "bytes_from_peers", b"bytes_from_peers", "bytes_pulled", b"bytes_pulled", "bytes_to_peers", b"bytes_to_peers", "chunks_lost", b"chunks_lost", "error", b"error", "fenced", b"fenced", "host", b"host", "manifest_digest", b"manifest_digest", "model", b"model", "peer_address", b"peer_address", "role", b"role", "seconds", b"seconds", "sequence", b"sequence", "state", b"state", "version", b"version", "while_serving", b"while_serving", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

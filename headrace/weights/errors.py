@@ -8,6 +8,7 @@ WeightsError                     headrace.runtime.errors, exit code 6
 ├── NotReady                     no version has been activated yet
 ├── Superseded                   a newer version made this work pointless; it was given up, nothing is wrong
 ├── DeltaError                   a delta is not one, or what was built by it is not the version that it should be
+│   └── ChainBroken              the stores answer, and the version can be built from nothing that they hold
 ├── StoreError                   a chunk could not be had from, or put into, a store
 │   ├── ChunkMissing             the store answers, and does not hold the chunk
 │   ├── ChunkCorrupt             the store's bytes are not those that the digest names
@@ -20,6 +21,8 @@ WeightsError                     headrace.runtime.errors, exit code 6
 from headrace.runtime.errors import WeightsError
 
 __all__ = [
+    "LOST",
+    "ChainBroken",
     "ChunkCorrupt",
     "ChunkMissing",
     "DeltaError",
@@ -66,6 +69,10 @@ class DeltaError(WeightsError):
     """A delta that does not fit its version, or a version that could not be built by deltas."""
 
 
+class ChainBroken(DeltaError):  # noqa: N818 - reads as the sentence it is
+    """What a version published as a delta is built from is missing or corrupt in every store that answers."""
+
+
 class StoreError(WeightsError):
     """A chunk could not be read or written."""
 
@@ -80,6 +87,10 @@ class ChunkCorrupt(StoreError):  # noqa: N818
 
 class StoreUnavailable(StoreError):  # noqa: N818
     """The store does not answer or takes no writes."""
+
+
+LOST = (ChunkMissing, ChunkCorrupt, ChainBroken)
+"""Of a version that cannot be had: no store is away, but something of it is gone from all; its trainer can put it back."""
 
 
 class PeerError(WeightsError):

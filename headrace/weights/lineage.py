@@ -9,7 +9,8 @@ is an anchor
 - if its delta would have more than half the bytes of the chunks that the stores lack of it;
 - if its chain would grow beyond half the payload, which bounds what a late joiner pulls to 1.5 payloads;
 - if its payload has more than 8192 chunks (32 GiB): a manifest that names its anchor's too must fit a Kafka record;
-- if anything that its chain needs is no longer in the stores (`headrace.weights.publishing`).
+- if anything that its chain needs is no longer in the stores (`headrace.weights.publishing`);
+- if an agent could not build the one before from what the stores hold (`Lineage.begin_anew`).
 """
 
 import msgspec
@@ -79,6 +80,10 @@ class Lineage:
             and last.tensors == manifest.tensors
             and self._payload[:first] == payload[:first]
         )
+
+    def begin_anew(self) -> None:
+        """Forget the chain: the next version is an anchor."""
+        self._last, self._payload = None, memoryview(b"")
 
     def advance(self, manifest: Manifest, payload: memoryview) -> None:
         """Take note of the version that was published; its payload is kept, and must not change."""

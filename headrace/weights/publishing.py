@@ -10,6 +10,7 @@ import torch
 from headrace.contracts import events_pb2
 from headrace.runtime.logging import get_logger
 from headrace.weights.chunks import CHUNK_SIZE, digest_of, spans
+from headrace.weights.errors import ChunkCorrupt, ChunkMissing
 from headrace.weights.lineage import Lineage
 from headrace.weights.manifest import Manifest, schema_hash, sign
 from headrace.weights.payload import dump, layout, view
@@ -106,6 +107,32 @@ def _put_delta(manifest: Manifest, patches: memoryview, store: ChunkStore) -> bo
         )
         return False
     _put(manifest, _parts(patches, link.chunks, manifest.chunk_size), absent, store)
+    return True
+
+
+def put_back(state_dict: Mapping[str, torch.Tensor], *, model: str, store: ChunkStore, chunk_size: int = CHUNK_SIZE) -> int:
+    """Put a published version's own chunks into ``store`` as far as they are missing or corrupt there; return how many were.
+
+    Agents take a version that way when its chain is broken. Of a version published as a delta, no manifest refers to them: they
+    stay for the stores' grace period, by which its successor, an anchor, has them too or whoever lacks them says so again.
+
+    Raises:
+        StoreUnavailable: a chunk could not be read or written.
+    """
+    payload = memoryview(dump(state_dict))
+    chunks = [digest_of(payload[start:end]) for start, end in spans(len(payload), chunk_size)]
+    parts = _parts(payload, chunks, chunk_size)
+    absent = store.claim(model, parts.keys())
+    lost = absent | {digest for digest in parts.keys() - absent if not _whole(model, digest, len(parts[digest]), store)}
+    in_parallel([partial(store.put, model, digest, parts[digest]) for digest in lost])
+    return len(lost)
+
+
+def _whole(model: str, digest: str, size: int, store: ChunkStore) -> bool:
+    try:
+        store.get_into(model, digest, memoryview(bytearray(size)))
+    except (ChunkMissing, ChunkCorrupt):
+        return False
     return True
 
 

@@ -7,8 +7,9 @@ deltas is the one that a full pull would have brought, bit for bit. The ways, ea
     2. from the anchor: its chunks, then every link;
     3. the version's own chunks, as far as the stores have them.
 
-A link that cannot be read rules out 2 as well, which needs it too. Chunks that have reached the version already are never
-begun again: applying the chain to them gives what they are (`headrace.weights.patches`).
+The last one has a chance: where nothing leads to a version, its trainer hears of it and puts its own chunks back
+(`headrace.weights.publishing.put_back`). A link that cannot be read rules out 2 as well, which needs it too. Chunks that have
+reached the version already are never begun again: applying the chain to them gives what they are (`headrace.weights.patches`).
 """
 
 import time
@@ -18,7 +19,7 @@ from functools import partial
 
 from headrace.runtime.logging import get_logger
 from headrace.weights.chunks import digest_of, spans
-from headrace.weights.errors import DeltaError, StoreError, Superseded
+from headrace.weights.errors import ChainBroken, DeltaError, StoreError, StoreUnavailable, Superseded
 from headrace.weights.manifest import Delta, Link, Manifest, content_digest
 from headrace.weights.patches import Patch, parse
 from headrace.weights.stores import ChunkStore
@@ -52,7 +53,8 @@ def rebuild(
 
     Raises:
         Superseded: ``cancelled`` said so.
-        DeltaError: no way led to the version; says why of each.
+        ChainBroken: no way led to the version, though every store that was asked answered; says why of each way.
+        DeltaError: no way led to the version, for a store was away.
         ChunkMissing, ChunkCorrupt, StoreUnavailable: of a version without a delta.
     """
     known = present if present is not None else []
@@ -62,31 +64,44 @@ def rebuild(
         return fill(manifest)
     started = time.perf_counter()
     work = _Rebuilding(manifest, manifest.delta, store, buffer, known, fill, cancelled, parallel)
-    failures: list[str] = []
+    failures: dict[str, StoreError | DeltaError] = {}
     for name, first, chunks in _ways(manifest.delta, [known, *payloads]):
         try:
             work.attempt(first, chunks)
             break
         except _LinkLost as error:
-            failures.append(f"{name}: {error}")
+            failures[name] = error.reason
             break
         except (StoreError, DeltaError) as error:
-            failures.append(f"{name}: {error.message}")
+            failures[name] = error
     if failures:
-        log.warning("not built by its delta at once", model=manifest.model, version=manifest.version, why=failures)
+        log.warning("not built by its delta at once", model=manifest.model, version=manifest.version, why=_told(failures))
     try:
         work.moved += fill(manifest).bytes_pulled
     except StoreError as error:
-        raise DeltaError(
-            f"{manifest.model} version {manifest.version} cannot be built; "
-            + "; ".join([*failures, f"from its own chunks: {error.message}"]),
-            hint="After chunks were lost, the trainer's next version is an anchor; delete those that are corrupt.",
-        ) from error
+        raise _no_way(manifest, {**failures, "from its own chunks": error}) from error
     return Pulled(work.moved, max(0, manifest.size - work.moved), time.perf_counter() - started)
+
+
+def _no_way(manifest: Manifest, failures: Mapping[str, StoreError | DeltaError]) -> DeltaError:
+    """Every way failed: because the stores lack something, or may have it and are away."""
+    away = any(isinstance(error, StoreUnavailable) for error in failures.values())
+    what = f"{manifest.model} version {manifest.version} cannot be built; {_told(failures)}"
+    if away:
+        return DeltaError(what)
+    return ChainBroken(what, hint="its trainer puts it back when it hears of it; is it running, and on the same storage?")
+
+
+def _told(failures: Mapping[str, StoreError | DeltaError]) -> str:
+    return "; ".join(f"{name}: {error.message}" for name, error in failures.items())
 
 
 class _LinkLost(Exception):  # noqa: N818 - never leaves this module
     """A link cannot be read, or is none."""
+
+    def __init__(self, reason: StoreError | DeltaError) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
 
 
 def _ways(delta: Delta, payloads: Iterable[list[str]]) -> Iterator[tuple[str, int, list[str]]]:
@@ -153,7 +168,7 @@ class _Rebuilding:
             self.moved += pull(part, self.store, data, cancelled=self.cancelled, parallel=self.parallel).bytes_pulled
             return parse(data, self.manifest.tensors)
         except (StoreError, DeltaError) as error:
-            raise _LinkLost(error.message) from error
+            raise _LinkLost(error) from error
 
     def _apply(self, patches: list[Patch]) -> None:
         self._go_on()

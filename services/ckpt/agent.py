@@ -203,14 +203,17 @@ class HostAgent:
         self, version: Version, path: str, bytes_pulled: int, seconds: float, now: float, *, bytes_from_peers: int = 0
     ) -> list[Effect]:
         """Take note that a slot holds a version, whole and verified."""
-        version.path = path
+        version.path, version.lost = path, False
         version.bytes_pulled, version.bytes_from_peers = bytes_pulled, bytes_from_peers
         version.seconds["pull"] = seconds
         return list(self._drive_all(self.models[version.model], now))
 
-    def on_pull_failed(self, version: Version, error: str, now: float) -> list[Effect]:
-        """Take note that a version cannot be had: every worker that waited for it has failed to take it."""
-        version.failed_at = now
+    def on_pull_failed(self, version: Version, error: str, now: float, *, lost: bool = False) -> list[Effect]:
+        """Take note that a version cannot be had: every worker that waited for it has failed to take it.
+
+        ``lost``: the stores lack something of it, or have it damaged. The reports say so to its trainer.
+        """
+        version.failed_at, version.lost = now, lost
         failure = Failed(version.version, version.digest, error)
         effects: list[Effect] = []
         for worker in self._of(self.models[version.model]):
@@ -316,6 +319,7 @@ class HostAgent:
                 applied.sequence = version.sequence
                 applied.bytes_pulled, applied.bytes_from_peers = version.bytes_pulled, version.bytes_from_peers
                 applied.seconds.update(version.seconds)
+                applied.chunks_lost = version.lost and isinstance(word, Failed)
         if isinstance(word, Staged | Active):
             applied.seconds.update(word.seconds)
         return Report(applied)

@@ -15,7 +15,7 @@ from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import step_back
 from headrace.weights import Manifest, agent_socket, open_store, signing_key
 from headrace.weights.directives import DirectiveFeed
-from headrace.weights.errors import SlotsBusy, Superseded, WeightsError
+from headrace.weights.errors import LOST, SlotsBusy, Superseded, WeightsError
 from headrace.weights.peers.shelf import Shelf
 from headrace.weights.wire import ToAgent
 from services.ckpt import metrics
@@ -134,7 +134,8 @@ class AgentApp:
         except WeightsError as error:
             metrics.PULL_FAILURES.labels(version.model).inc()
             log.warning("pull failed", model=version.model, version=version.version, error=str(error))
-            self._apply(self._logic.on_pull_failed(version, str(error), time.time()))
+            lost = isinstance(error, LOST)
+            self._apply(self._logic.on_pull_failed(version, str(error), time.time(), lost=lost))
         else:
             metrics.PULL.labels(version.model).observe(pulled.seconds)
             metrics.PULLED.labels(version.model).inc(pulled.bytes_pulled - pulled.bytes_from_peers)

@@ -48,6 +48,8 @@ class Version:
     path: str = ""
     """The slot that holds it, "" until it was pulled."""
     failed_at: float = float("-inf")
+    lost: bool = False
+    """It could not be pulled for the stores lack something of it, or have it damaged."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from headrace.runtime.lifecycle import Context, Stop
 from headrace.weights import open_store, signing_key
 from services.trainer import metrics
 from services.trainer.checkpoint import CheckpointFolder, Header
-from services.trainer.kafka import KafkaAnnouncer, KafkaExamples
+from services.trainer.kafka import KafkaAnnouncer, KafkaComplaints, KafkaExamples
 from services.trainer.learner import Learner
 from services.trainer.progress import MODEL
 from services.trainer.publishing import Published, Publisher
@@ -60,6 +60,10 @@ class PrometheusObserver:
         """Weights were taken back."""
         metrics.RESTORED.labels(self._model).inc()
 
+    def put_back(self, chunks: int) -> None:
+        """Chunks were lost, and put back. Called from the publisher's thread."""
+        metrics.PUT_BACK.labels(self._model).inc(chunks)
+
     def published(self, result: Published, header: Header, seconds: float) -> None:
         """A checkpoint is known. Called from the publisher's thread."""
         metrics.CHECKPOINTS.labels(self._model).inc()
@@ -87,6 +91,7 @@ class TrainerApp:
         torch.set_num_threads(settings.torch_threads)
         announcer = KafkaAnnouncer(settings, name, self._pipeline.name, transaction_timeout_ms=settings.transaction_timeout_ms)
         examples = KafkaExamples(settings, self._pipeline.name, model=name, fetch=settings.fetch)
+        complaints = KafkaComplaints(settings, name)
         store = open_store(settings)
         try:
             publisher = Publisher(
@@ -102,6 +107,7 @@ class TrainerApp:
                 examples,
                 publisher,
                 PrometheusObserver(name),
+                complaints=complaints,
                 window=settings.window,
                 warm_up=settings.warm_up,
                 poll_s=settings.poll_s,
@@ -113,6 +119,7 @@ class TrainerApp:
             trainer.run(_Watch(stop, trainer, examples, name))
         finally:
             examples.close()
+            complaints.close()
             announcer.close()
             store.close()
 

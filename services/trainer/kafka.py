@@ -1,16 +1,17 @@
-"""The trainer's two ends on Kafka: examples by assign and seek, checkpoints by transactions."""
+"""The trainer's ends on Kafka: examples by assign and seek, checkpoints by transactions, what agents report as it comes."""
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.contracts.events_pb2 import CheckpointPublished
-from headrace.contracts.topics import CHECKPOINTS, EXAMPLES, dead_letters, model_partition
+from headrace.contracts.events_pb2 import CheckpointPublished, WeightsApplied
+from headrace.contracts.topics import APPLIED, CHECKPOINTS, EXAMPLES, dead_letters, model_partition
 from headrace.runtime import kafka
 from headrace.runtime.errors import DataError, DependencyError
 from headrace.runtime.settings import ServiceSettings
+from headrace.weights.directives import parse
 from services.trainer.checkpoint import Letter
 from services.trainer.ports import Polled
 
@@ -99,6 +100,30 @@ class KafkaExamples:
             return {tp.partition: self._consumer.get_watermark_offsets(tp, timeout=CALL_S) for tp in partitions}
 
         return kafka.patiently(ask, f"asking for the ends of {self.topic}")
+
+
+class KafkaComplaints:
+    """See `services.trainer.ports.Complaints`. Reads headrace.applied from now on: agents repeat what matters. One thread."""
+
+    def __init__(self, settings: ServiceSettings, model: str) -> None:
+        self._model = model
+        self._consumer: Consumer = kafka.consumer(settings, f"{transactional_id(model)}.complaints", **_EOF)
+        partition = model_partition(model, kafka.partitions_of(self._consumer, APPLIED.name()))
+        self._consumer.assign([TopicPartition(APPLIED.name(), partition, OFFSET_END)])
+
+    def lost(self) -> set[int]:
+        """See `Complaints`."""
+        found: set[int] = set()
+        while messages := _consume(self._consumer, 1000, 0.0, APPLIED.name()):
+            for message in messages:
+                applied = WeightsApplied()
+                if not _is_end(message) and parse(message, applied) and applied.model == self._model and applied.chunks_lost:
+                    found.add(applied.version)
+        return found
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
 
 
 class KafkaAnnouncer:

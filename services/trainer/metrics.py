@@ -32,6 +32,11 @@ WEIGHTS_BYTES = Counter(
     "Bytes that a host pulls of the versions published, having the one before; kind is delta or anchor.",
     ["model", "kind"],
 )
+PUT_BACK = Counter(
+    "headrace_trainer_put_back_chunks",
+    "Chunks of published versions that every store had lost or damaged, put back.",
+    ["model"],
+)
 FRESHNESS = Histogram(
     "headrace_trainer_label_to_publish_seconds", "Age of a checkpoint's newest label when it is published.", ["model"],
     buckets=LATENCY_BUCKETS,

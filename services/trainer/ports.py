@@ -43,6 +43,17 @@ class ExampleLog(Protocol):
         ...
 
 
+class Complaints(Protocol):
+    """What agents report of versions that they cannot take."""
+
+    def lost(self) -> set[int]:
+        """The model's versions of which, since the last call, an agent found something missing or corrupt in every store.
+
+        Does not wait.
+        """
+        ...
+
+
 class Observer(Protocol):
     """Hears what happens, for metrics."""
 
@@ -64,4 +75,8 @@ class Observer(Protocol):
 
     def published(self, result: Published, header: Header, seconds: float) -> None:
         """A checkpoint is known. Called from the publisher's thread."""
+        ...
+
+    def put_back(self, chunks: int) -> None:
+        """Chunks of a published version were lost or corrupt, and were put back. Called from the publisher's thread."""
         ...

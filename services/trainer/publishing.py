@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.runtime.logging import get_logger
-from headrace.weights import ChunkStore, Manifest, checkpoint_event, publish
+from headrace.weights import ChunkStore, Manifest, WeightsError, checkpoint_event, publish
 from headrace.weights.lineage import Lineage
+from headrace.weights.publishing import put_back
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Entry, Header, Letter
 
 log = get_logger("headrace.trainer")
@@ -103,6 +104,25 @@ class Publisher:
         event = checkpoint_event(manifest, signing_key=self._signing_key, newest_label_us=header.newest_label_us)
         self._announcer.announce(event, checkpoint.letters)
         return manifest
+
+    def put_back(self, version: int) -> int:
+        """Put what the stores lost or damaged of a version back, and begin a new chain; return how many chunks that were.
+
+        Raises:
+            StoreUnavailable: a store cannot be read or written.
+        """
+        if self._lineage is not None:
+            self._lineage.begin_anew()
+        count = 0
+        for entry in (entry for entry in self.folder.entries() if entry.version == version):
+            try:
+                checkpoint = self.folder.read(entry)
+            except WeightsError as error:
+                log.warning("nothing put back out of a checkpoint", version=version, error=error.message)
+            else:
+                count += put_back(checkpoint.weights, model=checkpoint.header.model, store=self._store)
+        log.warning("agents cannot get a version", version=version, chunks_put_back=count)
+        return count
 
     def resume(self) -> "Resumed":
         """Find where to go on, and announce it if its trainer died before it could.

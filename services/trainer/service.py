@@ -13,7 +13,8 @@ from headrace.streams.dead_letters import Phase, dead_letter
 from services.trainer.batches import Batch, Batcher, Item
 from services.trainer.checkpoint import Checkpoint, Header, Letter
 from services.trainer.learner import Learner, State
-from services.trainer.ports import ExampleLog, Observer
+from services.trainer.mending import Mender
+from services.trainer.ports import Complaints, ExampleLog, Observer
 from services.trainer.publishing import Publisher, Resumed
 
 log = get_logger("headrace.trainer")
@@ -27,6 +28,7 @@ class Trainer:
         examples: where examples come from.
         publisher: where checkpoints go; it has fenced other trainers.
         observer: hears what happens.
+        complaints: what agents report of versions that they cannot get.
         window: examples in the recent error.
         warm_up: examples before the checkpoint that baselines learn from again.
         poll_s: seconds to wait for examples.
@@ -35,11 +37,13 @@ class Trainer:
 
     def __init__(
         self, pipeline: Pipeline, examples: ExampleLog, publisher: Publisher, observer: Observer, *,
+        complaints: Complaints | None = None,
         window: int = 2000, warm_up: int = 0, poll_s: float = 0.05, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._pipeline, self._spec = pipeline, pipeline.spec.training
         self._log, self._publisher, self._observer = examples, publisher, observer
         self._poll_s, self._clock = poll_s, clock
+        self._mender = Mender(complaints, publisher, observer, clock) if complaints is not None else None
         resumed = publisher.resume()
         self.learner = Learner(pipeline, window, resumed.checkpoint)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch
@@ -102,9 +106,16 @@ class Trainer:
             self._learn(batch)
         else:
             self._read()
+        if self._publishing is None:
+            self._mend()
         if self._publishing is None and self._due():
             self._checkpoint()
         return batch is not None
+
+    def _mend(self) -> None:
+        """Have the publisher's thread put back what agents found missing, if they did."""
+        if self._mender is not None and (lost := self._mender.heard()):
+            self._publishing = self._thread.submit(self._mender.mend, lost)
 
     def finish(self) -> None:
         """Publish what was learned since the last checkpoint, and wait until it is known."""
@@ -115,7 +126,8 @@ class Trainer:
 
     def _due(self) -> bool:
         late = self._clock() - self._last_checkpoint >= self._spec.checkpoint_s
-        return self._new >= self._spec.checkpoint_examples or (late and bool(self._new or self._passed()))
+        mended = self._mender is not None and self._mender.mended
+        return self._new >= self._spec.checkpoint_examples or (late and bool(self._new or mended or self._passed()))
 
     def _passed(self) -> list[Letter]:
         """The dead letters that the next checkpoint's offsets lie beyond."""
@@ -191,6 +203,8 @@ class Trainer:
         self.version, self._base = checkpoint.header.version, checkpoint.header.version
         self._letters = [letter for letter in self._letters if letter not in letters]
         self._ends, self._new, self._last_checkpoint = [], 0, self._clock()
+        if self._mender is not None:
+            self._mender.mended = False
         self._observer.snapshot(time.perf_counter() - started)
         self._publishing = self._thread.submit(self._publish, checkpoint)
 

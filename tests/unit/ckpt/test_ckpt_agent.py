@@ -456,3 +456,20 @@ def test_a_worker_that_cannot_serve_what_it_serves_is_reported_so(host):
     serving(host, "a")
     (report,) = host.agent.on_message(1, Failed(1, V1.digest, "all NaN", while_serving=True), host.now)
     assert (report.applied.state, report.applied.while_serving) == (WeightsApplied.FAILED, True)
+
+
+def test_a_report_says_whether_the_stores_lost_something_of_the_version(host):
+    """To its trainer; and not for a worker's own failure, nor once the version could be pulled after all."""
+    host.hello(1, "a")
+    host.direct("ACTIVATE", V1)
+
+    def fail(lost):
+        version = host.agent.next_pull(host.now)
+        (report,) = host.agent.on_pull_failed(version, "chunk x is missing", host.now, lost=lost)
+        host.now += RETRY_S
+        return report.applied.chunks_lost
+
+    assert [fail(lost=True), fail(lost=False), fail(lost=True)] == [True, False, True]
+    host.pull()
+    (report, *_) = host.agent.on_message(1, Failed(1, V1.digest, "cannot map it"), host.now)
+    assert (report.applied.error, report.applied.chunks_lost) == ("cannot map it", False)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, fetch, publish
 from headrace.weights.chunks import digest_of, spans
-from headrace.weights.errors import DeltaError, StoreUnavailable, Superseded
+from headrace.weights.errors import ChainBroken, DeltaError, StoreUnavailable, Superseded
 from headrace.weights.lineage import MOST_CHUNKS
 from headrace.weights.manifest import Delta
 from headrace.weights.patches import diff, parse
 from headrace.weights.payload import DTYPES, dump, layout
+from headrace.weights.publishing import put_back
 from headrace.weights.rebuilding import rebuild
 
 CHUNK = 256
@@ -358,7 +359,7 @@ def test_a_link_that_cannot_be_read_leaves_the_versions_own_chunks(store, how, l
         store.chunks.update(own_chunks(versions[3], 4))
         assert host.take(versions[3])[0] == dump(embedding(4))
         return
-    with pytest.raises(DeltaError, match=r"version 4 cannot be built; from what is in memory.*; from its own chunks"):
+    with pytest.raises(ChainBroken, match=r"version 4 cannot be built; from what is in memory.*; from its own chunks"):
         host.take(versions[3])
     assert bytes(host.payload) == dump(embedding(1))
 
@@ -377,6 +378,23 @@ def test_a_link_that_cannot_be_read_costs_little_of_what_is_in_the_buffer(store)
     payload, moved = host.take(second, present=known, buffer=buffer, here=({}, []))
     assert payload == dump(embedding(2))
     assert second.delta.size < moved < second.delta.size + 8 * CHUNK
+
+
+@pytest.mark.parametrize("how", ["missing", "corrupt"])
+def test_what_was_lost_is_put_back_and_nothing_else(store, how):
+    """A version's own chunks, of which an anchor's that never changed are some; in a fast store and behind it."""
+    versions = chain(store, 3)
+    frozen = sorted(set(versions[0].chunks) & set(versions[2].chunks))
+    damage(store, frozen[:2], how)
+    with pytest.raises(ChainBroken):
+        Host(store).take(versions[2])
+    both = FallbackStore(MemoryChunkStore(), store)
+    whole = {digest for _, digest in store.chunks} - set(frozen[:2])
+    lacking = set(versions[2].chunks) - whole
+    assert put_back(embedding(3), model="m", store=store, chunk_size=CHUNK) == len(lacking)
+    assert Host(store).take(versions[2])[0] == dump(embedding(3))
+    assert put_back(embedding(3), model="m", store=store, chunk_size=CHUNK) == 0
+    assert put_back(embedding(3), model="m", store=both, chunk_size=CHUNK) == len(set(versions[2].chunks))
 
 
 def test_memory_that_is_not_what_it_was_is_replaced_from_the_anchor(store):
@@ -437,8 +455,9 @@ def test_a_store_that_does_not_answer_is_asked_again_later(store):
             raise StoreUnavailable("down")
 
     host.store = Down()
-    with pytest.raises(DeltaError, match="down"):
+    with pytest.raises(DeltaError, match="down") as raised:
         host.take(second)
+    assert not isinstance(raised.value, ChainBroken)
     host.store = store
     assert host.take(second)[1] == second.delta.links[0].size
 

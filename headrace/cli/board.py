@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.observe import LogLine, View, endpoint
-from headrace.contracts.snapshot import Firing, ModelStatus, Quantiles, Score, Snapshot
+from headrace.contracts.snapshot import Canary, Firing, ModelStatus, Quantiles, Score, Snapshot
 from headrace.platform.roles import RoleStatus, State
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -24,6 +24,7 @@ _MARKS = {
 }
 _LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red", "debug": "dim"}
 _TREND = 32
+_NAMED = 3  # canaries
 PRODUCE = "produce"
 
 
@@ -60,7 +61,7 @@ def numbers(snapshot: Snapshot | None) -> list[RenderableType]:
     flow.columns[4].ratio = 1
     for row in _flow_rows(snapshot):
         flow.add_row(*row)
-    return [flow, _sink(snapshot), _errors(snapshot), *models(snapshot), *_alerts(snapshot)]
+    return [flow, *_canaries(snapshot), _sink(snapshot), _errors(snapshot), *models(snapshot), *_alerts(snapshot)]
 
 
 def _flow_rows(snapshot: Snapshot) -> Iterable[tuple[Text | str, ...]]:
@@ -78,6 +79,35 @@ def _flow_rows(snapshot: Snapshot) -> Iterable[tuple[Text | str, ...]]:
     yield " predictions", f"{counts.predictions:,}", f"{rates.predictions:,.0f}/s", "freshness", _quantiles(snapshot.freshness)
     yield " labels", f"{counts.labels:,}", f"{rates.labels:,.0f}/s", "latency", _quantiles(snapshot.latency)
     yield " joined", f"{counts.joined:,}", "", "lag", lag
+
+
+def _canaries(snapshot: Snapshot) -> list[RenderableType]:
+    """The versions that some workers serve before the others."""
+    told = []
+    for model, canary, workers in canaries_of(snapshot):
+        names = ", ".join(canary.workers[:_NAMED]) + (", ..." if len(canary.workers) > _NAMED else "")
+        told.append(
+            Text.assemble(
+                " canary         ",
+                (f"version {canary.version}{model} on {len(canary.workers)} of {workers} workers", "bold cyan"),
+                (f" ({names}), {_to_go(canary, snapshot)}", "dim"),
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        )
+    return told
+
+
+def canaries_of(snapshot: Snapshot) -> list[tuple[str, Canary, int]]:
+    """Every version on canaries: whose it is, where there are several models, and how many workers its model has."""
+    each = [(f" of {one.model}", one.versions.canary, len(one.workers)) for one in snapshot.models]
+    each = each or [("", snapshot.versions.canary, len(snapshot.workers))]
+    return [(model, canary, max(workers, len(canary.workers))) for model, canary, workers in each if canary is not None]
+
+
+def _to_go(canary: Canary, snapshot: Snapshot) -> str:
+    left = (canary.until_us - snapshot.at_us) / 1e6
+    return f"{left:.0f} s to go" if left > 0 else "its time is up"
 
 
 def _sink(snapshot: Snapshot) -> Text:
@@ -253,6 +283,10 @@ def plain(view: View) -> str:
         f"predicted {s.counts.predictions:,} (lag {s.counts.unpredicted:,})",
         f"joined {s.counts.joined:,}",
         f"version {'/'.join(map(str, s.versions.serving)) or '-'} (newest {s.versions.newest})",
+    ]
+    parts += [
+        f"canary {canary.version}{model} on {len(canary.workers)}/{workers}, {_to_go(canary, s)}"
+        for model, canary, workers in canaries_of(s)
     ]
     if s.model.window is not None:
         others = ", ".join(f"{name} {number(score.window)}" for name, score in s.baselines.items())

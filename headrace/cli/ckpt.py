@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.agent_lines import AgentLine
 from headrace.cli.board import duration
 from headrace.cli.connect import KafkaOption, RunOption, connect, pipeline_of
 from headrace.cli.system_log import APPLIED, CHECKPOINTS, ROLLOUTS, read
@@ -61,7 +62,8 @@ def status(model: Model = None, *, run: RunOption = None, kafka_address: KafkaOp
 
     A worker is [bold]serving[/] the fleet's active version, a [bold]canary[/] of the next one, [bold]behind[/],
     [bold]fenced[/] (behind for so long that it is not ready), has a newer version [bold]staged[/], [bold]refused[/] one, fell
-    [bold]silent[/], or has [bold]left[/]. The age is the version's, since its checkpoint.
+    [bold]silent[/], or has [bold]left[/]. The age is the version's, since its checkpoint. Below, what each host's agent took
+    of the version served, from the stores and from other agents, and what it has given to others since it started.
 
     For example:
 
@@ -75,21 +77,24 @@ def status(model: Model = None, *, run: RunOption = None, kafka_address: KafkaOp
     read(connect(run, kafka_address), known, {CHECKPOINTS: now - HISTORY_S, ROLLOUTS: 0, APPLIED: now - HEARD_S})
     if not known.models:
         raise _unknown(model)
-    workers = known.workers(int(now * 1e6))
+    workers, agents = known.workers(int(now * 1e6)), known.agents(int(now * 1e6))
     active = {name: known.active(name) for name in known.models}
     if as_json:
         fleets = {name: _fleet(a, known.canary(name)) for name, a in active.items() if a}
-        _print_json({"active": fleets, "workers": workers})
+        _print_json({"active": fleets, "workers": workers, "agents": agents})
         return
     console = Console(highlight=False)
     for name, told in active.items():
         pinned = ", pinned" if told and told.pinned else ""
         said = f"the fleet is to serve version {told.version}{pinned}" if told else "no version is rolled out"
         if canary := known.canary(name):
-            said += f"; canaries serve {canary.version} until {_clock(canary.canary_until_us)}"
+            said += f"; {len(canary.canaries)} canaries serve {canary.version} until {_clock(canary.canary_until_us)}"
         console.print(Text.assemble((name, "bold"), f": {said}"), soft_wrap=True)
         its = [worker for worker in workers if worker.model == name]
         console.print(fleet_table(its) if its else Text("no worker was heard of in the last minute", "yellow"))
+        if its:
+            console.print()
+            console.print(agent_table(agent for agent in agents if agent.model == name))
 
 
 @app.command()
@@ -106,7 +111,8 @@ def history(
     A version is [bold]active[/], or [bold]pinned[/] by a roll back; it was [bold]served[/] before, [bold]rolled back[/] by an
     operator, [bold]taken back[/] by itself (why says what spoke against it), [bold]retired[/] without ever serving,
     [bold]skipped[/] for a newer one; or it is [bold]staging[/], on a [bold]canary[/], or [bold]waiting[/].
-    It took so long from its publication until every worker that had it ready served it. Steps older than a day are left out.
+    It took so long from its publication until every worker that had it ready served it. Pulled are the most bytes that
+    travelled to a host, by peers the share of all hosts' that other agents gave. Steps older than a day are left out.
 
     For example:
 
@@ -148,23 +154,43 @@ def fleet_table(workers: Iterable[WorkerLine]) -> Table:
     for w in workers:
         age = duration(w.age_s) if w.age_s is not None else "-"
         heard = f"{duration(w.heard_s)} ago"
-        table.add_row(w.worker, w.role, w.host, str(w.version or "-"), _state(w.state), age, heard, Text(w.error))
+        table.add_row(w.worker, w.role, w.host, str(w.version or "-"), _state(w.state), age, heard, Text(_why(w)))
+    return table
+
+
+def _why(worker: WorkerLine) -> str:
+    """What is wrong with a worker, or particular."""
+    said = []
+    if worker.state in {"fenced", "behind"}:
+        canary = ", as a canary" if worker.canary else ""
+        said.append(f"is to serve {worker.meant}{canary}")
+    if worker.fenced:
+        said.append("not ready")
+    return ": ".join(part for part in ("; ".join(said), worker.error) if part)
+
+
+def agent_table(agents: Iterable[AgentLine]) -> Table:
+    """One model's agents, for people."""
+    table = _table("agent", "host", "workers>", "version>", "from store>", "from peers>", "to peers>", "address")
+    for a in agents:
+        moved = (_bytes(count) for count in (a.from_store, a.from_peers, a.to_peers))
+        table.add_row(a.agent, a.host, str(a.workers), str(a.version or "-"), *moved, a.address or "-")
     return table
 
 
 def history_table(lines: Iterable[VersionLine]) -> Table:
     """One model's versions, for people.
 
-    The bytes are a payload's, and the most that a host took of it from the stores; the error is the trainer's over its last
-    window.
+    The bytes are a payload's, and the most of it that travelled to a host; the error is the trainer's over its last window.
     """
-    table = _table("version>", "published", "size>", "pulled>", "error>", "activated", "took>", "state", "why")
+    table = _table("version>", "published", "size>", "pulled>", "by peers>", "error>", "activated", "took>", "state", "why")
     for v in lines:
         error = v.metrics.get(ERROR)
         took = f"{v.activate_ms:,.0f} ms" if v.activate_ms is not None else "-"
         table.add_row(
             str(v.version), _clock(v.published_us), _bytes(v.size) if v.size else "-",
-            _bytes(v.pulled) if v.pulled is not None else "-", f"{error:.4g}" if error is not None else "-",
+            _bytes(v.pulled) if v.pulled is not None else "-", _share(v.from_peers, v.from_stores),
+            f"{error:.4g}" if error is not None else "-",
             _clock(v.activated_us), took, _state(v.state), Text(v.reason),
         )  # fmt: skip
     return table
@@ -184,6 +210,10 @@ def _state(state: str) -> Text:
 
 def _bytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= MEGABYTE else f"{count / 1e3:,.1f} kB"
+
+
+def _share(part: int, rest: int) -> str:
+    return f"{100 * part / (part + rest):.0f} %" if part else "-"
 
 
 def _clock(us: int) -> str:

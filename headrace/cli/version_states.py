@@ -52,21 +52,32 @@ def _swapped(states: dict[int, VersionState], said: RolloutDirective, before: in
     states[said.version] = VersionState("pinned" if said.pinned else "active", said.reason)
 
 
-def worker_state(
-    heard: WeightsApplied, version: int, active: RolloutDirective | None, canary: RolloutDirective | None, now_us: int
-) -> str:
+class Meant(NamedTuple):
+    """What a worker is to serve: a version, 0 for none; and whether as one of its canaries."""
+
+    version: int
+    canary: bool
+
+
+def meant_for(worker: str, active: RolloutDirective | None, canary: RolloutDirective | None) -> Meant:
+    """What the newest directives mean for a worker."""
+    if canary is not None and worker in canary.canaries:
+        return Meant(canary.version, canary=True)
+    return Meant(active.version if active is not None else 0, canary=False)
+
+
+def worker_state(heard: WeightsApplied, version: int, meant: Meant, now_us: int) -> str:
     """A worker's state in a word: the first of these that holds."""
     staged = heard.state == WeightsApplied.STAGED and heard.version != version
-    behind = active is not None and version != active.version
-    on_canary = canary is not None and heard.worker in canary.canaries and version == canary.version
+    behind = bool(meant.version) and version != meant.version
     states = {
         "left": heard.state == WeightsApplied.LEFT,
         "silent": now_us - heard.at_us > SILENT_US,
         f"refused {heard.version}": heard.state == WeightsApplied.FAILED,
         "starting": not version,
         "fenced": heard.fenced,
-        "canary": on_canary,
         "behind": behind,
         f"staged {heard.version}": staged,
+        "canary": meant.canary,
     }
     return next((state for state, holds in states.items() if holds), "serving")

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from headrace.cli.version_states import SWAPPING, VersionState, follow, worker_state
+from headrace.cli.agent_lines import AgentLine, agent_lines
+from headrace.cli.version_states import SWAPPING, VersionState, follow, meant_for, worker_state
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.weights.errors import ManifestError
 from headrace.weights.manifest import Manifest
@@ -14,7 +15,10 @@ SERVING = (WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINE
 
 
 class WorkerLine(msgspec.Struct, frozen=True):
-    """A worker now. `age_s` is its version's age, `heard_s` how long ago it was heard of; None where nobody said."""
+    """A worker now. `age_s` is its version's age, `heard_s` how long ago it was heard of; None where nobody said.
+
+    `active` is the fleet's version, `meant` the one that this worker is to serve, as one of its canaries if `canary`.
+    """
 
     model: str
     worker: str
@@ -28,13 +32,16 @@ class WorkerLine(msgspec.Struct, frozen=True):
     error: str = ""
     fenced: bool = False
     """It is not ready: its agent fenced it until it serves what it is to."""
+    agent: str = ""
+    meant: int = 0
+    canary: bool = False
 
 
 class VersionLine(msgspec.Struct, frozen=True):
     """A version's life. Times are in µs since the epoch, 0 where it has not happened or is not known any more.
 
     `activate_ms` is from its publication until every worker that had it ready when it was activated served it. `pulled` is the
-    most bytes that a host took of it from the stores, None where none reported.
+    most bytes of it that travelled to a host, None where none reported; `from_stores` and `from_peers` are all hosts' together.
     """
 
     model: str
@@ -52,6 +59,8 @@ class VersionLine(msgspec.Struct, frozen=True):
     pulled: int | None = None
     cause: str = ""
     """Of a version that was taken back: operator, failures, alert or silence."""
+    from_stores: int = 0
+    from_peers: int = 0
 
 
 @dataclass
@@ -69,7 +78,8 @@ class _Life:
     activated_us: int = 0
     staged: dict[str, int] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
-    pulled: int | None = None
+    moved: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Agent → the bytes that travelled to it, and of them those from other agents."""
 
 
 class Versions:
@@ -130,7 +140,8 @@ class Versions:
             life = self._life(*_version(applied))
             steps = life.staged if applied.state == WeightsApplied.STAGED else life.served
             steps.setdefault(applied.worker, applied.at_us)
-            life.pulled = max(life.pulled or 0, applied.bytes_pulled)
+            who = applied.agent or applied.worker
+            life.moved[who] = max(life.moved.get(who, (0, 0)), (applied.bytes_pulled, applied.bytes_from_peers))
 
     # What follows.
 
@@ -155,6 +166,10 @@ class Versions:
         """Every worker that was heard of, by model and name."""
         return [self._worker(self._heard[key], now_us) for key in sorted(self._heard)]
 
+    def agents(self, now_us: int) -> list[AgentLine]:
+        """The agents that spoke for those workers, by model and name."""
+        return agent_lines(self._heard.values(), now_us)
+
     def history(self, last: int) -> list[VersionLine]:
         """The `last` newest versions of each model, the newest first."""
         lines = []
@@ -173,6 +188,8 @@ class Versions:
     def _worker(self, heard: WeightsApplied, now_us: int) -> WorkerLine:
         model, active = heard.model, self.active(heard.model)
         version = self._serving.get((model, heard.worker), 0)
+        meant = meant_for(heard.worker, active, self.canary(model))
+        behind = version != meant.version
         created = self._lives[model, version].created_us if version and (model, version) in self._lives else 0
         return WorkerLine(
             model=model,
@@ -181,11 +198,14 @@ class Versions:
             host=heard.host,
             version=version,
             active=active.version if active else 0,
-            state=worker_state(heard, version, active, self.canary(model), now_us),
+            state=worker_state(heard, version, meant, now_us),
             age_s=max(0, now_us - created) / 1e6 if created else None,
             heard_s=max(0, now_us - heard.at_us) / 1e6,
-            error=heard.error or (self._errors.get((model, heard.worker), "") if heard.fenced else ""),
+            error=heard.error or (self._errors.get((model, heard.worker), "") if heard.fenced or behind else ""),
             fenced=heard.fenced,
+            agent=heard.agent,
+            meant=meant.version,
+            canary=meant.canary,
         )
 
     def _states(self, model: str) -> dict[int, VersionState]:
@@ -221,7 +241,9 @@ class Versions:
             metrics=life.metrics,
             reason=state.reason,
             cause=state.cause,
-            pulled=life.pulled,
+            pulled=max((pulled for pulled, _ in life.moved.values()), default=None),
+            from_stores=sum(pulled - peers for pulled, peers in life.moved.values()),
+            from_peers=sum(peers for _, peers in life.moved.values()),
         )
 
 

@@ -468,6 +468,7 @@ class WeightsApplied(_message.Message):
     error: _builtins.str
     at_us: _builtins.int
     bytes_pulled: _builtins.int
+    """Bytes of `version` that travelled to this host; of a heartbeat, of the version served."""
     agent: _builtins.str
     peer_address: _builtins.str
     """host:port at which the agent serves chunks to other agents, empty if it does not."""

@@ -71,6 +71,15 @@ class Quantiles(msgspec.Struct, frozen=True):
     p99: float | None = None
 
 
+class Canary(msgspec.Struct, frozen=True):
+    """A version that some of the workers serve before the others do."""
+
+    version: int
+    workers: tuple[str, ...]
+    until_us: int
+    """When the others follow, if nothing speaks against it."""
+
+
 class Versions(msgspec.Struct, frozen=True):
     """Where the weights are."""
 
@@ -91,6 +100,8 @@ class Versions(msgspec.Struct, frozen=True):
     """Times that the fleet was told to serve another version."""
     first_prediction_us: int = 0
     """When the first prediction was made; 0 before that."""
+    canary: Canary | None = None
+    """While a newer version is on canaries."""
 
 
 class Worker(msgspec.Struct, frozen=True):

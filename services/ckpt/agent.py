@@ -61,6 +61,7 @@ class HostAgent:
             model.peers = directive.peers if directive.HasField("peers") else None
             model.staged = self._version(model, directive, now)
             model.staged.peers = model.peers
+            model.staged.stage_by = now + (directive.stage_timeout_s or float("inf"))
             return [*self._already_staged(model, model.staged, now), *self._drive_all(model, now)]
         if directive.action == RolloutDirective.RETIRE:
             return [*self._retire(model, directive.manifest_digest), *self._drive_all(model, now)]
@@ -294,7 +295,8 @@ class HostAgent:
                 yield self._report(worker, WeightsApplied.FAILED, now, Failed(version.version, version.digest, refusal))
         elif version.path:
             worker.staging = version.digest
-            yield Send(worker.connection, Stage(version.version, version.digest, version.encoded, version.path))
+            stage = Stage(version.version, version.digest, version.encoded, version.path)
+            yield Send(worker.connection, stage, by=version.stage_by)
 
     def _report(
         self, worker: Worker, state: "WeightsApplied.State.ValueType", now: float, word: Staged | Active | Failed | None = None
@@ -315,9 +317,11 @@ class HostAgent:
             while_serving=isinstance(word, Failed) and word.while_serving,
         )
         for version in self.models[worker.hello.model].wanted():
-            if word is not None and version.digest == word.digest:
+            if version.digest != applied.manifest_digest:
+                continue
+            applied.bytes_pulled, applied.bytes_from_peers = version.bytes_pulled, version.bytes_from_peers
+            if word is not None:
                 applied.sequence = version.sequence
-                applied.bytes_pulled, applied.bytes_from_peers = version.bytes_pulled, version.bytes_from_peers
                 applied.seconds.update(version.seconds)
                 applied.chunks_lost = version.lost and isinstance(word, Failed)
         if isinstance(word, Staged | Active):

@@ -1,6 +1,7 @@
 """The agent's loops: they connect `HostAgent` with Kafka, shared memory and the workers' socket."""
 
 import asyncio
+import contextlib
 import time
 import zlib
 from collections.abc import Iterable
@@ -63,6 +64,7 @@ class AgentApp:
         self._socket = WorkerSocket(path, self._on_message, self._on_gone)
         self._caught_up = asyncio.Event()
         self._work = asyncio.Event()
+        self._turned = asyncio.Event()
         self._reports: Reports | None = None
         self._ending = False
 
@@ -74,7 +76,9 @@ class AgentApp:
             self._logic.peer_address = self._peers.open()
         reading = Stop()
         try:
-            await until_stopped(stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick())
+            await until_stopped(
+                stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick(), self._end_turns()
+            )
         finally:
             reading.set("the agent stops")
             self._ending = True
@@ -162,6 +166,14 @@ class AgentApp:
             await asyncio.sleep(self._settings.heartbeat_s)
             self._apply(self._logic.on_tick(time.time()))
             self._count_workers()
+
+    async def _end_turns(self) -> None:
+        """Let the next worker stage when one takes too long."""
+        while True:
+            end = self._turns.next_end
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._turned.wait(), end - time.time() if end < float("inf") else None)
+            self._turned.clear()
             self._send(self._turns.on_tick(time.time()))
 
     def _on_directive(self, directive: RolloutDirective) -> None:
@@ -197,6 +209,7 @@ class AgentApp:
                 self._reports.send(effect.applied)
                 self._observe(effect.applied)
         self._work.set()
+        self._turned.set()
 
     def _send(self, sends: Iterable[Send]) -> None:
         for send in sends:

@@ -16,6 +16,8 @@ class Send:
 
     connection: Connection
     message: ToWorker
+    by: float = float("inf")
+    """Of a `Stage`: when the coordinator stops waiting for it, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Version:
     """The coordinator's plan for taking it from other agents."""
     path: str = ""
     """The slot that holds it, "" until it was pulled."""
+    stage_by: float = float("inf")
+    """When the coordinator stops waiting for workers to stage it, by this host's clock; inf where nobody waits."""
     failed_at: float = float("-inf")
     lost: bool = False
     """It could not be pulled for the stores lack something of it, or have it damaged."""

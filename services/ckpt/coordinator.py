@@ -120,6 +120,7 @@ class Rollout(Judged):
     def _begin(self, chosen: CheckpointPublished, now: float, *, rolls_back: bool = False) -> list[RolloutDirective]:
         self.staging = Staging(chosen.manifest_digest, now + self.policy.stage_timeout_s, rolls_back=rolls_back)
         staged = self.directive(STAGE, chosen, "")
+        staged.stage_timeout_s = self.policy.stage_timeout_s
         return [staged, *self._advance(now)]
 
     def _advance(self, now: float) -> list[RolloutDirective]:

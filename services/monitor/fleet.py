@@ -1,7 +1,7 @@
 """Where the weights are: checkpoints, what the fleet was told to serve, what each worker does, and how fresh it is."""
 
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
-from headrace.contracts.snapshot import Quantiles, Versions, Worker
+from headrace.contracts.snapshot import Canary, Quantiles, Versions, Worker
 from services.monitor.recent import Recent
 
 VERSIONS_KEPT = 1000
@@ -20,6 +20,7 @@ class Fleet:
         self._active = 0
         self._sequence = 0
         self._pinned = False
+        self._canary: Canary | None = None
         self._swaps = 0
         self._served = 0
         self._first_us = 0
@@ -47,9 +48,14 @@ class Fleet:
 
     def directive(self, directive: RolloutDirective) -> None:
         """The coordinator told the agents something."""
-        if directive.action not in SWAPPING or directive.sequence <= self._sequence:
+        swaps = directive.action in SWAPPING
+        if not (swaps or directive.canaries) or directive.sequence <= self._sequence:
             return
         self._sequence = directive.sequence
+        begins = directive.action == RolloutDirective.CANARY
+        self._canary = Canary(directive.version, tuple(directive.canaries), directive.canary_until_us) if begins else None
+        if not swaps:
+            return
         if self._active not in {0, directive.version}:
             self._swaps += 1
         self._active = directive.version
@@ -120,6 +126,7 @@ class Fleet:
             served=self._served,
             swaps=self._swaps,
             first_prediction_us=self._first_us,
+            canary=self._canary,
         )
 
     def _observe(self, version: int) -> None:

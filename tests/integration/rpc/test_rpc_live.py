@@ -95,8 +95,8 @@ class Load:
 
 @pytest.fixture
 def endpoints(fleet: Fleet, pipeline: Path) -> Iterator[dict[str, str]]:
-    fleet.coordinator("coordinator", "--stage-timeout-s", "1")
-    fleet.agent("agent", "--fence-grace-s", "0.5", "--stage-at-once", "2")  # else one that is slow keeps the other waiting
+    fleet.coordinator("coordinator", "--stage-timeout-s", "2")
+    fleet.agent("agent", "--fence-grace-s", "0.5", "--stage-at-once", "1")  # one that is slow keeps nobody waiting for too long
     process, made = start(fleet.folder, pipeline=pipeline)
     yield made
     assert stop(process) == 0

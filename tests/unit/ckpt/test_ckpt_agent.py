@@ -473,3 +473,17 @@ def test_a_report_says_whether_the_stores_lost_something_of_the_version(host):
     host.pull()
     (report, *_) = host.agent.on_message(1, Failed(1, V1.digest, "cannot map it"), host.now)
     assert (report.applied.error, report.applied.chunks_lost) == ("cannot map it", False)
+
+
+@pytest.mark.parametrize(("timeout_s", "by"), [(2.5, 102.5), (0.0, float("inf"))])
+def test_a_worker_is_asked_to_stage_by_when_the_coordinator_stops_waiting(host, timeout_s, by):
+    """An earlier release's coordinator does not say."""
+    host.hello(1, "a")
+    directive = RolloutDirective(
+        model="m", action=RolloutDirective.STAGE, version=1, sequence=1, coordinator_epoch=1, manifest_digest=V1.digest,
+        manifest=V1.encode(), stage_timeout_s=timeout_s,
+    )  # fmt: skip
+    host.agent.on_directive(directive, host.now)
+    version = host.agent.next_pull(host.now)
+    (send,) = host.agent.on_pulled(version, "/slot", 10, 0.1, host.now + 1)
+    assert send.by == by

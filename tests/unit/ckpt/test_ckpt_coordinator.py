@@ -98,7 +98,8 @@ def test_laggards_are_left_behind_at_the_deadline():
     for ready, expected in ((("a",), [("ACTIVATE", 2)]), ((), [("RETIRE", 2)])):
         made = rollout(Policy(stage_timeout_s=2.0), workers=("a", "b"), active=1)
         made.on_checkpoint(checkpoint(2))
-        made.decide(0.0)
+        (staged,) = made.decide(0.0)
+        assert staged.stage_timeout_s == 2.0  # agents divide it among their workers
         for worker in ready:
             made.on_applied(applied(worker, "STAGED", 2), 0.0)
         assert steps(made.decide(1.9)) == []

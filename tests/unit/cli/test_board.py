@@ -9,7 +9,19 @@ from rich.console import Console
 
 from headrace.cli.board import Board, clock, duration, number, plain, sparklines
 from headrace.cli.observe import LogLine, View
-from headrace.contracts.snapshot import Counts, Firing, ModelStatus, Point, Quantiles, Rates, Score, Snapshot, Versions
+from headrace.contracts.snapshot import (
+    Canary,
+    Counts,
+    Firing,
+    ModelStatus,
+    Point,
+    Quantiles,
+    Rates,
+    Score,
+    Snapshot,
+    Versions,
+    Worker,
+)  # fmt: skip
 from headrace.platform.roles import RoleStatus, State
 
 SNAPSHOT = Snapshot(
@@ -85,6 +97,27 @@ def test_before_the_first_label_errors_are_dashes() -> None:
 def test_alerts_stand_out() -> None:
     alert = Firing("error_above_baseline", "WARNING", "error 14 min", 0)
     assert "⚠ error_above_baseline: error 14 min" in shown(Snapshot("flights", 0, 0, alerts=(alert,)))
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_version_on_canaries_is_told_with_who_serves_it_and_for_how_long(width: int) -> None:
+    workers = tuple(Worker(name, "stream", "h", "ACTIVE", 17, 0) for name in ("stream-0", "stream-1", "rpc-0", "rpc-1"))
+    canary = Canary(18, ("rpc-0", "stream-1"), until_us=42_400_000)
+    versions = msgspec.structs.replace(SNAPSHOT.versions, canary=canary)
+    during = msgspec.structs.replace(SNAPSHOT, workers=workers, versions=versions)
+    line = next(line for line in shown(during, width=width, height=24).splitlines() if "canary" in line)
+    assert line.startswith(" canary         version 18 on 2 of 4 workers (rpc-0, stream-1), 42 s to go")
+    assert "canary 18 on 2/4, 42 s to go |" in plain(View("up", "running", 42.0, ROLES, during))
+    later = msgspec.structs.replace(during, at_us=50_000_000)
+    assert "its time is up" in shown(later)
+    assert "canary" not in shown() + plain(View("up", "running", 42.0, ROLES, SNAPSHOT))
+
+
+def test_of_several_models_each_canary_is_named() -> None:
+    versions = Versions(canary=Canary(12, tuple(f"w{n}" for n in range(5)), until_us=1_000_000))
+    models = (MODELS[0], msgspec.structs.replace(MODELS[1], versions=versions))
+    text = shown(msgspec.structs.replace(SNAPSHOT, models=models))
+    assert "version 12 of flights.wide on 5 of 5 workers (w0, w1, w2, ...), 1 s to go" in text
 
 
 def test_one_line_for_logs() -> None:

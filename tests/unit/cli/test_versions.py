@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from headrace.cli.ckpt import fleet_table, history_table
+from headrace.cli.ckpt import agent_table, fleet_table, history_table
 from headrace.cli.versions import Versions
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.weights import MemoryChunkStore, checkpoint_event, publish
@@ -160,15 +160,48 @@ def test_every_worker_has_a_state_and_its_version_an_age() -> None:
     assert (lines["ready"].version, lines["refuses"].error, lines["new"].age_s) == (2, "NaN in w", None)
 
 
+def test_what_agents_did_is_shown_beside_what_their_workers_serve() -> None:
+    """Bytes of the version served, of which a heartbeat tells too; to others, since the agent's start."""
+    told = Told()
+    told.publish(1)
+    told.direct("ACTIVATE", 1)
+
+    def hear(worker: str, agent: str, state: int, us: int, pulled: int, peers: int, given: int) -> None:
+        told.applied(
+            WeightsApplied(
+                model="m", worker=worker, host=f"host-{agent}", agent=agent, state=state, version=1, at_us=us,
+                bytes_pulled=pulled, bytes_from_peers=peers, bytes_to_peers=given, peer_address=f"{agent}:7000",
+            )
+        )  # fmt: skip
+
+    hear("w1", "a", WeightsApplied.ACTIVE, at(1), 4_000_000, 1_000_000, 0)
+    hear("w2", "a", WeightsApplied.HEARTBEAT, at(1) + SECOND, 4_000_000, 1_000_000, 3_000_000)
+    hear("w3", "a", WeightsApplied.LEFT, at(1), 0, 0, 0)
+    hear("w4", "b", WeightsApplied.ACTIVE, at(1), 4_000_000, 3_000_000, 1_000_000)
+    one, other = told.agents(at(1) + 2 * SECOND)
+    assert (one.agent, one.host, one.workers, one.version, one.heard_s) == ("a", "host-a", 2, 1, 1.0)
+    assert (one.from_store, one.from_peers, one.to_peers) == (3_000_000, 1_000_000, 3_000_000)
+    assert (other.from_store, other.from_peers, other.to_peers, other.address) == (1_000_000, 3_000_000, 1_000_000, "b:7000")
+    (line,) = told.history(1)
+    assert (line.pulled, line.from_stores, line.from_peers) == (4_000_000, 4_000_000, 4_000_000)
+    words = " ".join(tables(told, at(1)).split())
+    assert "a host-a 2 1 3.0 MB 1.0 MB 3.0 MB a:7000" in words
+    assert "50 %" in words
+
+
+def tables(told: Told, now_us: int, width: int = 100) -> str:
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(fleet_table(told.workers(now_us)), agent_table(told.agents(now_us)), history_table(told.history(9)))
+    return shown.get()
+
+
 def test_the_tables_are_readable() -> None:
     told = Told()
     told.publish(1)
     told.direct("ACTIVATE", 1, at(1) + 7000)
     told.report("w", "HEARTBEAT", 1, at(1) + SECOND)
-    console = Console(width=80)
-    with console.capture() as shown:
-        console.print(fleet_table(told.workers(at(1) + 2 * SECOND)), history_table(told.history(1)))
-    words = " ".join(shown.get().split())
+    words = " ".join(tables(told, at(1) + 2 * SECOND, width=80).split())
     assert "w stream h 1 serving 2.0 s 1.0 s ago" in words
     assert "active" in words
     assert "7 ms" in words
@@ -178,15 +211,20 @@ def test_canaries_are_shown_while_they_are_the_only_ones_and_fenced_workers_with
     told = Told()
     told.publish(1, 2)
     told.direct("ACTIVATE", 1)
-    told.direct("CANARY", 2, canaries=["a"], canary_until_us=at(9))
+    told.direct("CANARY", 2, canaries=["a", "d"], canary_until_us=at(9))
     told.report("a", "ACTIVE", 2, at(3))
     told.report("b", "HEARTBEAT", 1, at(3))
     told.report("c", "FAILED", 1, at(3) - 2, error="no room")
     told.report("c", "HEARTBEAT", 3, at(3), fenced=True)
-    assert told.canary("m").canaries == ["a"]
+    told.report("d", "HEARTBEAT", 1, at(3))
+    assert told.canary("m").canaries == ["a", "d"]
     assert told.states() == {1: "active", 2: "canary"}
     workers = {w.worker: (w.state, w.fenced, w.error) for w in told.workers(at(3))}
-    assert workers == {"a": ("canary", False, ""), "b": ("serving", False, ""), "c": ("fenced", True, "no room")}
+    expected = {"a": ("canary", False, ""), "b": ("serving", False, ""), "c": ("fenced", True, "no room")}
+    assert workers == {**expected, "d": ("behind", False, "")}
+    words = " ".join(tables(told, at(3)).split())
+    assert "is to serve 1; not ready: no room" in words
+    assert "is to serve 2, as a canary" in words
     told.direct("ACTIVATE", 2)
     assert told.canary("m") is None
     assert told.states() == {1: "served", 2: "active"}

@@ -1,6 +1,7 @@
 """Versions, freshness and workers."""
 
 from headrace.contracts.events_pb2 import CheckpointPublished, PartitionOffset, RolloutDirective, WeightsApplied
+from headrace.contracts.snapshot import Canary
 from services.monitor.fleet import Fleet
 
 
@@ -95,3 +96,19 @@ def test_a_failed_worker_stays_failed_until_it_does_better() -> None:
     assert [(w.worker, w.version) for w in fleet.failed] == [("w", 1)]
     fleet.applied(applied(WeightsApplied.ACTIVE, 3))
     assert fleet.failed == ()
+
+
+def test_a_version_is_on_canaries_until_it_is_activated_or_taken_back() -> None:
+    fleet = Fleet()
+    fleet.directive(activate(1, sequence=1))
+    for end in (RolloutDirective.ACTIVATE, RolloutDirective.RETIRE, RolloutDirective.ROLL_BACK):
+        sequence = fleet._sequence
+        begin = RolloutDirective(
+            action=RolloutDirective.CANARY, version=2, sequence=sequence + 2, canaries=["a", "b"], canary_until_us=9
+        )  # fmt: skip
+        fleet.directive(begin)
+        fleet.directive(RolloutDirective(action=RolloutDirective.STAGE, version=3, sequence=sequence + 3))
+        assert fleet.versions().canary == Canary(2, ("a", "b"), 9)
+        named = ["a", "b"] if end == RolloutDirective.RETIRE else []
+        fleet.directive(RolloutDirective(action=end, version=1, sequence=sequence + 4, canaries=named))
+        assert (fleet.versions().canary, fleet.versions().active) == (None, 1)

@@ -45,7 +45,7 @@ class Trial:
         name = applied.worker
         if applied.state in _SERVING:
             self.failed.pop(name, None)
-        elif applied.state == WeightsApplied.FAILED:
+        elif applied.state == WeightsApplied.FAILED and not applied.chunks_lost:  # the stores are at fault, not the weights
             self.errors[name] = applied.error
             self.failed.setdefault(name, now)
             if applied.while_serving:

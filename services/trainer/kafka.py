@@ -17,6 +17,7 @@ from services.trainer.ports import Polled
 
 CALL_S = 15.0
 _EOF = {"enable.partition.eof": True}
+_UNHURRIED = {"fetch.wait.max.ms": 500}
 
 
 def transactional_id(model: str) -> str:
@@ -107,7 +108,7 @@ class KafkaComplaints:
 
     def __init__(self, settings: ServiceSettings, model: str) -> None:
         self._model = model
-        self._consumer: Consumer = kafka.consumer(settings, f"{transactional_id(model)}.complaints", **_EOF)
+        self._consumer: Consumer = kafka.consumer(settings, f"{transactional_id(model)}.complaints", **_UNHURRIED)
         partition = model_partition(model, kafka.partitions_of(self._consumer, APPLIED.name()))
         self._consumer.assign([TopicPartition(APPLIED.name(), partition, OFFSET_END)])
 
@@ -117,7 +118,7 @@ class KafkaComplaints:
         while messages := _consume(self._consumer, 1000, 0.0, APPLIED.name()):
             for message in messages:
                 applied = WeightsApplied()
-                if not _is_end(message) and parse(message, applied) and applied.model == self._model and applied.chunks_lost:
+                if parse(message, applied) and applied.model == self._model and applied.chunks_lost:
                     found.add(applied.version)
         return found
 

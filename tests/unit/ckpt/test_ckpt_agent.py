@@ -329,7 +329,11 @@ def test_reports_say_where_the_agent_serves_and_what_came_from_peers(host):
     (effect,) = host.agent.on_message(1, Staged(1, V1.digest, {}), host.now)
     assert (effect.applied.peer_address, effect.applied.bytes_pulled, effect.applied.bytes_from_peers) == ("here:7000", 10, 7)
     (heartbeat,) = host.agent.on_tick(host.now)
-    assert heartbeat.applied.peer_address == "here:7000"
+    assert (heartbeat.applied.peer_address, heartbeat.applied.bytes_pulled) == ("here:7000", 0)
+    host.direct("ACTIVATE", V1)
+    host.hear(1, Active(1, V1.digest, {}))
+    (heartbeat,) = host.agent.on_tick(host.now)
+    assert (heartbeat.applied.bytes_pulled, heartbeat.applied.bytes_from_peers) == (10, 7)
 
 
 def serving(host, *names: str, of=V1, also=()):

@@ -182,3 +182,12 @@ def test_a_successor_judges_and_remembers_as_its_predecessor_did():
     assert (third.active.version, third.pinned) == (2, False)
     third.on_operation(operation("ROLL_BACK"))
     assert steps(third.decide(21.0)) == [("STAGE", 1)]
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(False, [("ROLL_BACK", 2)]), (True, [])])
+def test_what_the_stores_lost_does_not_speak_against_the_weights(lost, expected):
+    """Hosts that start anew cannot pull what served: the trainer puts it back, and the version before is no better."""
+    made, _ = flipped()
+    for worker in "abc":
+        made.on_applied(applied(worker, "FAILED", 3, chunks_lost=lost), 1.0)
+    assert steps(made.decide(1.0 + LASTING.activate_grace_s)) == expected

@@ -166,18 +166,18 @@ def test_what_agents_did_is_shown_beside_what_their_workers_serve() -> None:
     told.publish(1)
     told.direct("ACTIVATE", 1)
 
-    def hear(worker: str, agent: str, state: int, us: int, pulled: int, peers: int, given: int) -> None:
-        told.applied(
-            WeightsApplied(
-                model="m", worker=worker, host=f"host-{agent}", agent=agent, state=state, version=1, at_us=us,
-                bytes_pulled=pulled, bytes_from_peers=peers, bytes_to_peers=given, peer_address=f"{agent}:7000",
-            )
-        )  # fmt: skip
+    def hear(worker: str, agent: str, state: int, us: int, **moved: int) -> None:
+        said = {"worker": worker, "agent": agent, "state": state, "at_us": us, "host": f"host-{agent}", **moved}
+        told.applied(WeightsApplied(model="m", version=1, peer_address=f"{agent}:7000", **said))
 
-    hear("w1", "a", WeightsApplied.ACTIVE, at(1), 4_000_000, 1_000_000, 0)
-    hear("w2", "a", WeightsApplied.HEARTBEAT, at(1) + SECOND, 4_000_000, 1_000_000, 3_000_000)
-    hear("w3", "a", WeightsApplied.LEFT, at(1), 0, 0, 0)
-    hear("w4", "b", WeightsApplied.ACTIVE, at(1), 4_000_000, 3_000_000, 1_000_000)
+    million = 1_000_000
+    taken = {"bytes_pulled": 4 * million, "bytes_from_peers": million}
+    hear("w1", "a", WeightsApplied.ACTIVE, at(1), **taken)
+    hear("w2", "a", WeightsApplied.HEARTBEAT, at(1) + SECOND, **taken, bytes_to_peers=3 * million)
+    hear("w3", "a", WeightsApplied.LEFT, at(1))
+    hear(
+        "w4", "b", WeightsApplied.ACTIVE, at(1), bytes_pulled=4 * million, bytes_from_peers=3 * million, bytes_to_peers=million
+    )
     one, other = told.agents(at(1) + 2 * SECOND)
     assert (one.agent, one.host, one.workers, one.version, one.heard_s) == ("a", "host-a", 2, 1, 1.0)
     assert (one.from_store, one.from_peers, one.to_peers) == (3_000_000, 1_000_000, 3_000_000)

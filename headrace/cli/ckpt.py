@@ -181,17 +181,19 @@ def agent_table(agents: Iterable[AgentLine]) -> Table:
 def history_table(lines: Iterable[VersionLine]) -> Table:
     """One model's versions, for people.
 
-    The bytes are a payload's, and the most of it that travelled to a host; the error is the trainer's over its last window.
+    The bytes are a payload's, and the most of it that travelled to a host, beside the share of all hosts' that came from other
+    agents, where any did; the error is the trainer's over its last window.
     """
-    table = _table("version>", "published", "size>", "pulled>", "by peers>", "error>", "activated", "took>", "state", "why")
-    for v in lines:
+    shown = list(lines)
+    peers = ["by peers>"] if any(v.from_peers for v in shown) else []
+    table = _table("version>", "published", "size>", "pulled>", *peers, "error>", "activated", "took>", "state", "why")
+    for v in shown:
         error = v.metrics.get(ERROR)
         took = f"{v.activate_ms:,.0f} ms" if v.activate_ms is not None else "-"
         table.add_row(
             str(v.version), _clock(v.published_us), _bytes(v.size) if v.size else "-",
-            _bytes(v.pulled) if v.pulled is not None else "-", _share(v.from_peers, v.from_stores),
-            f"{error:.4g}" if error is not None else "-",
-            _clock(v.activated_us), took, _state(v.state), Text(v.reason),
+            _bytes(v.pulled) if v.pulled is not None else "-", *(_share(v.from_peers, v.from_stores) for _ in peers),
+            f"{error:.4g}" if error is not None else "-", _clock(v.activated_us), took, _state(v.state), Text(v.reason),
         )  # fmt: skip
     return table
 

@@ -83,7 +83,7 @@ def _flow_rows(snapshot: Snapshot) -> Iterable[tuple[Text | str, ...]]:
 
 def _canaries(snapshot: Snapshot) -> list[RenderableType]:
     """The versions that some workers serve before the others."""
-    told = []
+    told: list[RenderableType] = []
     for model, canary, workers in canaries_of(snapshot):
         names = ", ".join(canary.workers[:_NAMED]) + (", ..." if len(canary.workers) > _NAMED else "")
         told.append(

@@ -17,12 +17,12 @@ def toy() -> nn.Module:
 
 def test_a_fleet_that_cannot_take_the_only_version_gets_it_from_its_trainer(fleet: Fleet, kafka: Any) -> None:
     """No example ever comes, so nothing else would make the trainer publish again."""
-    pipeline = write_toy(fleet.folder / "toy", fleet.model, partitions=1)
+    pipeline = write_toy(fleet.folder / "toy", fleet.model, partitions=1, checkpoint_s=0.2)
+    fleet.coordinator()
     with running("trainer", "trainer", pipeline, fleet.folder, kafka.bootstrap_servers) as trainer:
         trainer.endpoints()
         (chunk,) = Path(fleet.settings.storage_folder / fleet.model / "chunks").glob("*/*")
         chunk.write_bytes(bytes(chunk.stat().st_size))
-        fleet.coordinator()
         fleet.agent()
         bound = fleet.local("w", build=toy).expect(2)
         assert trainer.stop() == 0

@@ -88,7 +88,8 @@ def status(model: Model = None, *, run: RunOption = None, kafka_address: KafkaOp
         pinned = ", pinned" if told and told.pinned else ""
         said = f"the fleet is to serve version {told.version}{pinned}" if told else "no version is rolled out"
         if canary := known.canary(name):
-            said += f"; {len(canary.canaries)} canaries serve {canary.version} until {_clock(canary.canary_until_us)}"
+            who = "1 canary serves" if len(canary.canaries) == 1 else f"{len(canary.canaries)} canaries serve"
+            said += f"; {who} {canary.version} until {_clock(canary.canary_until_us)}"
         console.print(Text.assemble((name, "bold"), f": {said}"), soft_wrap=True)
         its = [worker for worker in workers if worker.model == name]
         console.print(fleet_table(its) if its else Text("no worker was heard of in the last minute", "yellow"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, fetch, publish
 from headrace.weights.chunks import digest_of, spans
-from headrace.weights.errors import ChainBroken, DeltaError, StoreUnavailable, Superseded
+from headrace.weights.errors import LOST, ChainBroken, DeltaError, StoreUnavailable, Superseded
 from headrace.weights.lineage import MOST_CHUNKS
 from headrace.weights.manifest import Delta
 from headrace.weights.patches import diff, parse
@@ -118,6 +118,28 @@ def test_any_version_built_by_deltas_is_the_one_that_was_published_bit_for_bit(s
         assert Host(store).take(manifest)[0] == payload
         got = fetch(manifest, store)
         assert dump(got) == payload
+
+
+@settings(max_examples=30, deadline=None)
+@given(lives(), st.data())
+def test_whatever_the_store_loses_a_version_that_its_trainer_puts_back_is_had_bit_for_bit(states, data):
+    """By a host that follows and by one that has nothing; and what cannot be had is said to be lost, never something else."""
+    store, lineage = MemoryChunkStore(), Lineage(anchor_every=9, least=0)
+    steady, chunk = Host(store), data.draw(st.sampled_from([100, 777]))
+    for version, state in enumerate(states, 1):
+        manifest = put(store, lineage, version, state, chunk_size=chunk)
+        for digest in data.draw(
+            st.lists(st.sampled_from(sorted(digest for _, digest in store.chunks)), max_size=2, unique=True)
+        ):
+            damage(store, [digest], data.draw(st.sampled_from(["missing", "corrupt"])))
+        for host in (steady, Host(store)):
+            try:
+                payload, _ = host.take(manifest)
+            except LOST:
+                lineage.begin_anew()
+                assert put_back(state, model="m", store=store, chunk_size=chunk) > 0
+                payload, _ = host.take(manifest)
+            assert payload == dump(state)
 
 
 @settings(max_examples=100, deadline=None)

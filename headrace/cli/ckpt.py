@@ -14,8 +14,9 @@ from rich.text import Text
 from headrace.cli.agent_lines import AgentLine
 from headrace.cli.board import duration
 from headrace.cli.connect import KafkaOption, RunOption, connect, pipeline_of
+from headrace.cli.fleet_lines import VersionLine, WorkerLine
 from headrace.cli.system_log import APPLIED, CHECKPOINTS, ROLLOUTS, read
-from headrace.cli.versions import VersionLine, Versions, WorkerLine
+from headrace.cli.versions import Versions
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.runtime.errors import ConfigError
 

@@ -3,64 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from headrace.cli.agent_lines import AgentLine, agent_lines
+from headrace.cli.fleet_lines import VersionLine, WorkerLine
 from headrace.cli.version_states import SWAPPING, VersionState, follow, meant_for, worker_state
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.weights.errors import ManifestError
 from headrace.weights.manifest import Manifest
 
 SERVING = (WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINED)
-
-
-class WorkerLine(msgspec.Struct, frozen=True):
-    """A worker now. `age_s` is its version's age, `heard_s` how long ago it was heard of; None where nobody said.
-
-    `active` is the fleet's version, `meant` the one that this worker is to serve, as one of its canaries if `canary`.
-    """
-
-    model: str
-    worker: str
-    role: str
-    host: str
-    version: int
-    active: int
-    state: str
-    age_s: float | None
-    heard_s: float
-    error: str = ""
-    fenced: bool = False
-    """It is not ready: its agent fenced it until it serves what it is to."""
-    agent: str = ""
-    meant: int = 0
-    canary: bool = False
-
-
-class VersionLine(msgspec.Struct, frozen=True):
-    """A version's life. Times are in µs since the epoch, 0 where it has not happened or is not known any more.
-
-    `activate_ms` is from its publication until every worker that had it ready when it was activated served it. `pulled` is the
-    most bytes of it that travelled to a host, None where none reported; `from_stores` and `from_peers` are all hosts' together.
-    """
-
-    model: str
-    version: int
-    checkpoint: str
-    state: str
-    published_us: int
-    activated_us: int
-    activate_ms: float | None
-    workers: int
-    size: int
-    step: int
-    metrics: dict[str, float]
-    reason: str = ""
-    pulled: int | None = None
-    cause: str = ""
-    """Of a version that was taken back: operator, failures, alert or silence."""
-    from_stores: int = 0
-    from_peers: int = 0
 
 
 @dataclass

@@ -5,17 +5,14 @@
     2. the next version is an anchor, so that nothing is built on what was lost;
     3. and it comes after the usual time even if nothing new was learned: the broken version may have been refused by the fleet.
 
-An agent that sees other stores than the trainer complains for ever. It costs the others one look at the stores in a while, and
-no version where nothing was put back.
+An agent that sees other stores than the trainer complains for ever. It costs the others one look at the stores in `MEND_EVERY_S`,
+and an anchor instead of a delta; no version where nothing was put back.
 """
 
 from collections.abc import Callable
 
-from headrace.runtime.logging import get_logger
 from services.trainer.ports import Complaints, Observer
 from services.trainer.publishing import Publisher
-
-log = get_logger("headrace.trainer")
 
 LISTEN_EVERY_S = 0.5
 MEND_EVERY_S = 10.0

@@ -5,7 +5,7 @@
     2. the next version is an anchor, so that nothing is built on what was lost;
     3. and it comes after the usual time even if nothing new was learned: the broken version may have been refused by the fleet.
 
-An agent that sees other stores than the trainer complains for ever. It costs the others one look at the stores in `MEND_EVERY_S`,
+An agent that sees other stores than the trainer complains for ever. That costs the others a look at the stores every so often,
 and an anchor instead of a delta; no version where nothing was put back.
 """
 

@@ -36,6 +36,11 @@ def canary_of(workers: dict[str, Local], version: int) -> Local:
     return canary
 
 
+def states_of(fleet):
+    """Each worker's state, as `headrace ckpt status` says."""
+    return {worker["worker"]: worker["state"] for worker in ask(fleet, "status")["workers"]}
+
+
 @pytest.fixture
 def workers(fleet: Fleet) -> dict[str, Local]:
     fleet.agent()
@@ -53,9 +58,11 @@ def test_a_canary_serves_first_and_all_follow_although_the_coordinator_is_killed
     canary = canary_of(workers, 2)
     coordinator.kill()
     assert sorted(worker.live.version for worker in workers.values()) == [1, 1, 2]
-    told = ask(fleet, "status")
-    assert told["active"][fleet.model]["canary"]["workers"] == [canary.live.worker]
-    assert sorted(worker["state"] for worker in told["workers"]) == ["canary", "serving", "serving"]
+    deadline = time.monotonic() + WAIT_S
+    while sorted(states_of(fleet).values()) != ["canary", "serving", "serving"]:  # with the next heartbeats
+        assert time.monotonic() < deadline, states_of(fleet)
+    assert states_of(fleet)[canary.live.worker] == "canary"
+    assert ask(fleet, "status")["active"][fleet.model]["canary"]["workers"] == [canary.live.worker]
     fleet.coordinator("coordinator", *flags)
     for worker in workers.values():
         worker.expect(2)

@@ -61,9 +61,11 @@ def soak(fleet: Fleet, swaps: int, between: Callable[[int], None] = lambda _: No
             uses.append(use(fleet, processes))
             print(f"after {version} swaps: {uses[-1]}")
     store.close()
-    for worker in workers.values():
+    for name, worker in workers.items():
         assert worker.stop() == 0
-        assert worker.expect(wrong=0)["requests"] > 0
+        served = worker.expect(wrong=0)
+        print(f"{name}: {served}")
+        assert served["requests"] > 0
     return uses
 
 

@@ -103,7 +103,14 @@ def test_it_learns_and_says_how_it_stands_beside_its_baseline(tmp_path: Path) ->
 
 def test_versions_rise_by_one_each_from_the_one_before(tmp_path: Path) -> None:
     world = World(tmp_path, values(400))
-    world.all_learned(world.trainer())
+    trainer = world.trainer()
+
+    def done() -> bool:
+        trainer._settle(wait=True)  # a slow disk would make them fewer
+        return sum(trainer.batcher.positions.values()) == 400
+
+    world.until(trainer, done)
+    trainer.finish()
     events = world.announcer.events
     assert [event.version for event in events] == list(range(1, len(events) + 1))
     assert [event.base_version for event in events] == list(range(len(events)))

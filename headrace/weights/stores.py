@@ -200,13 +200,14 @@ class FallbackStore:
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
         """See `ChunkStore.sweep`; counts the durable store's."""
-        swept = self._durable.sweep(model, keep, grace_s)
-        if self._up():
-            try:
-                self._fast.sweep(model, keep, grace_s)
-            except StoreUnavailable as error:
-                self._down(error)
-        return swept
+        try:
+            return self._durable.sweep(model, keep, grace_s)
+        finally:  # whatever the durable one says: it is the fast one's room that runs out first
+            if self._up():
+                try:
+                    self._fast.sweep(model, keep, grace_s)
+                except StoreUnavailable as error:
+                    self._down(error)
 
     def close(self) -> None:
         """Close both."""

@@ -6,6 +6,7 @@ import torch
 from headrace.weights import FallbackStore, MemoryChunkStore, checkpoint_event, fetch, publish, pull
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable, Superseded
 from headrace.weights.manifest import Manifest, check_signature
+from headrace.weights.stores import GRACE_S
 
 STATE = {"w": torch.arange(1000.0), "n": torch.tensor(7)}
 
@@ -40,6 +41,10 @@ class Broken(MemoryChunkStore):
     def get_into(self, model, digest, buffer):
         self._check()
         super().get_into(model, digest, buffer)
+
+    def sweep(self, model, keep, grace_s=GRACE_S):
+        self._check()
+        return super().sweep(model, keep, grace_s)
 
 
 def test_what_is_published_is_fetched_bit_for_bit():
@@ -167,6 +172,17 @@ def test_an_outage_of_the_fast_store_costs_one_attempt_and_then_it_is_used_again
     fetch(manifest, store)
     assert fast.chunks == durable.chunks
     assert put(store, created_at=manifest.created_at) == manifest
+
+
+def test_the_fast_store_is_swept_also_while_the_durable_one_takes_no_changes():
+    """Its memory is what runs out first; the error is told all the same."""
+    durable, fast = Broken(), MemoryChunkStore()
+    put(FallbackStore(fast, durable))
+    durable.down = True
+    with pytest.raises(StoreUnavailable):
+        FallbackStore(fast, durable).sweep("m", (), grace_s=0)
+    assert not fast.chunks
+    assert durable.chunks
 
 
 def test_without_the_durable_store_nothing_is_published():

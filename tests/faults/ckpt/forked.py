@@ -17,6 +17,7 @@ import pytest
 
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime import logging
+from headrace.runtime.errors import HeadraceError
 from headrace.runtime.lifecycle import run_role
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import agent_socket, open_store, signing_key
@@ -112,6 +113,15 @@ def worker(fate: Fate, pipeline: Path, name: str) -> int:
 def trainer(fate: Fate, model: str, version: int) -> int:
     """Resume, as a trainer that starts does; then publish a version, unless it is 0."""
     logging.configure("info", "console", instance="trainer")
+    try:
+        _train(fate, model, version)
+    except HeadraceError as error:  # as `run_role` ends
+        print(error, file=sys.stderr)
+        return int(error.exit_code)
+    return 0
+
+
+def _train(fate: Fate, model: str, version: int) -> None:
     settings = ServiceSettings()
     announcer, store = KafkaAnnouncer(settings, model, transaction_timeout_ms=10_000), open_store(settings)
     folder = CheckpointFolder(settings.storage_folder, model)
@@ -122,7 +132,6 @@ def trainer(fate: Fate, model: str, version: int) -> int:
         publisher.publish_checkpoint(checkpoint(model, version, resumed.epoch))
     announcer.close()
     store.close()
-    return 0
 
 
 def checkpoint(model: str, version: int, epoch: int) -> Checkpoint:

@@ -91,6 +91,7 @@ class Asker(ABC):
     def __init__(self) -> None:
         self.answers: list[tuple[int, str]] = []
         self.errors: list[Exception] = []
+        self._expected = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -99,19 +100,18 @@ class Asker(ABC):
     def _run(self) -> None: ...
 
     @property
-    def serves(self) -> int:
-        """The version of the last answer; 0 before the first."""
-        return self.answers[-1][0] if self.answers else 0
-
-    @property
     def versions(self) -> list[int]:
         """The versions that answered, in their order."""
         return [version for version, _ in groupby(version for version, _ in self.answers)]
 
     def expect(self, version: int) -> None:
-        """Wait until a version answers."""
+        """Wait until a version answers, or has answered since what was expected before."""
         deadline = time.monotonic() + WAIT_S
-        while self.serves != version:
+        while True:
+            while self._expected < len(self.answers):
+                if self.answers[self._expected][0] == version:
+                    return
+                self._expected += 1
             assert time.monotonic() < deadline, (version, self.answers[-3:], self.errors[-3:])
             time.sleep(0.01)
 

@@ -12,24 +12,43 @@ from tests.integration.ckpt.fleet import applied, fleet
 __all__ = ["applied", "fleet"]
 
 
-@pytest.fixture(scope="session")
-def closing(kafka: Any) -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
+class Shared:
+    """One fleet, made when it is first asked for."""
+
+    def __init__(self, kafka: Any, folders: pytest.TempPathFactory) -> None:
+        self._kafka, self._folders, self._closing = kafka, folders, ExitStack()
+        self._fleet: Loaded | None = None
+
+    @property
+    def fleet(self) -> Loaded:
+        if self._fleet is None:
+            self._fleet = Loaded(self._kafka, self._folders.mktemp("loaded"), self._closing)
+        return self._fleet
+
+    def close(self) -> None:
+        self._fleet = None
+        self._closing.close()
 
 
 @pytest.fixture(scope="session")
-def one_fleet(kafka: Any, tmp_path_factory: pytest.TempPathFactory, closing: ExitStack) -> Loaded:
-    return Loaded(kafka, tmp_path_factory.mktemp("loaded"), closing)
+def shared(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    made = Shared(kafka, tmp_path_factory)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def loaded(one_fleet: Loaded, closing: ExitStack, request: pytest.FixtureRequest) -> Iterator[Loaded]:
-    """The fleet under load; its every answer is checked after each test, and it ends with the last test that has it."""
-    yield one_fleet
+def loaded(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Loaded]:
+    """The fleet under load. Its every answer is checked after each test; one that fails takes no other test along.
+
+    It ends with the last test that has it: what comes next in the session needs the cores.
+    """
+    yield shared.fleet
     try:
-        one_fleet.check()
-    finally:
-        users = [item for item in request.session.items if "loaded" in getattr(item, "fixturenames", ())]
-        if request.node is users[-1]:
-            closing.close()
+        shared.fleet.check()
+    except BaseException:
+        shared.close()
+        raise
+    users = [item for item in request.session.items if "loaded" in getattr(item, "fixturenames", ())]
+    if request.node is users[-1]:
+        shared.close()

@@ -24,10 +24,12 @@ class Broken(MemoryChunkStore):
     name = "broken"
     down = False
     asked = 0
+    hangs = staticmethod(lambda: None)
 
     def _check(self):
         self.asked += 1
         if self.down:
+            self.hangs()
             raise StoreUnavailable("down")
 
     def claim(self, model, digests):
@@ -172,6 +174,28 @@ def test_an_outage_of_the_fast_store_costs_one_attempt_and_then_it_is_used_again
     fetch(manifest, store)
     assert fast.chunks == durable.chunks
     assert put(store, created_at=manifest.created_at) == manifest
+
+
+@pytest.mark.parametrize("attempt", ["claim", "put", "get", "sweep"])
+def test_a_fast_store_that_hangs_is_left_alone_for_longer_than_one_that_refuses(attempt):
+    """Each attempt runs into its timeout: most of the time must not go into them."""
+    now = [100.0]
+    fast, durable = Broken(), MemoryChunkStore()
+    store = FallbackStore(fast, durable, retry_s=1.0, clock=lambda: now[0])
+    manifest = put(store)
+    attempts = {
+        "claim": lambda: store.claim("m", manifest.chunks),
+        "put": lambda: store.put("m", "d", b"new"),
+        "get": lambda: fetch(manifest, store),
+        "sweep": lambda: store.sweep("m", manifest.chunks),
+    }
+    fast.down, fast.hangs = True, lambda: now.__setitem__(0, now[0] + 5.0)
+    attempts[attempt]()
+    assert now == [105.0]
+    for at, asked in ((124.0, 124.0), (126.0, 131.0)):
+        now[0] = at
+        attempts[attempt]()
+        assert now == [asked]
 
 
 def test_the_fast_store_is_swept_also_while_the_durable_one_takes_no_changes():

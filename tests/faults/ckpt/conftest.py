@@ -1,6 +1,6 @@
 """The fleet of tests/integration/ckpt/fleet.py, and the one under load that the tests of this folder share."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -38,17 +38,20 @@ def shared(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sha
 
 
 @pytest.fixture
-def loaded(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Loaded]:
-    """The fleet under load. Its every answer is checked after each test; one that fails takes no other test along.
-
-    It ends with the last test that has it: what comes next in the session needs the cores.
-    """
+def loaded(shared: Shared) -> Iterator[Loaded]:
+    """The fleet under load. Its every answer is checked after each test; one that fails takes no other test along."""
     yield shared.fleet
     try:
         shared.fleet.check()
     except BaseException:
         shared.close()
         raise
-    users = [item for item in request.session.items if "loaded" in getattr(item, "fixturenames", ())]
-    if request.node is users[-1]:
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """End the shared fleet before a test without it: all coordinators of a broker are one group, and others need the cores."""
+    shared = getattr(item, "funcargs", {}).get("shared")
+    yield
+    if shared is not None and "shared" not in getattr(nextitem, "fixturenames", ()):
         shared.close()

@@ -122,6 +122,13 @@ class Asker(ABC):
             assert time.monotonic() < deadline, (len(self.answers), wanted, self.errors[-3:])
             time.sleep(0.01)
 
+    def fails(self) -> None:
+        """Wait for an error."""
+        deadline = time.monotonic() + WAIT_S
+        while not self.errors:
+            assert time.monotonic() < deadline, self.answers[-3:]
+            time.sleep(0.01)
+
     def stop(self) -> None:
         self._over.set()
         self._thread.join(WAIT_S)

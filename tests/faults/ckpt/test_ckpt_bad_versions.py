@@ -8,8 +8,6 @@ from tests.faults.ckpt.loaded import KEY, Loaded
 from tests.faults.ckpt.proof import state_of
 from tests.integration.ckpt.fleet import WAIT_S, Applied
 
-RIGHT = KEY.encode()
-
 
 def without_a_tensor(version: int) -> dict[str, torch.Tensor]:
     return {"first": state_of(version)["first"]}
@@ -30,9 +28,9 @@ def with_nan(version: int) -> dict[str, torch.Tensor]:
     [
         (state_of, None, "the manifest is unsigned"),
         (state_of, b"another key", "signature is not that of the configured key"),
-        (without_a_tensor, RIGHT, "has the schema"),
-        (of_another_shape, RIGHT, "has the schema"),
-        (with_nan, RIGHT, "NonFinite"),
+        (without_a_tensor, KEY, "has the schema"),
+        (of_another_shape, KEY, "has the schema"),
+        (with_nan, KEY, "NonFinite"),
     ],
     ids=["unsigned", "wrongly signed", "a tensor is missing", "a shape is wrong", "NaN"],
 )

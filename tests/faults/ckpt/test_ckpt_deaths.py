@@ -40,8 +40,8 @@ def test_a_trainer_that_dies_at_any_step_of_publishing_has_announced_each_versio
             loaded.serves(version)
     loaded.trainer().expect(0)
     loaded.serves(loaded.version)
-    told = events(loaded, kafka)
-    assert [version for version, _ in told] == list(range(1, loaded.version + 1))
+    told = [event for event in events(loaded, kafka) if event[0] >= first]
+    assert [version for version, _ in told] == list(range(first, loaded.version + 1))
     assert [epoch for _, epoch in told] == sorted(epoch for _, epoch in told)
 
 
@@ -98,7 +98,8 @@ def test_a_worker_that_dies_at_any_step_of_a_swap_holds_nobody_up(loaded: Loaded
     """While it stages, when it has said that it has, when it has flipped and not yet said so."""
     applied = Applied(loaded.fleet)
     victim = loaded.worker(f"victim {step}", Fate(step, loaded.version + 1))
-    applied.expect("ACTIVE", loaded.version)
+    while applied.expect("ACTIVE", loaded.version).worker != f"victim {step}":
+        pass
     loaded.publish()
     victim.expect(KILLED)
     loaded.serves(loaded.version)
@@ -114,10 +115,10 @@ def test_the_death_of_a_serving_process_fails_only_its_own_requests(loaded: Load
         loaded.publish()
         victim.answered(20)
         process.kill()
+        victim.fails()
         loaded.serves(loaded.version)
     finally:
         process.kill()
         process.wait(30)
         victim.stop()
-    assert victim.errors
     assert set(victim.answers) <= set(loaded.askers[0].answers)

@@ -12,13 +12,13 @@ WeightsError                     headrace.runtime.errors, exit code 6
 ├── StoreError                   a chunk could not be had from, or put into, a store
 │   ├── ChunkMissing             the store answers, and does not hold the chunk
 │   ├── ChunkCorrupt             the store's bytes are not those that the digest names
-│   └── StoreUnavailable         the store does not answer, or refuses to write
+│   └── StoreUnavailable         the store does not answer, or refuses to write: exit code 3, since a restart may help
 ├── PeerError                    another agent could not give a chunk: it is taken elsewhere
 └── SlotError                    shared memory: a slot is gone, holds something else, or there is no room
     └── SlotsBusy                every slot is kept or still mapped by a worker: try again when one is released
 """
 
-from headrace.runtime.errors import WeightsError
+from headrace.runtime.errors import ExitCode, WeightsError
 
 __all__ = [
     "LOST",
@@ -86,7 +86,9 @@ class ChunkCorrupt(StoreError):  # noqa: N818
 
 
 class StoreUnavailable(StoreError):  # noqa: N818
-    """The store does not answer or takes no writes."""
+    """The store does not answer or takes no writes. It is the storage that is away, and nothing is wrong with weights."""
+
+    exit_code = ExitCode.DEPENDENCY
 
 
 LOST = (ChunkMissing, ChunkCorrupt, ChainBroken)

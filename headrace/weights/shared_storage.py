@@ -84,7 +84,15 @@ class SharedStorageChunkStore:
         A file is renamed away before its age is looked at for the last time: a claim that comes between finds it absent
         and writes it anew, one that came before made it young, and it is renamed back.
         """
-        cutoff = time.time() - grace_s
+        try:
+            return self._sweep(model, keep, time.time() - grace_s)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot sweep the chunks of model {model} from {self.name}: {error.strerror}",
+                hint="Is the shared storage mounted and writable?",
+            ) from error
+
+    def _sweep(self, model: str, keep: Collection[str], cutoff: float) -> int:
         swept = 0
         for path in self._files(model):
             kept = path.name in keep and not path.name.startswith((_TEMPORARY, _CONDEMNED))

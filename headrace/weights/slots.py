@@ -19,7 +19,7 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from headrace.runtime.logging import get_logger
@@ -157,13 +157,13 @@ class Slot:
         try:
             # Allocates and touches the pages now: a full /dev/shm is an error here, and not a SIGBUS later.
             os.posix_fallocate(self._fd, 0, total)
+            self._map = mmap.mmap(self._fd, total)
         except OSError as error:
             raise SlotError(
                 f"no shared memory for {size} bytes in {self.path}: {error.strerror}",
                 hint="Make /dev/shm larger (docker run --shm-size), or serve fewer models on this host.",
             ) from error
         self.capacity = total - PAYLOAD_START
-        self._map = mmap.mmap(self._fd, total)
 
 
 class SlotPool:
@@ -175,8 +175,9 @@ class SlotPool:
     def __init__(self, name: str, *, limit: int = 4, root: Path = SHM_ROOT) -> None:
         self.folder = root / f"{_PREFIX}{os.getuid()}-{name}"
         self._limit = limit
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self._owner = _own(self.folder)
+        with _making_files_in(self.folder):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._owner = _own(self.folder)
         if self._owner is None:
             raise SlotError(
                 f"the slots in {self.folder} belong to an agent that is running",
@@ -224,6 +225,7 @@ class SlotPool:
 
         Raises:
             SlotsBusy: every slot is kept or mapped by a worker, and there are as many as allowed.
+            SlotError: there can be no file more in shared memory.
         """
         free = [slot for slot in self._slots if not (slot.digest and slot.digest in keep)]
 
@@ -241,7 +243,8 @@ class SlotPool:
             )
         taken = {slot.path.name for slot in self._slots}
         path = next(self.folder / f"slot-{i}" for i in range(self._limit) if f"slot-{i}" not in taken)
-        slot = Slot(path)
+        with _making_files_in(self.folder):
+            slot = Slot(path)
         self._slots.append(slot)
         if not slot.try_lock():
             raise SlotError(f"slot {path} is new and already locked")
@@ -271,6 +274,17 @@ def remove_stale_pools(root: Path = SHM_ROOT) -> list[Path]:
         removed.append(folder)
         log.info("removed the shared memory of a dead agent", folder=str(folder))
     return removed
+
+
+@contextlib.contextmanager
+def _making_files_in(folder: Path) -> Iterator[None]:
+    """Name what the kernel refuses: one version then fails, and not the agent."""
+    try:
+        yield
+    except OSError as error:
+        raise SlotError(
+            f"cannot make slots in {folder}: {error.strerror}", hint="Is /dev/shm writable, and not full of other files?"
+        ) from error
 
 
 def _own(folder: Path) -> int | None:

@@ -25,6 +25,10 @@ GRACE_S = 600.0
 """Seconds for which a sweep spares a chunk after its last use by a publisher."""
 
 
+_PATIENCE = 4.0
+"""How many times as long as an attempt took in vain a store is left alone: a fifth of the time goes into such attempts."""
+
+
 class ChunkStore(Protocol):
     """Where chunks are kept. All methods are safe to call from several threads."""
 
@@ -131,8 +135,9 @@ class FallbackStore:
     """A fast store in front of a durable one.
 
     Writes go to both, the durable one first; the fast one may fail. Reads come from the fast one; a chunk that it lost,
-    damaged or cannot serve comes from the durable one and is put back. While the fast store does not answer it is left
-    alone for ``retry_s`` seconds at a time, so that an outage costs one timeout and not one a chunk.
+    damaged or cannot serve comes from the durable one and is put back. A fast store that does not answer is left alone for
+    ``retry_s`` seconds, or for four times as long as it took to find out: so that an outage costs one timeout and not one a
+    chunk, also where a host that is gone lets every attempt run into its timeout.
     """
 
     def __init__(
@@ -160,10 +165,11 @@ class FallbackStore:
         """See `ChunkStore.claim`; absent means absent from either, so that a put completes both."""
         absent = self._durable.claim(model, digests)
         if self._up():
+            asked = self._clock()
             try:
                 absent |= self._fast.claim(model, digests)
             except StoreUnavailable as error:
-                self._down(error)
+                self._down(error, asked)
         return absent
 
     def put(self, model: str, digest: str, data: Buffer) -> None:
@@ -181,12 +187,14 @@ class FallbackStore:
         done = 0
         while done < len(wanted):
             if self._up():
+                asked = self._clock()
                 try:
                     for _ in self._fast.get_each(model, wanted[done:]):
                         done += 1
                         yield
+                        asked = self._clock()
                 except StoreUnavailable as error:
-                    self._down(error)
+                    self._down(error, asked)
                 except (ChunkMissing, ChunkCorrupt) as error:
                     log.warning("chunk not in the fast store", store=self._fast.name, error=error.message)
                 else:
@@ -200,13 +208,15 @@ class FallbackStore:
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
         """See `ChunkStore.sweep`; counts the durable store's."""
-        swept = self._durable.sweep(model, keep, grace_s)
-        if self._up():
-            try:
-                self._fast.sweep(model, keep, grace_s)
-            except StoreUnavailable as error:
-                self._down(error)
-        return swept
+        try:
+            return self._durable.sweep(model, keep, grace_s)
+        finally:  # whatever the durable one says: it is the fast one's room that runs out first
+            if self._up():
+                asked = self._clock()
+                try:
+                    self._fast.sweep(model, keep, grace_s)
+                except StoreUnavailable as error:
+                    self._down(error, asked)
 
     def close(self) -> None:
         """Close both."""
@@ -215,14 +225,17 @@ class FallbackStore:
 
     def _put_fast(self, model: str, digest: str, data: Buffer) -> None:
         if self._up():
+            asked = self._clock()
             try:
                 self._fast.put(model, digest, data)
             except StoreUnavailable as error:
-                self._down(error)
+                self._down(error, asked)
 
     def _up(self) -> bool:
         return self._clock() >= self._down_until
 
-    def _down(self, error: StoreUnavailable) -> None:
-        self._down_until = self._clock() + self._retry_s
-        log.warning("fast store left alone", store=self._fast.name, for_s=self._retry_s, error=error.message)
+    def _down(self, error: StoreUnavailable, asked: float) -> None:
+        now = self._clock()
+        pause = max(self._retry_s, _PATIENCE * (now - asked))
+        self._down_until = now + pause
+        log.warning("fast store left alone", store=self._fast.name, for_s=round(pause, 1), error=error.message)

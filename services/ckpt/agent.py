@@ -14,7 +14,7 @@ A worker that has not served what is meant for it for longer than a grace, or ne
 it does (services.ckpt.fences).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import Manifest, WeightsError, check_signature
@@ -62,7 +62,7 @@ class HostAgent:
             model.staged = self._version(model, directive, now)
             model.staged.peers = model.peers
             model.staged.stage_by = now + (directive.stage_timeout_s or float("inf"))
-            return [*self._already_staged(model, model.staged, now), *self._drive_all(model, now)]
+            return [*self._already_staged(self._of(model), model.staged, now), *self._drive_all(model, now)]
         if directive.action == RolloutDirective.RETIRE:
             return [*self._retire(model, directive.manifest_digest), *self._drive_all(model, now)]
         if directive.action == RolloutDirective.CANARY:  # the others keep it staged, to follow at once
@@ -103,10 +103,10 @@ class HostAgent:
             peers=model.peers,
         )
 
-    def _already_staged(self, model: Model, version: Version, now: float) -> Iterator[Effect]:
+    def _already_staged(self, workers: Iterable[Worker], version: Version, now: float) -> Iterator[Effect]:
         """Acknowledge for workers that hold a version from before."""
         word = Staged(version.version, version.digest, {})
-        for worker in self._of(model):
+        for worker in workers:
             if version.digest in worker.holds:
                 yield self._report(worker, WeightsApplied.STAGED, now, word)
 
@@ -142,6 +142,8 @@ class HostAgent:
                 del self.workers[other.connection]
         self.workers[connection] = worker
         yield self._report(worker, WeightsApplied.JOINED, now)
+        if model.staged is not None:  # the agent before this one may have died with its word that it has staged it
+            yield from self._already_staged([worker], model.staged, now)
         yield from self._drive(worker, model, now)
 
     def _on_word(self, worker: Worker, message: ToAgent, now: float) -> Iterator[Effect]:

@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 
 from headrace.runtime.errors import WeightsError
 from headrace.runtime.logging import get_logger
+from headrace.weights.errors import StoreUnavailable
 from services.trainer.tree import flatten, unflatten
 
 log = get_logger("headrace.trainer")
@@ -183,7 +184,7 @@ class CheckpointFolder:
         """Write it durably: temporary file, sync, rename, sync the folder. Returns the file's size in bytes.
 
         Raises:
-            WeightsError: the storage refuses.
+            StoreUnavailable: the storage refuses.
         """
         data, header = checkpoint.encode(), checkpoint.header
         name = f"{header.version:08d}-e{header.epoch}-{xxhash.xxh3_128_hexdigest(data)}.safetensors"
@@ -197,7 +198,7 @@ class CheckpointFolder:
             temporary.replace(self.path / name)
             _sync_folder(self.path)
         except OSError as error:
-            raise WeightsError(
+            raise StoreUnavailable(
                 f"cannot write {self.path / name}: {error.strerror}", hint="is the storage mounted, writable and not full?"
             ) from error
         return len(data)

@@ -6,7 +6,9 @@ times odd keys. Weights of two versions mixed, a chunk out of place or one flipp
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from headrace.weights import ChunkStore, Manifest, publish
+from headrace.weights import ChunkStore, LiveWeights, Manifest, publish
 
 WAIT_S = 60.0
 CHUNK = 32 << 10
@@ -73,45 +75,43 @@ def fingerprint(state: Mapping[str, torch.Tensor]) -> str:
     return f"{sum(int(bit) * (place * key + 1) for place, bit in enumerate(bits)) % 2**64:016x}"
 
 
-def put(model: str, version: int, store: ChunkStore) -> Manifest:
+def put(
+    model: str, version: int, store: ChunkStore, state: Mapping[str, torch.Tensor] | None = None, *, epoch: int = 1
+) -> Manifest:
     """Play the trainer up to the chunks."""
     return publish(
-        state_of(version), model=model, version=version, base_version=version - 1, epoch=1, step=1, offsets={}, metrics={},
-        store=store, chunk_size=CHUNK,
+        state or state_of(version), model=model, version=version, base_version=version - 1, epoch=epoch, step=1, offsets={},
+        metrics={}, store=store, chunk_size=CHUNK,
     )  # fmt: skip
 
 
-class Caller:
-    """Asks a server without a pause, once it is ready; keeps every answer's version and proof, and every error."""
+class Asker(ABC):
+    """Asks all the time, in a thread of its own; keeps every answer's version and proof, and every error."""
 
-    def __init__(self, address: str, model: str) -> None:
+    def __init__(self) -> None:
         self.answers: list[tuple[int, str]] = []
         self.errors: list[Exception] = []
-        self._address, self._model = address, model
+        self._expected = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def _run(self) -> None:
-        tensor = tritonclient.grpc.InferInput("id", [1, 1], "BYTES")
-        tensor.set_data_from_numpy(np.array([["a"]], np.object_))
-        with tritonclient.grpc.InferenceServerClient(self._address) as client:
-            while not client.is_server_ready() and not self._over.wait(0.02):
-                pass
-            while not self._over.is_set():
-                try:
-                    answer = client.infer(self._model, [tensor])
-                except InferenceServerException as error:
-                    self.errors.append(error)
-                    self._over.wait(0.05)  # whoever is gone need not be asked a thousand times
-                else:
-                    version = int(answer.get_response().model_version)
-                    self.answers.append((version, answer.as_numpy("prediction")[0, 0].decode()))
+    @abstractmethod
+    def _run(self) -> None: ...
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions that answered, in their order."""
+        return [version for version, _ in groupby(version for version, _ in self.answers)]
 
     def expect(self, version: int) -> None:
-        """Wait until a version answers."""
+        """Wait until a version answers, or has answered since what was expected before."""
         deadline = time.monotonic() + WAIT_S
-        while not self.answers or self.answers[-1][0] < version:
+        while True:
+            while self._expected < len(self.answers):
+                if self.answers[self._expected][0] == version:
+                    return
+                self._expected += 1
             assert time.monotonic() < deadline, (version, self.answers[-3:], self.errors[-3:])
             time.sleep(0.01)
 
@@ -122,6 +122,58 @@ class Caller:
             assert time.monotonic() < deadline, (len(self.answers), wanted, self.errors[-3:])
             time.sleep(0.01)
 
+    def fails(self) -> None:
+        """Wait for an error."""
+        deadline = time.monotonic() + WAIT_S
+        while not self.errors:
+            assert time.monotonic() < deadline, self.answers[-3:]
+            time.sleep(0.01)
+
     def stop(self) -> None:
         self._over.set()
         self._thread.join(WAIT_S)
+
+
+class Caller(Asker):
+    """Asks a server through the serving protocol, once it is ready, with a pause between requests."""
+
+    def __init__(self, address: str, model: str, pause_s: float = 0.002) -> None:
+        self._address, self._model, self._pause_s = address, model, pause_s
+        super().__init__()
+
+    def _run(self) -> None:
+        tensor = tritonclient.grpc.InferInput("id", [1, 1], "BYTES")
+        tensor.set_data_from_numpy(np.array([["a"]], np.object_))
+        with tritonclient.grpc.InferenceServerClient(self._address) as client:
+            while not client.is_server_ready() and not self._over.wait(0.02):
+                pass
+            while not self._over.wait(self._pause_s):
+                try:
+                    answer = client.infer(self._model, [tensor])
+                except InferenceServerException as error:
+                    self.errors.append(error)
+                    self._over.wait(0.05)  # whoever is gone need not be asked a thousand times
+                else:
+                    version = int(answer.get_response().model_version)
+                    self.answers.append((version, answer.as_numpy("prediction")[0, 0].decode()))
+
+
+class Holder(Asker):
+    """Asks live weights of its own process."""
+
+    def __init__(self, live: LiveWeights) -> None:
+        self.live = live
+        live.start()
+        super().__init__()
+
+    def _run(self) -> None:
+        ask = torch.zeros(1, 1)
+        while not self.live.wait_ready(0.02) and not self._over.is_set():
+            pass
+        while not self._over.wait(0.002):
+            with self.live.lease() as bound, torch.inference_mode():
+                self.answers.append((bound.version, f"{int(bound.network(ask)) % 2**64:016x}"))
+
+    def stop(self) -> None:
+        super().stop()
+        self.live.stop()

@@ -9,6 +9,7 @@ import redis
 import torch
 
 from headrace.platform.valkey import EmbeddedValkey
+from headrace.runtime.errors import ExitCode
 from headrace.weights import MemoryChunkStore, fetch, publish
 from headrace.weights.chunks import digest_of
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable
@@ -218,6 +219,11 @@ def test_shared_storage_that_takes_no_writes_says_so(tmp_path):
     store = SharedStorageChunkStore(tmp_path)
     with pytest.raises(StoreUnavailable, match="mounted"):
         store.put("m", digest_of(SMALL), SMALL)
+    with pytest.raises(StoreUnavailable, match="cannot mark"):
+        store.claim("m", [digest_of(SMALL)])
+    with pytest.raises(StoreUnavailable, match=r"cannot sweep.*writable") as refused:
+        store.sweep("m", set())
+    assert refused.value.exit_code == ExitCode.DEPENDENCY
 
 
 @pytest.fixture

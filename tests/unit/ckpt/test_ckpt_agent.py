@@ -281,6 +281,17 @@ def test_staging_what_a_worker_holds_is_acknowledged_for_it(host):
     assert host.agent.next_pull(host.now).version == 1
 
 
+def test_a_successor_acknowledges_what_a_worker_has_staged_by_then(host):
+    """The agent before it died with the worker's word: the worker says it no more, and the coordinator waits for it."""
+    host.direct("ACTIVATE", V1)
+    host.direct("STAGE", V2)
+    assert host.hello(1, "a", serving=V1.digest, version=1, holds=[V1.digest, V2.digest]) == [
+        ("a", "JOINED", 1),
+        ("a", "STAGED", 2),
+    ]
+    assert host.hello(2, "b", serving=V1.digest, version=1, holds=[V1.digest]) == [("b", "JOINED", 1)]
+
+
 def test_everyone_has_left_when_the_agent_stops(host):
     """Nobody speaks for them any more."""
     host.hello(1, "a")

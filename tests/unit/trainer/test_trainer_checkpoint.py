@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from headrace.runtime.errors import WeightsError
+from headrace.runtime.errors import ExitCode, WeightsError
+from headrace.weights.errors import StoreUnavailable
 from services.trainer import randomness
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Header, Letter
 from services.trainer.tree import copied, flatten, unflatten
@@ -113,6 +114,8 @@ def test_pruning_keeps_the_newest_versions_and_removes_what_dead_trainers_left(t
 
 
 def test_storage_that_refuses_is_named(tmp_path: Path) -> None:
+    """And ends the trainer with the code that says so: nothing is wrong with the weights."""
     (tmp_path / "toy").write_text("a file where the folder should be")
-    with pytest.raises(WeightsError, match="cannot write"):
+    with pytest.raises(StoreUnavailable, match=r"cannot write.*mounted") as refused:
         CheckpointFolder(tmp_path, "toy").write(checkpoint())
+    assert refused.value.exit_code == ExitCode.DEPENDENCY

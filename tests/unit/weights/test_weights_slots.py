@@ -162,6 +162,18 @@ def test_one_owner_at_a_time_and_the_dead_ones_pools_are_removed(tmp_path):
     alive.close()
 
 
+def test_where_no_file_can_be_made_the_version_fails_and_not_the_agent(tmp_path):
+    """As where /dev/shm has no more files to give; the next attempt, with room, is right."""
+    in_the_way = tmp_path / "shm"
+    in_the_way.write_text("a file where the folder should be")
+    with pytest.raises(SlotError, match=r"cannot make slots in .*: Not a directory.*not full"):
+        SlotPool("test", root=in_the_way)
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    made = SlotPool("test", root=in_the_way)
+    made.close()
+
+
 def test_no_room_is_an_error_that_says_so(pool, monkeypatch):
     """Pages are allocated before they are written, so that a full /dev/shm cannot kill the agent."""
 

@@ -6,6 +6,7 @@ import torch
 from headrace.weights import FallbackStore, MemoryChunkStore, checkpoint_event, fetch, publish, pull
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable, Superseded
 from headrace.weights.manifest import Manifest, check_signature
+from headrace.weights.stores import GRACE_S
 
 STATE = {"w": torch.arange(1000.0), "n": torch.tensor(7)}
 
@@ -23,10 +24,12 @@ class Broken(MemoryChunkStore):
     name = "broken"
     down = False
     asked = 0
+    hangs = staticmethod(lambda: None)
 
     def _check(self):
         self.asked += 1
         if self.down:
+            self.hangs()
             raise StoreUnavailable("down")
 
     def claim(self, model, digests):
@@ -40,6 +43,10 @@ class Broken(MemoryChunkStore):
     def get_into(self, model, digest, buffer):
         self._check()
         super().get_into(model, digest, buffer)
+
+    def sweep(self, model, keep, grace_s=GRACE_S):
+        self._check()
+        return super().sweep(model, keep, grace_s)
 
 
 def test_what_is_published_is_fetched_bit_for_bit():
@@ -167,6 +174,39 @@ def test_an_outage_of_the_fast_store_costs_one_attempt_and_then_it_is_used_again
     fetch(manifest, store)
     assert fast.chunks == durable.chunks
     assert put(store, created_at=manifest.created_at) == manifest
+
+
+@pytest.mark.parametrize("attempt", ["claim", "put", "get", "sweep"])
+def test_a_fast_store_that_hangs_is_left_alone_for_longer_than_one_that_refuses(attempt):
+    """Each attempt runs into its timeout: most of the time must not go into them."""
+    now = [100.0]
+    fast, durable = Broken(), MemoryChunkStore()
+    store = FallbackStore(fast, durable, retry_s=1.0, clock=lambda: now[0])
+    manifest = put(store)
+    attempts = {
+        "claim": lambda: store.claim("m", manifest.chunks),
+        "put": lambda: store.put("m", "d", b"new"),
+        "get": lambda: fetch(manifest, store),
+        "sweep": lambda: store.sweep("m", manifest.chunks),
+    }
+    fast.down, fast.hangs = True, lambda: now.__setitem__(0, now[0] + 5.0)
+    attempts[attempt]()
+    assert now == [105.0]
+    for at, asked in ((124.0, 124.0), (126.0, 131.0)):
+        now[0] = at
+        attempts[attempt]()
+        assert now == [asked]
+
+
+def test_the_fast_store_is_swept_also_while_the_durable_one_takes_no_changes():
+    """Its memory is what runs out first; the error is told all the same."""
+    durable, fast = Broken(), MemoryChunkStore()
+    put(FallbackStore(fast, durable))
+    durable.down = True
+    with pytest.raises(StoreUnavailable):
+        FallbackStore(fast, durable).sweep("m", (), grace_s=0)
+    assert not fast.chunks
+    assert durable.chunks
 
 
 def test_without_the_durable_store_nothing_is_published():

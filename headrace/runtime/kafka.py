@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from headrace.contracts.topics import Topic
+from headrace.runtime.brokers import watched
 from headrace.runtime.errors import DependencyError, FencedError, HeadraceError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
@@ -46,6 +47,7 @@ def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": settings.instance or "headrace",
         "error_cb": _ErrorLog(),
+        **watched(),
         "log_level": 4,
         "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found again within a second
         **settings.kafka_config,

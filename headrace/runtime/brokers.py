@@ -1,9 +1,9 @@
 """Noticing a Kafka client that has lost every broker and does not look for one any more.
 
 A broker that comes back answers before its controller lets it serve, and until then its list of brokers, itself included, is
-empty. librdkafka drops all that an answer does not list, those of bootstrap.servers too, and means to begin again with these;
-but the same answer, having been one, cancels that if it comes first (its issue 5301, open as of 2.16). Then nothing makes the
-client connect ever again: no error is told, calls time out, and a group's member waits for an assignment for ever.
+empty. librdkafka drops all brokers that an answer does not list, those of bootstrap.servers too (its issue 5301, open as of
+2.16). With `metadata.recovery.strategy` none, as transactional producers have it, nothing makes the client connect ever again;
+otherwise it begins anew, unless the answer that it takes for a good one cancels that. No error is told: calls time out.
 
 Its statistics tell: they list what the client may connect to, and a sound client always has something there, reachable or not.
 """
@@ -54,6 +54,6 @@ class BrokerWatch:
             )
 
 
-def watched() -> dict[str, Any]:
+def watched(every_ms: int = EVERY_MS) -> dict[str, Any]:
     """The settings that have a client watched."""
-    return {"statistics.interval.ms": EVERY_MS, "stats_cb": BrokerWatch()}
+    return {"statistics.interval.ms": every_ms, "stats_cb": BrokerWatch()}

@@ -47,7 +47,6 @@ def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": settings.instance or "headrace",
         "error_cb": _ErrorLog(),
-        **watched(),
         "log_level": 4,
         "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found again within a second
         **settings.kafka_config,
@@ -117,6 +116,7 @@ def consumer(settings: ServiceSettings, group: str, **extra: Any) -> Consumer:
         "isolation.level": "read_committed",
         "enable.partition.eof": False,
         "fetch.wait.max.ms": 50,
+        **watched(),
     }
     return Consumer(_base(settings, {**defaults, **extra}))
 

@@ -142,7 +142,8 @@ class ChunkPipeline:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            await self._commit_thread.call(self._sink.close, timeout=CLOSE_S)
+            if not self._gone.is_set():  # else the thread may be in a call that does not end
+                await self._commit_thread.call(self._sink.close, timeout=CLOSE_S)
         except TimeoutError:
             log.warning("the sink did not close", waited_s=CLOSE_S)
         self._compute_thread.close()

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from headrace.cli.agent_lines import AgentLine
 from headrace.cli.board import duration
-from headrace.cli.connect import KafkaOption, RunOption, connect, pipeline_of
+from headrace.cli.connect import KafkaOption, RunOption, connect, model_of
 from headrace.cli.fleet_lines import VersionLine, WorkerLine
 from headrace.cli.system_log import APPLIED, CHECKPOINTS, ROLLOUTS, read
 from headrace.cli.versions import Versions
@@ -37,7 +37,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 Model = Annotated[
     str | None,
     typer.Argument(
-        help="a model, or a pipeline for all its models (default: the run's, else every one)",
+        help="a model, or a pipeline for all its models (default: the run's pipeline, else every one)",
         metavar="MODEL",
         show_default=False,
     ),
@@ -73,7 +73,7 @@ def status(model: Model = None, *, run: RunOption = None, kafka_address: KafkaOp
       headrace ckpt status flights --json | jq '.workers[] | select(.state != "serving")'
     """
     now = time.time()
-    model = model or pipeline_of(run)
+    model = model_of(model, run)
     known = Versions(model)
     read(connect(run, kafka_address), known, {CHECKPOINTS: now - HISTORY_S, ROLLOUTS: 0, APPLIED: now - HEARD_S})
     if not known.models:
@@ -122,7 +122,7 @@ def history(
 
       headrace ckpt history flights --last 100 --json | jq '.[].activate_ms'
     """
-    model, settings, since = model or pipeline_of(run), connect(run, kafka_address), time.time() - HISTORY_S
+    model, settings, since = model_of(model, run), connect(run, kafka_address), time.time() - HISTORY_S
     known = Versions(model)
     read(settings, known, {CHECKPOINTS: 0, ROLLOUTS: 0})
     lines = known.history(last)

@@ -1,8 +1,9 @@
 """Which run, and which Kafka, a command is about."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,16 +24,30 @@ KafkaOption = Annotated[
 _RUN_FILE = "run.json"
 
 
-def remember(folder: Path, *, pipeline: str, pipeline_folder: Path) -> None:
-    """Note in a run's folder which pipeline it runs, for the commands that come later."""
-    write_json(folder / _RUN_FILE, {"pipeline": pipeline, "folder": str(pipeline_folder)})
+def remember(folder: Path, *, pipeline: str, pipeline_folder: Path, models: Sequence[str] = ()) -> None:
+    """Note in a run's folder which pipeline it runs, with its further `models`, for the commands that come later."""
+    write_json(folder / _RUN_FILE, {"pipeline": pipeline, "folder": str(pipeline_folder), "models": list(models)})
 
 
 def pipeline_of(run: str | None) -> str | None:
     """The name of the pipeline that a run is about; None where there is no run."""
+    known = _noted(run)
+    return str(known["pipeline"]) if "pipeline" in known else None
+
+
+def model_of(name: str | None, run: str | None) -> str | None:
+    """The name in the fleet of the model that is meant.
+
+    A further model of the run's pipeline may be named as pipeline.yaml does. Where none is named, it is the run's champion;
+    None where there is no run either.
+    """
+    known = _noted(run)
+    return f"{known['pipeline']}.{name}" if name in known.get("models", ()) else name or pipeline_of(run)
+
+
+def _noted(run: str | None) -> dict[str, Any]:
     folder = _folder(run)
-    known = read_json(folder / _RUN_FILE) if folder else None
-    return str(known["pipeline"]) if known and "pipeline" in known else None
+    return (read_json(folder / _RUN_FILE) if folder else None) or {}
 
 
 def connect(run: str | None = None, kafka: str | None = None) -> ServiceSettings:

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartitio
 from google.protobuf.message import DecodeError
 from rich.console import Console
 
-from headrace.cli.connect import connect, pipeline_of
+from headrace.cli.connect import connect, model_of
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import Operation, RolloutDirective, WeightsApplied
 from headrace.runtime import kafka
@@ -122,7 +122,7 @@ def model_named(model: str | None, run: str | None) -> str:
     Raises:
         ConfigError: none is named and there is no run.
     """
-    found = model or pipeline_of(run)
+    found = model_of(model, run)
     if found is None:
         raise ConfigError("which model?", hint="name it: headrace rollback MODEL")
     return found

@@ -79,7 +79,8 @@ class River:
             DependencyError: the topics cannot be made.
         """
         endpoints = self.platform.start()
-        remember(self.run_dir, pipeline=self.spec.name, pipeline_folder=self.pipeline)
+        models = [one.name for one in self.spec.models]
+        remember(self.run_dir, pipeline=self.spec.name, pipeline_folder=self.pipeline, models=models)
         settings = load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", endpoints.kafka_bootstrap_servers])
         kafka.ensure_topics(settings, [*spec_topics(self.spec), *topics.system_topics()])
         self._supervisor = Supervisor(self.run_dir, env=_environment(endpoints.as_env()))

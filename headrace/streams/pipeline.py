@@ -16,7 +16,7 @@ from headrace.runtime.logging import get_logger
 from headrace.streams.chunks import Chunk
 from headrace.streams.delivery import AbortedError, Output, Sink
 from headrace.streams.flow import Host
-from headrace.streams.membership import Membership
+from headrace.streams.membership import Member, Membership
 from headrace.streams.threads import Worker
 
 log = get_logger("headrace.streams")
@@ -63,6 +63,7 @@ class ChunkPipeline:
         self._commit: asyncio.Task[None] | None = None
         self._rewinding: asyncio.Task[None] | None = None
         self._worker: asyncio.Task[None] | None = None
+        self._gone = asyncio.Event()
         self._compute_thread = Worker("predict")
         self._commit_thread = Worker("commit")
 
@@ -76,6 +77,11 @@ class ChunkPipeline:
         """Look again whether a round is wanted: `ready` has changed. From any thread."""
         if self._worker is not None:
             self._worker.get_loop().call_soon_threadsafe(self._wake)
+
+    def give_up(self, error: HeadraceError) -> None:
+        """End over this error at once, even in a delivery that would wait for what never comes. From any thread."""
+        if self._worker is not None:
+            self._worker.get_loop().call_soon_threadsafe(self._given_up, error)
 
     @property
     def idle(self) -> bool:
@@ -136,7 +142,8 @@ class ChunkPipeline:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            await self._commit_thread.call(self._sink.close, timeout=CLOSE_S)
+            if not self._gone.is_set():  # else the thread may be in a call that does not end
+                await self._commit_thread.call(self._sink.close, timeout=CLOSE_S)
         except TimeoutError:
             log.warning("the sink did not close", waited_s=CLOSE_S)
         self._compute_thread.close()
@@ -173,7 +180,8 @@ class ChunkPipeline:
         try:
             if output.generation != member.generation or output.generation <= self._void:
                 return  # its partitions were read again from the committed offsets
-            await self._commit_thread.call(self._sink.deliver, output, member, timeout=DELIVER_S)
+            if not await self._delivers(output, member):
+                return  # given up, and told
             if not self._sink.commits_offsets:
                 await self._must_host().commit_offsets(output)
             self._aborts = 0
@@ -194,6 +202,25 @@ class ChunkPipeline:
         finally:
             self._commit = None
             self._tell()
+
+    async def _delivers(self, output: Output, member: Member) -> bool:
+        """Hand it to the sink; False if that was given up, which may leave the sink's thread in a call for good."""
+        call = asyncio.ensure_future(self._commit_thread.call(self._sink.deliver, output, member, timeout=DELIVER_S))
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait([call, gone], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            call.cancel()
+        if not call.done():
+            return False
+        call.result()
+        return True
+
+    def _given_up(self, error: HeadraceError) -> None:
+        self._void = self._membership.generation
+        self._gone.set()
+        self._fail(error)
 
     def _retry(self, output: Output, error: AbortedError) -> None:
         """Nothing of this generation may be committed any more, since this output would be skipped: start again."""

@@ -6,6 +6,7 @@ id is one per process and stays the same over its restarts (`headrace.streams.id
 once what its predecessor left open.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ log = get_logger("headrace.streams")
 
 _CALL_S = 15.0
 _PAUSE_S = 0.05
+_ATTEND_S = 0.5
 PRODUCER_CONFIG: dict[str, Any] = {
     # One output is bounded by the chunk limits, and flushed before the next: the queue must never be what refuses a record.
     "queue.buffering.max.messages": 2_000_000,
@@ -29,21 +31,60 @@ PRODUCER_CONFIG: dict[str, Any] = {
     "batch.num.messages": 10_000,
 }
 Observe = Callable[[str, float], None]
+Lost = Callable[[HeadraceError], None]
+
+
+class _Attendant(threading.Thread):
+    """Polls a producer while others may be held up in its calls, for what the client has to say of itself."""
+
+    def __init__(self, producer: Producer, lost: Lost) -> None:
+        super().__init__(name="attendant", daemon=True)
+        self._producer, self._lost = producer, lost
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(_ATTEND_S):
+            try:
+                self._producer.poll(0)
+            except HeadraceError as error:  # headrace.runtime.brokers: nothing that waits for a broker will see one
+                self._lost(error)
+                return
+
+    def stop(self) -> None:
+        """End, after the poll that is under way."""
+        self._over.set()
+        self.join()
 
 
 class TransactionalSink:
-    """Outputs and offsets in one Kafka transaction each."""
+    """Outputs and offsets in one Kafka transaction each.
+
+    Args:
+        make_producer: connects.
+        observe: told each phase of a transaction with its seconds.
+        lost: told, from another thread, when the producer has lost its brokers for good: a call may then not return.
+    """
 
     commits_offsets = True
 
-    def __init__(self, make_producer: Callable[[], Producer], observe: Observe = lambda _phase, _seconds: None) -> None:
+    def __init__(
+        self,
+        make_producer: Callable[[], Producer],
+        observe: Observe = lambda _phase, _seconds: None,
+        lost: Lost | None = None,
+    ) -> None:
         self._make = make_producer
         self._observe = observe
+        self._lost = lost
         self._producer: Producer | None = None
+        self._attendant: _Attendant | None = None
 
     def open(self) -> None:
         """Connect, and abort what an earlier instance of the same transactional id left open."""
         self._producer = self._make()
+        if self._lost is not None:
+            self._attendant = _Attendant(self._producer, self._lost)
+            self._attendant.start()
 
     def deliver(self, output: Output, member: Member) -> None:
         """One transaction; see `Sink.deliver`."""
@@ -90,6 +131,9 @@ class TransactionalSink:
 
     def close(self) -> None:
         """Disconnect; an open transaction was either committed or aborted before."""
+        if self._attendant is not None:
+            self._attendant.stop()
+            self._attendant = None
         _close(self._producer)
         self._producer = None
 

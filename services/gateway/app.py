@@ -4,8 +4,9 @@ import asyncio
 
 import httpx
 
-from headrace.contracts.topics import PREDICTIONS
+from headrace.contracts.topics import PREDICTIONS, SHADOWS
 from headrace.model.pipeline import load_spec
+from headrace.model.spec import PipelineSpec
 from headrace.runtime.endpoints import read_endpoints
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context, Stop
@@ -13,6 +14,7 @@ from headrace.runtime.web import WebServer
 from services.gateway.fanout import Fanout
 from services.gateway.feed import Feed
 from services.gateway.kafka import SinkReader
+from services.gateway.models import Models
 from services.gateway.rest import Gateway, create_app
 from services.gateway.service import Predictions
 from services.gateway.settings import GatewaySettings
@@ -25,27 +27,32 @@ _TIMEOUTS = httpx.Timeout(None, connect=1.0)  # the deadline of a whole call is 
 class GatewayApp:
     """The role `gateway`."""
 
-    def __init__(self, context: Context[GatewaySettings], pipeline: str) -> None:
+    def __init__(self, context: Context[GatewaySettings], spec: PipelineSpec) -> None:
         self._context, self._settings = context, context.settings
-        settings, run = self._settings, self._settings.run_folder
+        settings, run, pipeline = self._settings, self._settings.run_folder, spec.name
         self._client = httpx.AsyncClient(
             timeout=_TIMEOUTS, limits=httpx.Limits(max_connections=256, max_keepalive_connections=64)
         )
-        fanout = Fanout(settings.subscriber_events, settings.max_subscribers)
-        topic = PREDICTIONS.name(pipeline)
-        self._feed = Feed(lambda: SinkReader(settings, topic), fanout, max_replays=settings.max_replays)
+        self._feeds = {"predictions": self._feed(PREDICTIONS.name(pipeline))}
+        if spec.has_shadows:
+            self._feeds["shadows"] = self._feed(SHADOWS.name(pipeline))
         models = Upstream("rpc", resolver(settings.inference_urls, run, "rpc"), settings.predict_timeout_s, self._client)
         ingest = Upstream("ingest", resolver(settings.ingest_urls, run, "ingest"), settings.ingest_timeout_s, self._client)
         monitors = resolver(settings.monitor_urls, run, "monitor")
         self._gateway = Gateway(
-            pipeline,
+            Models(spec),
             Predictions(pipeline, models),
             ingest,
-            self._feed,
+            self._feeds,
             Status(pipeline, lambda: read_endpoints(run), monitors, self._client),
             max_request_bytes=settings.max_request_bytes,
         )
         context.ready.declare("rest")
+
+    def _feed(self, topic: str) -> Feed:
+        settings = self._settings
+        fanout = Fanout(settings.subscriber_events, settings.max_subscribers)
+        return Feed(lambda: SinkReader(settings, topic), fanout, max_replays=settings.max_replays)
 
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand and end the streams."""
@@ -59,7 +66,8 @@ class GatewayApp:
             await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
-            await self._feed.close()
+            for feed in self._feeds.values():
+                await feed.close()
             rest.stop()
             await serving
             await self._client.aclose()
@@ -73,4 +81,4 @@ def build(context: Context[GatewaySettings]) -> GatewayApp:
     """
     if context.settings.pipeline is None:
         raise ConfigError("gateway: no pipeline", hint="--pipeline FOLDER")
-    return GatewayApp(context, load_spec(context.settings.pipeline).name)
+    return GatewayApp(context, load_spec(context.settings.pipeline))

@@ -14,7 +14,7 @@ class BadRequestError(GatewayError):
 
 
 class UnknownError(GatewayError):
-    """No such pipeline."""
+    """No such pipeline, model, or stream of predictions."""
 
     status = 404
 

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from services.gateway import metrics, positions
 from services.gateway.errors import BusyError
 from services.gateway.positions import Positions
@@ -21,6 +23,39 @@ class Record:
     offset: int
     key: bytes
     value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which predictions a follower wants: those of a key, of a model, or all."""
+
+    key: bytes | None = None
+    model: str | None = None
+
+    def takes(self, record: Record) -> bool:
+        """Whether it is one of them."""
+        if self.key is not None and self.key != record.key:
+            return False
+        return self.model is None or _model_of(record) == self.model
+
+
+ALL = Choice()
+
+
+class _Made(msgspec.Struct):
+    """The only part of a prediction that the gateway looks at."""
+
+    model: str = ""
+
+
+_DECODER = msgspec.json.Decoder(_Made)
+
+
+def _model_of(record: Record) -> str:
+    try:
+        return _DECODER.decode(record.value).model
+    except msgspec.DecodeError:
+        return ""  # somebody else's record on the sink is no model's
 
 
 def frame(record: Record, at: Positions) -> bytes:
@@ -37,8 +72,8 @@ def notice(event: str, reason: str, at: Positions) -> bytes:
 class Subscriber:
     """One reader: frames wait in a queue; one too many, and the reader is dropped and told so."""
 
-    def __init__(self, key: bytes | None, limit: int, at: Positions, has: Positions) -> None:
-        self.key = key
+    def __init__(self, choice: Choice, limit: int, at: Positions, has: Positions) -> None:
+        self._choice = choice
         self.start = dict(at)
         self._has = dict(has)
         self._limit = limit
@@ -52,8 +87,8 @@ class Subscriber:
         return self._last is None
 
     def wants(self, record: Record) -> bool:
-        """Whether a record is of its key, and new to it."""
-        return record.offset >= self._has.get(record.partition, 0) and self.key in (None, record.key)
+        """Whether a record is one that it chose, and new to it."""
+        return record.offset >= self._has.get(record.partition, 0) and self._choice.takes(record)
 
     def push(self, one: bytes) -> bool:
         """Queue a frame; False if there is no room."""
@@ -92,7 +127,7 @@ class Fanout:
     def __len__(self) -> int:
         return len(self._subscribers)
 
-    def subscribe(self, key: bytes | None = None, has: Positions | None = None) -> Subscriber:
+    def subscribe(self, choice: Choice = ALL, has: Positions | None = None) -> Subscriber:
         """A new subscriber, from `self.at` on; below `has` it has everything already, as one that was ahead of the live reader.
 
         Raises:
@@ -100,18 +135,19 @@ class Fanout:
         """
         if len(self._subscribers) >= self._max:
             raise BusyError(f"{self._max} readers follow the predictions already")
-        subscriber = Subscriber(key, self._limit, self.at, has or {})
+        subscriber = Subscriber(choice, self._limit, self.at, has or {})
         self._subscribers.add(subscriber)
-        metrics.SUBSCRIBERS.set(len(self._subscribers))
+        metrics.SUBSCRIBERS.inc()
         return subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """The subscriber is gone."""
-        self._subscribers.discard(subscriber)
-        metrics.SUBSCRIBERS.set(len(self._subscribers))
+        if subscriber in self._subscribers:
+            self._subscribers.remove(subscriber)
+            metrics.SUBSCRIBERS.dec()
 
     def publish(self, records: Iterable[Record]) -> None:
-        """Give records to every subscriber whose key they have; drop those that have no room."""
+        """Give records to every subscriber that chose them; drop those that have no room."""
         for record in records:
             self.at[record.partition] = record.offset + 1
             one = frame(record, self.at)

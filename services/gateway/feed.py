@@ -11,7 +11,7 @@ from typing import Protocol
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.logging import get_logger
 from services.gateway.errors import BusyError, UnavailableError
-from services.gateway.fanout import Fanout, Record, Subscriber, frame
+from services.gateway.fanout import Choice, Fanout, Record, Subscriber, frame
 from services.gateway.positions import Positions
 
 log = get_logger("headrace.gateway")
@@ -63,8 +63,8 @@ class Feed:
         self._live: asyncio.Future[None] | None = None  # done once the live reader is open; None where there is none
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def follow(self, start: Start, key: bytes | None) -> AsyncGenerator[bytes]:
-        """The predictions from `start` on, or of one key; ends when the gateway closes or the follower is dropped.
+    async def follow(self, start: Start, choice: Choice) -> AsyncGenerator[bytes]:
+        """The predictions from `start` on that are chosen; ends when the gateway closes or the follower is dropped.
 
         Returns only once everything that can be refused was checked. The caller closes what it gets, whether it reads or not.
 
@@ -77,11 +77,11 @@ class Feed:
         try:
             await self._ensure_live()
             replay = None if start == "latest" else await self._open_replay(start)
-            subscriber = self._fanout.subscribe(key) if replay is None else None
+            subscriber = self._fanout.subscribe(choice) if replay is None else None
         except BaseException:
             self._followers -= 1
             raise
-        frames = self._stream(replay, subscriber, key)
+        frames = self._stream(replay, subscriber, choice)
         await anext(frames)  # a generator that was never begun would not give back what it holds when it is closed
         return frames
 
@@ -92,16 +92,16 @@ class Feed:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _stream(self, replay: Reader | None, subscriber: Subscriber | None, key: bytes | None) -> AsyncGenerator[bytes]:
+    async def _stream(self, replay: Reader | None, subscriber: Subscriber | None, choice: Choice) -> AsyncGenerator[bytes]:
         try:
             if replay is not None:
                 try:
                     yield b""
-                    async for frames in self._past(replay, key):
+                    async for frames in self._past(replay, choice):
                         yield frames
                     await self._ensure_live()
-                    subscriber = self._fanout.subscribe(key, replay.positions)
-                    async for frames in self._gap(replay, subscriber, key):
+                    subscriber = self._fanout.subscribe(choice, replay.positions)
+                    async for frames in self._gap(replay, subscriber, choice):
                         yield frames
                 finally:
                     self._replays.release()
@@ -130,22 +130,22 @@ class Feed:
             raise
         return reader
 
-    async def _past(self, reader: Reader, key: bytes | None) -> AsyncIterator[bytes]:
+    async def _past(self, reader: Reader, choice: Choice) -> AsyncIterator[bytes]:
         at = dict(reader.positions)
         while not reader.at_end:
             for record in await asyncio.to_thread(reader.read, _READ_S):
                 at[record.partition] = record.offset + 1
-                if key is None or key == record.key:
+                if choice.takes(record):
                     yield frame(record, at)
 
-    async def _gap(self, reader: Reader, subscriber: Subscriber, key: bytes | None) -> AsyncIterator[bytes]:
+    async def _gap(self, reader: Reader, subscriber: Subscriber, choice: Choice) -> AsyncIterator[bytes]:
         """What arrived between the end of the past and the subscription."""
         at, until = dict(reader.positions), subscriber.start
         while any(reader.positions.get(partition, 0) < offset for partition, offset in until.items()):
             for record in await asyncio.to_thread(reader.read, _READ_S):
                 if record.offset < until.get(record.partition, 0):
                     at[record.partition] = record.offset + 1
-                    if key is None or key == record.key:
+                    if choice.takes(record):
                         yield frame(record, at)
 
     # The live reader.

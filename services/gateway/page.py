@@ -8,7 +8,9 @@ _ROUTES = (
     ("POST", "/v1/pipelines/{p}/predict", "one event, or a list: predictions with the version and checkpoint that made them"),
     ("POST", "/v1/pipelines/{p}/events", "append events"),
     ("POST", "/v1/pipelines/{p}/labels", "append labels"),
-    ("GET", "/v1/pipelines/{p}/predictions", "follow the predictions (server-sent events); ?from=earliest, ?key=..."),
+    ("GET", "/v1/pipelines/{p}/predictions", "follow them (server-sent events); ?from=earliest, ?key=..., ?model=..."),
+    ("GET", "/v1/pipelines/{p}/shadows", "the same of what shadow models predict, where there are some"),
+    ("GET", "/v1/pipelines/{p}/models", "champion, canaries and shadows: shares, versions, errors"),
     ("GET", "/v1/status", "roles, readiness, versions"),
     ("GET", "/docs", "this API, described"),
 )

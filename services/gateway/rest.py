@@ -1,7 +1,7 @@
 """The gateway's REST edge. Thin: bodies in, the service's answers out; every error is {"error": "..."}."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headrace import __version__
 from services.gateway import metrics
 from services.gateway.errors import GatewayError, TooLargeError, UnknownError
+from services.gateway.fanout import Choice
 from services.gateway.feed import Feed, start_of
+from services.gateway.models import Models
 from services.gateway.page import landing
 from services.gateway.service import Predictions, parse_events
 from services.gateway.status import Status
@@ -27,22 +29,36 @@ PIPELINE = "/v1/pipelines/{pipeline}"
 Name = Annotated[str, Path(description="the pipeline's name")]
 _PASSED_ON = ("content-type", "traceparent")
 _PING_S = 15
+_ENDLESS = ("/predictions", "/shadows")
 
 
 class Gateway:
     """What the routes need."""
 
     def __init__(
-        self, pipeline: str, predictions: Predictions, ingest: Upstream, feed: Feed, status: Status, *, max_request_bytes: int
+        self,
+        models: Models,
+        predictions: Predictions,
+        ingest: Upstream,
+        feeds: Mapping[str, Feed],
+        status: Status,
+        *,
+        max_request_bytes: int,
     ) -> None:
-        self.pipeline = pipeline
-        self.predictions, self.ingest, self.feed, self.status = predictions, ingest, feed, status
+        self.pipeline, self.models = models.pipeline, models
+        self.predictions, self.ingest, self.feeds, self.status = predictions, ingest, feeds, status
         self.max_request_bytes = max_request_bytes
 
     def check(self, pipeline: str) -> None:
         """Raise `UnknownError` for another pipeline than this gateway's."""
         if pipeline != self.pipeline:
             raise UnknownError(f"unknown pipeline {pipeline!r}: this gateway serves {self.pipeline!r}")
+
+    def feed(self, what: str) -> Feed:
+        """The predictions, or the shadows'; raise `UnknownError` where there are none."""
+        if (found := self.feeds.get(what)) is None:
+            raise UnknownError(f"pipeline {self.pipeline!r} has no {what}: pipeline.yaml names them in `models`")
+        return found
 
     async def body(self, request: Request) -> bytes:
         """The whole body, given up as soon as it is too large."""
@@ -69,7 +85,9 @@ def create_app(gateway: Gateway) -> FastAPI:
     _add_predict(app, gateway)
     _add_append(app, gateway, "events")
     _add_append(app, gateway, "labels")
-    _add_follow(app, gateway)
+    _add_follow(app, gateway, "predictions", "Follow the predictions as server-sent events")
+    _add_follow(app, gateway, "shadows", "The same of what shadow models predict, which answers nothing")
+    _add_models(app, gateway)
     _add_pages(app, gateway)
     return app
 
@@ -94,10 +112,8 @@ def _add_append(app: FastAPI, gateway: Gateway, stream: Literal["events", "label
         return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
 
 
-def _add_follow(app: FastAPI, gateway: Gateway) -> None:
-    @app.get(
-        f"{PIPELINE}/predictions", summary="Follow the predictions as server-sent events", response_class=EventSourceResponse
-    )
+def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "shadows"], summary: str) -> None:
+    @app.get(f"{PIPELINE}/{what}", name=what, summary=summary, response_class=EventSourceResponse)
     async def follow(
         pipeline: Name,
         request: Request,
@@ -105,12 +121,22 @@ def _add_follow(app: FastAPI, gateway: Gateway) -> None:
             str | None, Query(alias="from", description="latest (the default), earliest, or partition:offset,...")
         ] = None,
         key: Annotated[str | None, Query(description="only the predictions of this key")] = None,
+        model: Annotated[str | None, Query(description="only the predictions of this model")] = None,
     ) -> Response:
         """Each event's id is a position: a client that sends it as Last-Event-ID goes on where it was."""
         gateway.check(pipeline)
-        wanted = start_of(request.headers.get("last-event-id"), start)
-        frames = await gateway.feed.follow(wanted, None if key is None else key.encode())
-        return _Following(frames)
+        feed = gateway.feed(what)
+        choice = Choice(None if key is None else key.encode(), None if model is None else gateway.models.named(model))
+        return _Following(await feed.follow(start_of(request.headers.get("last-event-id"), start), choice))
+
+
+def _add_models(app: FastAPI, gateway: Gateway) -> None:
+    @app.get(f"{PIPELINE}/models", summary="The pipeline's models: role, share of the keys, versions and errors")
+    async def models(pipeline: Name) -> Response:
+        """`monitor` is null while no monitor answers, and where the champion is alone: /v1/status tells of that one."""
+        gateway.check(pipeline)
+        path = PIPELINE.format(pipeline=pipeline)
+        return _json({"models": gateway.models.report(path, await gateway.status.models())})
 
 
 class _Following(EventSourceResponse):
@@ -177,7 +203,7 @@ class _Measured:
         finally:
             path = getattr(scope.get("route"), "path", "unknown")
             metrics.REQUESTS.labels(path, str(status)).inc()
-            if not path.endswith("/predictions"):
+            if not path.endswith(_ENDLESS):
                 metrics.SECONDS.labels(path).observe(time.perf_counter() - started)
 
 

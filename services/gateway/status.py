@@ -39,6 +39,11 @@ class Status:
             "monitor": {name: snapshot[name] for name in _CHOSEN if name in snapshot} if snapshot else None,
         }
 
+    async def models(self) -> list[dict[str, Any]]:
+        """What the monitor knows of each of a pipeline's several models; nothing where it watches one, or does not answer."""
+        snapshot = await self._snapshot()
+        return list(snapshot.get("models", ())) if snapshot else []
+
     async def _roles(self) -> list[dict[str, Any]]:
         return list(await asyncio.gather(*(self._role(one) for one in self._processes())))
 

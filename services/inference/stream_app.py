@@ -155,7 +155,13 @@ class StreamApp:
         self._slot = take_slot(settings.run_folder / "slots", self._group)
         identity = transactional_id(self._group, self._slot)
         config = {**PRODUCER_CONFIG, "transaction.timeout.ms": settings.transaction_timeout_ms}
-        return TransactionalSink(lambda: kafka.transactional_producer(settings, identity, **config), self._metrics.phase)
+        return TransactionalSink(
+            lambda: kafka.transactional_producer(settings, identity, **config), self._metrics.phase, self._lost
+        )
+
+    def _lost(self, error: HeadraceError) -> None:
+        if self._chunks is not None:
+            self._chunks.give_up(error)
 
     def _datadir(self) -> Path:
         """Where Faust wants a folder; nothing of ours is kept there."""

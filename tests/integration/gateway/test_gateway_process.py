@@ -18,12 +18,13 @@ import torch
 from confluent_kafka import Producer
 from safetensors.torch import save_file
 
-from headrace.contracts.topics import PREDICTIONS
+from headrace.contracts.topics import PREDICTIONS, SHADOWS
 from headrace.model.pipeline import load_pipeline
 from tests.integration.rpc.rpc_process import FOLDER, start, stop
 
 TRIP = {"trip_id": "t1", "zone": 3, "distance_km": 2.5, "raining": True, "kind": "city"}
 ARRIVAL = {"trip_id": "t1", "minutes": 12.5}
+SHADOW = "models: [{name: next, model: model.py:TripMinutes, role: shadow}]\n"
 
 
 @dataclass
@@ -56,13 +57,15 @@ class World:
         with torch.inference_mode():
             return list(model.predictions(network(model.features([model.event_type()(**t) for t in trips]))))
 
-    def publish(self, *predictions: str, commit: bool = True) -> None:
-        """Put predictions on the sink in one transaction."""
+    def publish(self, *predictions: str, commit: bool = True, shadow: bool = False) -> None:
+        """Put predictions, the champion's or its shadow's, where they belong, in one transaction."""
+        topic, model = (SHADOWS, f"{self.name}.next") if shadow else (PREDICTIONS, self.name)
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap_servers, "transactional.id": self.kafka.unique("sink")})
         producer.init_transactions(30)
         producer.begin_transaction()
         for one in predictions:
-            producer.produce(PREDICTIONS.name(self.name), key=one.split(":")[0], value=json.dumps({"key": one}))
+            value = json.dumps({"key": one, "model": model})
+            producer.produce(topic.name(self.name), key=one.split(":")[0], value=value)
         producer.flush(30)
         producer.commit_transaction(30) if commit else producer.abort_transaction(30)
 
@@ -72,7 +75,7 @@ def world(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
     folder, name = tmp_path_factory.mktemp("gateway"), kafka.unique("trips")
     shutil.copytree(FOLDER, folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     spec = folder / "pipeline" / "pipeline.yaml"
-    spec.write_text(spec.read_text().replace("name: trips", f"name: {name}"))
+    spec.write_text(spec.read_text().replace("name: trips", f"name: {name}") + SHADOW)
     made = World(kafka, folder / "pipeline", name, folder)
     torch.manual_seed(11)
     save_file(load_pipeline(made.pipeline).model.network().state_dict(), folder / "weights.safetensors")
@@ -90,12 +93,12 @@ def world(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
 class Following:
     """A reader of the predictions, in a thread of its own."""
 
-    def __init__(self, world: World, query: str = "", **headers: str) -> None:
+    def __init__(self, world: World, query: str = "", what: str = "predictions", **headers: str) -> None:
         self.events: list[dict[str, str]] = []
         self._more = threading.Condition()
         self._client = httpx.Client(timeout=30)
         self._response = self._client.send(
-            self._client.build_request("GET", world.path("predictions") + query, headers=headers), stream=True
+            self._client.build_request("GET", world.path(what) + query, headers=headers), stream=True
         )
         assert self._response.status_code == 200
         lines = self._response.iter_lines()
@@ -227,6 +230,26 @@ def test_followers_see_committed_predictions_alone_and_resume_where_they_were(wo
     finally:
         live.close()
         chosen.close()
+
+
+def test_every_models_predictions_are_listed_and_followed_apart(world: World) -> None:
+    listed = httpx.get(world.path("models"), timeout=30).json()["models"]
+    shadows, mine = Following(world, what="shadows"), Following(world, f"?model={world.name}")
+    unwanted = httpx.get(world.path("predictions"), params={"model": "fast"}, timeout=30)
+    world.publish("d:shadow", shadow=True)
+    world.publish("d:served")
+    try:
+        assert [(one["model"], one["role"], one["share"]) for one in listed] == [
+            (world.name, "champion", 1.0),
+            (f"{world.name}.next", "shadow", 0.0),
+        ]
+        assert shadows.take(1) == ["d:shadow"]
+        assert mine.take(1) == ["d:served"]
+        assert unwanted.status_code == 404
+        assert f"{world.name}.next" in unwanted.json()["error"]
+    finally:
+        shadows.close()
+        mine.close()
 
 
 @pytest.mark.parametrize("start", ["newest", "99:0", "0:x"])

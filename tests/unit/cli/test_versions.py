@@ -196,6 +196,19 @@ def tables(told: Told, now_us: int, width: int = 100) -> str:
     return shown.get()
 
 
+def test_a_pipeline_stands_for_all_its_models_each_with_its_own_versions_and_workers() -> None:
+    told = Told()
+    for version, model in ((1, "m"), (1, "m.wide"), (2, "m.wide"), (5, "mine")):
+        told.directive(RolloutDirective(model=model, action=RolloutDirective.ACTIVATE, version=version, sequence=version))
+        told.report("stream-1", "ACTIVE", version, at(2), model=model)
+    assert told.models == ["m", "m.wide"]
+    assert [(w.model, w.worker, w.version, w.state) for w in told.workers(at(2))] == [
+        ("m", "stream-1", 1, "serving"),
+        ("m.wide", "stream-1", 2, "serving"),
+    ]
+    assert [(line.model, line.version) for line in told.history(1)] == [("m", 1), ("m.wide", 2)]
+
+
 def test_the_tables_are_readable() -> None:
     told = Told()
     told.publish(1)

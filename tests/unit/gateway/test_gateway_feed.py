@@ -1,6 +1,7 @@
 """Following the predictions: one live reader, bounded queues, and a past that joins the present without a gap."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from headrace.runtime.errors import DependencyError
 from services.gateway import positions
 from services.gateway.errors import BadRequestError, BusyError, UnavailableError
-from services.gateway.fanout import Fanout, Record
+from services.gateway.fanout import ALL, Choice, Fanout, Record
 from services.gateway.feed import Feed, start_of
 
 
@@ -92,7 +93,7 @@ class World:
 async def test_a_follower_gets_what_comes_after_it() -> None:
     world = World()
     world.log.append("a", "past")
-    stream = await world.feed.follow("latest", None)
+    stream = await world.feed.follow("latest", ALL)
 
     world.log.append("a", "one")
     world.log.append("b", "two")
@@ -103,7 +104,7 @@ async def test_a_follower_gets_what_comes_after_it() -> None:
 
 async def test_all_followers_share_one_reader() -> None:
     world = World()
-    streams = [await world.feed.follow("latest", None) for _ in range(5)]
+    streams = [await world.feed.follow("latest", ALL) for _ in range(5)]
     world.log.append("a", "one")
 
     assert [data(await take(stream, 1)) for stream in streams] == [["one"]] * 5
@@ -116,7 +117,7 @@ async def test_the_past_joins_the_present_without_gap_or_repetition() -> None:
     world = World()
     for i in range(7):
         world.log.append("a", str(i), i % 2)
-    stream = await world.feed.follow("earliest", None)
+    stream = await world.feed.follow("earliest", ALL)
 
     got = data(await take(stream, 3))
     for i in range(7, 20):
@@ -135,7 +136,7 @@ async def test_the_past_joins_the_present_without_gap_or_repetition() -> None:
 async def test_a_replay_that_is_ahead_of_the_live_reader_repeats_nothing() -> None:
     fanout = Fanout(limit=10, max_subscribers=2)
     fanout.at = {0: 3}  # the live reader has come this far, the replay to 5
-    ahead = fanout.subscribe(None, {0: 5})
+    ahead = fanout.subscribe(ALL, {0: 5})
     fanout.publish([Record(0, offset, b"a", str(offset).encode()) for offset in range(3, 7)])
     assert [m[3] for m in EVENT.finditer((await ahead.take()).decode())] == ["5", "6"]
 
@@ -144,9 +145,9 @@ async def test_a_client_goes_on_after_the_last_event_that_it_saw() -> None:
     world = World()
     for i in range(6):
         world.log.append("a", str(i), i % 2)
-    first = await world.feed.follow("earliest", None)
+    first = await world.feed.follow("earliest", ALL)
     seen = await take(first, 4)
-    second = await world.feed.follow(seen[3][0], None)
+    second = await world.feed.follow(seen[3][0], ALL)
 
     rest = data(await take(second, 2))
 
@@ -158,13 +159,29 @@ async def test_a_key_chooses_from_past_and_present() -> None:
     world = World()
     for key in "aba":
         world.log.append(key, f"past {key}")
-    stream = await world.feed.follow("earliest", b"a")
+    stream = await world.feed.follow("earliest", Choice(key=b"a"))
     assert data(await take(stream, 2)) == ["past a", "past a"]
 
     world.log.append("b", "not this")
     world.log.append("a", "this")
 
     assert data(await take(stream, 1)) == ["this"]
+    await world.feed.close()
+
+
+async def test_a_model_chooses_from_past_and_present() -> None:
+    world = World()
+    for model, n in (("p", 1), ("p.next", 2), ("p", 3)):
+        world.log.append("a", f'{{"key": "a", "prediction": {n}, "model": "{model}"}}')
+    world.log.append("a", "somebody else's record")
+    stream = await world.feed.follow("earliest", Choice(key=b"a", model="p"))
+    assert [json.loads(one)["prediction"] for one in data(await take(stream, 2))] == [1, 3]
+
+    world.log.append("a", '{"prediction": 4, "model": "p.next"}')
+    world.log.append("b", '{"prediction": 5, "model": "p"}')
+    world.log.append("a", '{"prediction": 6, "model": "p"}')
+
+    assert [json.loads(one)["prediction"] for one in data(await take(stream, 1))] == [6]
     await world.feed.close()
 
 
@@ -190,7 +207,7 @@ async def test_a_slow_follower_is_dropped_told_where_to_resume_and_others_go_on(
 
 async def test_closing_tells_every_follower() -> None:
     world = World()
-    stream = await world.feed.follow("latest", None)
+    stream = await world.feed.follow("latest", ALL)
 
     await world.feed.close()
 
@@ -203,7 +220,7 @@ async def test_closing_tells_every_follower() -> None:
 async def test_a_follower_that_goes_away_is_forgotten(start: str) -> None:
     world = World(max_subscribers=1, max_replays=1)
     for _ in range(3):
-        stream = await world.feed.follow(start, None)
+        stream = await world.feed.follow(start, ALL)
         world.log.append("a", "one")
         await take(stream, 1)
         await stream.aclose()
@@ -216,15 +233,15 @@ async def test_a_follower_that_goes_away_is_forgotten(start: str) -> None:
 
 async def test_a_broker_that_goes_away_ends_the_streams_and_refuses_new_ones() -> None:
     world = World()
-    stream = await world.feed.follow("latest", None)
+    stream = await world.feed.follow("latest", ALL)
     world.log.broken = True
 
     assert [event[1] for event in await take(stream, 1)] == ["error"]
     with pytest.raises(UnavailableError, match="the broker is gone"):
-        await world.feed.follow("latest", None)
+        await world.feed.follow("latest", ALL)
 
     world.log.broken = False
-    again = await world.feed.follow("latest", None)
+    again = await world.feed.follow("latest", ALL)
     world.log.append("a", "back")
     assert data(await take(again, 1)) == ["back"]
     await world.feed.close()
@@ -232,12 +249,12 @@ async def test_a_broker_that_goes_away_ends_the_streams_and_refuses_new_ones() -
 
 async def test_there_are_so_many_followers_and_no_more() -> None:
     world = World(max_subscribers=1, max_replays=1)
-    await world.feed.follow("latest", None)
+    await world.feed.follow("latest", ALL)
     with pytest.raises(BusyError, match="follow the predictions already"):
-        await world.feed.follow("latest", None)
-    await world.feed.follow("earliest", None)
+        await world.feed.follow("latest", ALL)
+    await world.feed.follow("earliest", ALL)
     with pytest.raises(BusyError, match="catching up"):
-        await world.feed.follow("earliest", None)
+        await world.feed.follow("earliest", ALL)
     await world.feed.close()
 
 
@@ -245,7 +262,7 @@ async def test_a_follower_that_leaves_without_reading_gives_its_place_back() -> 
     world = World(max_subscribers=1, max_replays=1)
     for start in ("latest", "earliest"):
         for _ in range(3):
-            stream = await world.feed.follow(start, None)
+            stream = await world.feed.follow(start, ALL)
             await stream.aclose()
     assert len(world.fanout) == 0
     await world.feed.close()
@@ -256,7 +273,7 @@ async def test_a_start_that_is_no_position_is_refused(start: str) -> None:
     world = World()
 
     with pytest.raises(BadRequestError):
-        await world.feed.follow(start, None)
+        await world.feed.follow(start, ALL)
     await world.feed.close()
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 import pytest
 
-from headrace.runtime.errors import DataError, FencedError, HeadraceError
+from headrace.runtime.errors import DataError, DependencyError, FencedError, HeadraceError
 from headrace.streams.chunks import Chunk, Partition
 from headrace.streams.delivery import AbortedError, Output
 from headrace.streams.membership import Member, Membership
@@ -284,6 +284,29 @@ async def test_a_delivery_that_hangs_ends_the_process(monkeypatch):
         await world.until(lambda: world.host.errors)
         assert world.host.errors[0].exit_code == 3
         await asyncio.wait_for(world.pipeline.quiesce(), 5)
+
+
+async def test_a_delivery_that_is_given_up_ends_the_process_at_once_and_nothing_is_delivered_behind_it():
+    processed = []
+
+    def process(chunks):
+        processed.append(chunks)
+        return Output.of(chunks)
+
+    async with World(process) as world:
+        world.sink.gate.clear()
+        world.round(world.chunk(0))
+        await asyncio.to_thread(world.sink.entered.wait, 5)
+        lost = DependencyError("no broker is left")
+        await asyncio.to_thread(world.pipeline.give_up, lost)
+        await world.pipeline.quiesce()
+        assert world.host.errors == [lost]
+        assert not world.sink.gate.is_set()
+        world.sink.gate.set()
+        world.round(world.chunk(3))
+        await world.until(lambda: len(processed) == 2 and world.pipeline.idle)
+        assert world.seen == []
+        assert len(world.sink.delivered) <= 1, "only the call that was under way may have come to its end"
 
 
 async def test_the_sink_is_opened_first_and_closed_last():

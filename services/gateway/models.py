@@ -1,0 +1,54 @@
+"""The pipeline's models, as this gateway lists them: what pipeline.yaml says of each, and what the monitor knows."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from headrace.model.spec import PipelineSpec
+from services.gateway.errors import UnknownError
+
+CHAMPION, SHADOW = "champion", "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model: its name in the fleet, what it does on the stream, and the share of the keys that it answers."""
+
+    model: str
+    role: str
+    share: float
+
+
+class Models:
+    """The models of one pipeline, the champion first."""
+
+    def __init__(self, spec: PipelineSpec) -> None:
+        self.pipeline = spec.name
+        given = sum(variant.share or 0.0 for variant in spec.models)
+        others = [Listed(f"{spec.name}.{v.name}", v.role, v.share or 0.0) for v in spec.models]
+        self.listed: tuple[Listed, ...] = (Listed(spec.name, CHAMPION, max(0.0, 1.0 - given)), *others)
+        self.has_shadows = spec.has_shadows
+
+    def named(self, name: str) -> str:
+        """The model's name in the fleet, by that or by its name in pipeline.yaml.
+
+        Raises:
+            UnknownError: there is no such model.
+        """
+        for known in (name, f"{self.pipeline}.{name}"):
+            if any(one.model == known for one in self.listed):
+                return known
+        there = ", ".join(one.model for one in self.listed)
+        raise UnknownError(f"unknown model {name!r}: the models of {self.pipeline!r} are {there}")
+
+    def report(self, path: str, watched: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Each model with where its predictions can be followed, and what of it is `watched` by the monitor, else None."""
+        seen = {one.get("model"): one for one in watched}
+        return [
+            {
+                **asdict(one),
+                "predictions": f"{path}/{'shadows' if one.role == SHADOW else 'predictions'}?model={one.model}",
+                "monitor": seen.get(one.model),
+            }
+            for one in self.listed
+        ]

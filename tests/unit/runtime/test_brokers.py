@@ -1,0 +1,63 @@
+"""A client without brokers is noticed by its statistics, and one whose brokers are merely away is left alone."""
+
+import json
+import time
+
+import pytest
+from confluent_kafka import KafkaException, Producer
+
+from headrace.runtime.brokers import BrokerWatch, watched
+from headrace.runtime.errors import DependencyError
+from tests.unit.runtime.fenced_broker import FencedBroker
+
+
+def statistics(*sources: str) -> str:
+    return json.dumps(
+        {"name": "c", "brokers": {f"b{i}": {"source": source, "state": "DOWN"} for i, source in enumerate(sources)}}
+    )
+
+
+def test_a_client_that_has_nothing_to_connect_to_is_given_up() -> None:
+    watch = BrokerWatch(most=2)
+    watch(statistics("logical"))
+    with pytest.raises(DependencyError, match="lost all its brokers"):
+        watch(statistics("logical", "internal"))
+
+
+@pytest.mark.parametrize("source", ["configured", "learned"])
+def test_brokers_that_are_down_are_waited_for(source: str) -> None:
+    watch = BrokerWatch(most=2)
+    for _ in range(5):
+        watch(statistics("logical", source))
+
+
+def test_a_client_that_begins_again_in_time_is_well() -> None:
+    watch = BrokerWatch(most=2)
+    for _ in range(3):
+        watch(statistics())
+        watch(statistics("configured"))
+
+
+def test_a_real_client_that_one_answer_without_brokers_strands_is_given_up() -> None:
+    """The client is librdkafka, as a transactional producer is set up; only what it is told is not a broker's."""
+    with FencedBroker() as broker:
+        settings = {
+            "bootstrap.servers": broker.address, "log_level": 0, "topic.metadata.refresh.interval.ms": 200,
+            "metadata.recovery.strategy": "none", "message.timeout.ms": 60_000,
+        }  # fmt: skip
+        producer = Producer({**settings, **watched(every_ms=100)})
+        producer.list_topics("t", timeout=30)
+        producer.produce("t", b"x")  # a topic that is known is asked for again and again
+        producer.poll(0.5)
+        broker.serving = False
+        with pytest.raises(DependencyError, match="lost all its brokers"):
+            polled(producer)
+        broker.serving = True
+        with pytest.raises(KafkaException):
+            producer.list_topics("t", timeout=1)
+
+
+def polled(producer: Producer) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        producer.poll(0.05)

@@ -7,7 +7,7 @@ UV     := 0.13.8
 PEERS  := quix faust arroyo
 PEER_ENVS := build/peers
 ARGS   ?=
-# Two tests at a time, each process with a Kafka and a Redis of its own; a file's tests stay together and in order.
+# Tests in two processes, each with a Kafka and a Redis of its own; a file's tests stay together, and files start in order.
 TWO    := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check lint types unit integration faults triton lock proto clean venv

@@ -87,7 +87,7 @@ class Run:
         """Address of a role."""
         return str(self.status[role]["endpoints"][name])
 
-    def wait_ready(self, *roles: str, seconds: float = 90.0) -> None:
+    def wait_ready(self, *roles: str, seconds: float = 150.0) -> None:
         """Until these roles are ready (all, if none is named)."""
         wanted = set(roles) or ROLES
 

@@ -21,6 +21,8 @@ from headrace.runtime.settings import ServiceSettings, load
 from headrace.weights import Manifest, fetch, open_store
 from tests.e2e.conftest import FLIGHTS, Run, wait_for
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits until the whole run is up
+
 SLICE, SLICES = 1000, 3
 """Flights produced at once, and how often at least: the first days of January 2013."""
 VERSIONS = 3

@@ -5,20 +5,23 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.weights import delta, peers, rollout, transfer
 from benchmarks.weights.report import Part, write
-from benchmarks.weights.rollout import Scale
+from benchmarks.weights.rollout import Fleet, Scale
 from headrace.platform import LocalPlatform
+from headrace.runtime.scheduling import come_first
 from headrace.runtime.settings import ServiceSettings
 
 OUT = Path("build/bench/weights.json")
 MB, GIB = 1_000_000, 1 << 30
 ROW = rollout.WIDTH * 4
-WORKERS = (1, 4, 8)
+FLEETS = (Fleet(1), Fleet(4), Fleet(8))
+IN_REAL_TIME = (Fleet(1, realtime=True), Fleet(4, realtime=True))
 REDIS_BYTES = 8 * GIB
 
 Measure = Callable[[ServiceSettings, argparse.Namespace], Part]
@@ -42,11 +45,13 @@ def fleets(settings: ServiceSettings, _options: argparse.Namespace) -> Part:
     return peers.part(peers.peers(settings))
 
 
-def swaps(name: str, scale: Scale, workers: tuple[int, ...]) -> Measure:
+def swaps(name: str, scale: Scale, fleets: tuple[Fleet, ...]) -> Measure:
     """Rollouts of one size to fleets of several sizes."""
 
     def measure(settings: ServiceSettings, options: argparse.Namespace) -> Part:
-        return rollout.part(rollout.rollouts(settings, name, scale, options.workers or workers))
+        chosen = [of for of in fleets if not options.workers or of.workers in options.workers]
+        permitted = [of for of in chosen if not of.realtime or _may_come_first()]
+        return rollout.part(rollout.rollouts(settings, name, scale, permitted))
 
     return measure
 
@@ -55,12 +60,18 @@ SHORT = {
     "transfers": transfers,
     "deltas": deltas,
     "peers": fleets,
-    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), WORKERS),
+    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), FLEETS + IN_REAL_TIME),
 }
 LONG = {
-    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=16, every_s=1.5, rounds=4), WORKERS),
-    "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, skipped=5, versions=4, every_s=6.0, rounds=2), WORKERS),
+    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=16, every_s=1.5, rounds=4), FLEETS),
+    "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, skipped=5, versions=4, every_s=6.0, rounds=2), FLEETS),
 }
+
+
+def _may_come_first() -> bool:
+    """Whether a process may have a real-time priority here; found out by a thread, which keeps it."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(come_first).result()
 
 
 def main() -> int:
@@ -68,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="100 MB and 1 GiB too, and more rounds")
     parser.add_argument("--only", action="append", choices=[*SHORT, *LONG], help="parts to run; others' figures are kept")
-    parser.add_argument("--workers", action="append", type=int, help="workers of a fleet, instead of 1, 4 and 8")
+    parser.add_argument("--workers", action="append", type=int, choices=[1, 4, 8], help="fleets of so many workers only")
     options = parser.parse_args()
     every = {**SHORT, **LONG}
     chosen = {name: every[name] for name in options.only or (every if options.full else SHORT)}

@@ -85,8 +85,8 @@ def versions(settings: ServiceSettings, model: str, rows: int, count: int) -> li
 
 
 @contextmanager
-def fleet(settings: ServiceSettings, model: str, rows: int, workers: int) -> Iterator[list[Worker]]:
-    """Start the processes; kill at the end what still runs."""
+def fleet(settings: ServiceSettings, model: str, rows: int, workers: int, *, realtime: bool) -> Iterator[list[Worker]]:
+    """Start the processes, the workers with the priority that `rpc --realtime` has if so; kill at the end what still runs."""
     folder = settings.run_folder
     env = {
         **os.environ,
@@ -103,7 +103,7 @@ def fleet(settings: ServiceSettings, model: str, rows: int, workers: int) -> Ite
         started = []
         for n in range(workers):
             out = folder / f"{model}-{n}.npy"
-            line = ["benchmarks.weights.worker", socket, model, f"w{n}", str(rows), str(out)]
+            line = ["benchmarks.weights.worker", socket, model, f"w{n}", str(rows), str(out), *(["realtime"] * realtime)]
             started.append(Worker(_start(stack, line, env, folder / f"{model}-w{n}.log"), out))
         yield started
 

@@ -37,6 +37,18 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """Workers on the host; with real-time priority if so, where this process may give it."""
+
+    workers: int
+    realtime: bool = False
+
+    def __str__(self) -> str:
+        """As the tables call it."""
+        return f"{self.workers} worker{'s' * (self.workers > 1)}{' in real time' * self.realtime}"
+
+
+@dataclass(frozen=True)
 class Rollouts:
     """What one fleet did; `event_ms` is from an event's production until the last worker serves its version."""
 
@@ -53,24 +65,20 @@ class Rollouts:
     """Medians over versions and workers."""
 
 
-def rollouts(settings: ServiceSettings, name: str, scale: Scale, fleets: Sequence[int]) -> dict[str, Rollouts]:
+def rollouts(settings: ServiceSettings, name: str, scale: Scale, fleets: Sequence[Fleet]) -> dict[str, Rollouts]:
     """Roll versions out to one fleet after another, of so many workers each."""
     kafka.ensure_topics(settings, system_topics())
     model, each = f"swaps-{name.replace(' ', '')}", scale.skipped + scale.versions
     events = versions(settings, model, scale.rows, each * len(fleets))
-    return {
-        f"{name}, {workers} worker{'s' * (workers > 1)}": _rollout(settings, model, scale, workers, events[n * each :][:each])
-        for n, workers in enumerate(fleets)
-    }
+    return {f"{name}, {of}": _rollout(settings, model, scale, of, events[n * each :][:each]) for n, of in enumerate(fleets)}
 
 
-def _rollout(
-    settings: ServiceSettings, model: str, scale: Scale, workers: int, events: Sequence[CheckpointPublished]
-) -> Rollouts:
+def _rollout(settings: ServiceSettings, model: str, scale: Scale, of: Fleet, events: Sequence[CheckpointPublished]) -> Rollouts:
     """Announce one version after another to a fleet whose requests take half of its cores' time."""
+    workers = of.workers
     reports = _Reports(settings, model)
     announcer = _Announcer(settings, model)
-    with fleet(settings, model, scale.rows, workers) as fleet_workers:
+    with fleet(settings, model, scale.rows, workers, realtime=of.realtime) as fleet_workers:
         announced = [announcer.announce(events[0], fleet_workers)]
         for worker in fleet_workers:
             worker.tell("measure")

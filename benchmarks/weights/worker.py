@@ -1,6 +1,6 @@
 """A worker process of the benchmark: answers requests that come at random, and knows of every answer whether it is right.
 
-    python -m benchmarks.weights.worker SOCKET MODEL NAME ROWS OUT
+    python -m benchmarks.weights.worker SOCKET MODEL NAME ROWS OUT [realtime]
 
 A request is a forward pass of 256 events under a lease; its network answers the number of its version. It prints a JSON
 line for every version that begins to serve. On standard input it is told `measure`, upon which it answers some requests and
@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from headrace.runtime import garbage, logging
-from headrace.runtime.scheduling import wake_quickly
+from headrace.runtime.scheduling import come_first, wake_quickly
 from headrace.weights import Bound, LiveWeights
 
 BATCH, WIDTH = 256, 64
@@ -45,11 +45,13 @@ class Network(nn.Module):
         return answers[:, 0]
 
 
-def main(socket: str, model: str, name: str, rows: str, out: str) -> None:
+def main(socket: str, model: str, name: str, rows: str, out: str, *realtime: str) -> None:
     """Serve until SIGTERM."""
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())
     wake_quickly()
+    if realtime and not come_first():
+        raise PermissionError("no real-time priority is permitted")
     torch.set_num_threads(1)
     logging.configure("warning", "console", instance=name)
     ids = torch.randint(int(rows), (BATCH,))

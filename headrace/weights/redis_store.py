@@ -7,12 +7,12 @@ of a cluster.
 
 import contextlib
 import socket
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Any
 
 import redis
 
-from headrace.weights.chunks import Buffer, verify
+from headrace.weights.chunks import Buffer, RunningDigest, expect
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable
 from headrace.weights.stores import GRACE_S
 
@@ -113,9 +113,10 @@ class RedisChunkStore:
         if size != len(buffer):
             connection.disconnect()  # cheaper than reading what nobody wants
             raise ChunkCorrupt(f"chunk {digest} of model {model} in {self.name} has {size} bytes, expected {len(buffer)}")
-        _fill(_socket(connection), buffer)
+        running = RunningDigest(buffer)
+        _fill(_socket(connection), buffer, running.filled)
         _fill(_socket(connection), memoryview(bytearray(2)))
-        verify(model, digest, buffer, self.name)
+        expect(model, digest, running.hexdigest(), size, self.name)
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
         """See `ChunkStore.sweep`."""
@@ -198,10 +199,12 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def _fill(sock: socket.socket, buffer: memoryview) -> None:
+def _fill(sock: socket.socket, buffer: memoryview, tell: Callable[[int], None] = lambda _: None) -> None:
+    """Receive until ``buffer`` is full, and tell each time how much of it is."""
     filled = 0
     while filled < len(buffer):
         got = sock.recv_into(buffer[filled:])
         if got == 0:
             raise ConnectionResetError("the server closed the connection")
         filled += got
+        tell(filled)

@@ -41,6 +41,7 @@ class AgentApp:
 
     def __init__(self, context: Context[AgentSettings]) -> None:
         self._settings = settings = context.settings
+        step_back(settings.nice)  # before any thread is started: a swap can wait for a moment, and those who serve cannot
         self._ready = context.ready
         self._ready.declare("directives", "socket")
         self._logic = HostAgent(
@@ -58,8 +59,7 @@ class AgentApp:
             self._store, run, limit=settings.slots, parallel=settings.parallel_pulls, peers=self._peers, shelf=self._shelf
         )
         self._turns = Turns(settings.stage_at_once)
-        # One thread, and those that it starts: a pull can wait for a moment, and the workers beside it cannot.
-        self._puller = ThreadPoolExecutor(1, "puller", initializer=step_back, initargs=(settings.nice,))
+        self._puller = ThreadPoolExecutor(1, "puller")
         self._socket = WorkerSocket(path, self._on_message, self._on_gone)
         self._caught_up = asyncio.Event()
         self._work = asyncio.Event()
@@ -165,6 +165,7 @@ class AgentApp:
 
     def _on_directive(self, directive: RolloutDirective) -> None:
         now = time.time()
+        self._apply(self._logic.on_directive(directive, now))
         if self._caught_up.is_set():
             metrics.ANNOUNCE.labels(directive.model).observe(max(0.0, now - directive.issued_at_us / 1e6))
             log.info(
@@ -175,27 +176,33 @@ class AgentApp:
                 sequence=directive.sequence,
                 epoch=directive.coordinator_epoch,
             )
-        self._apply(self._logic.on_directive(directive, now))
 
     def _on_message(self, connection: int, message: ToAgent) -> None:
-        self._apply(self._logic.on_message(connection, message, time.time()))
+        effects = self._logic.on_message(connection, message, time.time())
         self._send(self._turns.on_message(connection, message, time.time()))
-        self._count_workers()
+        self._apply(effects)
 
     def _on_gone(self, connection: int) -> None:
-        self._apply(self._logic.on_gone(connection, time.time()))
+        effects = self._logic.on_gone(connection, time.time())
         self._send(self._turns.on_gone(connection, time.time()))
+        self._apply(effects)
         self._count_workers()
 
     def _apply(self, effects: Iterable[Effect]) -> None:
+        """Workers first, then whom reports are for, and then people: somebody waits for each, but not for a line of log."""
+        reports = []
         for effect in effects:
             if isinstance(effect, Send):
                 self._send(self._turns.pass_on(effect, time.time()))
-            elif self._reports is not None:
-                effect.applied.bytes_to_peers = self._shelf.served(effect.applied.model)
-                self._reports.send(effect.applied)
-                self._observe(effect.applied)
+            else:
+                reports.append(effect.applied)
         self._work.set()
+        for applied in reports:
+            applied.bytes_to_peers = self._shelf.served(applied.model)
+            if self._reports is not None:
+                self._reports.send(applied)
+        for applied in reports:
+            self._observe(applied)
 
     def _send(self, sends: Iterable[Send]) -> None:
         for send in sends:

@@ -8,6 +8,7 @@ from headrace.contracts.topics import system_topics
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.logging import get_logger
+from headrace.runtime.scheduling import step_back
 from headrace.weights import Manifest, WeightsError, open_store
 from headrace.weights.directives import POLL_S
 from services.ckpt import metrics
@@ -31,6 +32,7 @@ class CoordinatorApp:
 
     def __init__(self, context: Context[CoordinatorSettings]) -> None:
         self._settings = context.settings
+        step_back(self._settings.nice)
         self._ready = context.ready
         self._ready.declare("group")
         self._store = open_store(self._settings)

@@ -14,6 +14,8 @@ from headrace.weights.transfer import PARALLEL
 from services.ckpt.plan import PeerPolicy
 from services.ckpt.policy import Policy
 
+NICE = "how far it steps back on busy cores: 0 not at all, 10 to a tenth of what a worker gets"
+
 
 class AgentSettings(ServiceSettings):
     """Settings of the agent."""
@@ -24,9 +26,7 @@ class AgentSettings(ServiceSettings):
     fence_grace_s: float = Field(
         5.0, ge=0, description="seconds for which a worker may serve another version than it is to, before it is not ready"
     )
-    nice: int = Field(
-        10, ge=0, le=19, description="how far pulls step back on busy cores: 0 not at all, 10 to a tenth of what a worker gets"
-    )
+    nice: int = Field(10, ge=0, le=19, description=NICE)
     stage_at_once: int = Field(
         max(1, (os.cpu_count() or 1) // 2), ge=1, description="workers that stage at the same time; default half of the cores"
     )
@@ -43,6 +43,7 @@ class AgentSettings(ServiceSettings):
 class CoordinatorSettings(ServiceSettings):
     """Settings of the coordinator."""
 
+    nice: int = Field(10, ge=0, le=19, description=NICE)
     quorum: str = Field(
         "all", description="workers that must be ready before a version is activated: all, majority or a number"
     )

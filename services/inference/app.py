@@ -7,7 +7,7 @@ import torch
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context
-from headrace.runtime.scheduling import wake_quickly
+from headrace.runtime.scheduling import come_first, wake_quickly
 from headrace.weights import LiveWeights, StaticWeights, WeightsSource, agent_socket
 from services.inference.settings import InferenceSettings, RpcSettings, StreamSettings
 from services.inference.warm_up import Rehearsal
@@ -92,6 +92,11 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
     from services.inference.rpc_app import RpcApp  # gRPC and FastAPI, which the role stream does not need
     from services.inference.weights_file import open_weights
 
+    if context.settings.realtime and not come_first():
+        raise ConfigError(
+            "rpc: this process may not have a real-time priority",
+            hint="give it CAP_SYS_NICE or a limit of real-time priority (ulimit -r 1, LimitRTPRIO=1), or leave --realtime out",
+        )
     pipeline = load(context.settings, context.role)
     rehearsal = Rehearsal(pipeline)
     if weights is None and context.settings.weights is not None:

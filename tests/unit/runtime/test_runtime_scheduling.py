@@ -2,7 +2,10 @@
 
 import os
 import platform
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +70,39 @@ def test_stepping_back_is_for_a_thread_and_those_that_it_starts():
     in_a_thread(back)
     assert seen == [max(12, own)]
     assert nice() == own
+
+
+@LINUX
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel does not group sessions")
+def test_a_process_that_leads_its_session_steps_back_with_the_session():
+    """Threads' priorities alone say nothing to other sessions; nobody else's session is touched."""
+    code = (
+        "from headrace.runtime.scheduling import step_back; from pathlib import Path; step_back(7);"
+        "print(Path('/proc/self/autogroup').read_text())"
+    )
+
+    def group_of(**how) -> str:
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60, **how)
+        return done.stdout.split()[-1]
+
+    assert group_of(start_new_session=True) == "7"
+    assert group_of() == Path("/proc/self/autogroup").read_text().split()[-1]
+
+
+def test_coming_first_is_for_those_who_may(monkeypatch):
+    """The thread has the real-time policy if the kernel says so, and goes on as it was if not."""
+
+    def ask() -> None:
+        if scheduling.come_first():
+            assert os.sched_getscheduler(0) == os.SCHED_RR
+        else:
+            assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+    if hasattr(os, "sched_getscheduler"):
+        in_a_thread(ask)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
+    assert not scheduling.come_first()

@@ -6,6 +6,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import hypothesis
 import pytest
@@ -25,6 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in set(getattr(item, "fixturenames", ())) & set(_NEEDS):
             item.add_marker(_NEEDS[fixture])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of `pytest -n 2 --dist loadfile`; None leaves other ways of distributing tests to xdist."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.distribution import ByFile
+
+    return ByFile(config, log)
 
 
 class Kafka:

@@ -48,6 +48,7 @@ class Run:
                 stdout=log, stderr=log, env=environment, cwd=folder.parent,
             )  # fmt: skip
         self._family: dict[int, psutil.Process] = {}
+        self.produced = 0
 
     def headrace(self, *arguments: str, expect: int = 0, **extra: Any) -> subprocess.CompletedProcess[str]:
         """Run a command against this run."""
@@ -58,6 +59,11 @@ class Run:
         )
         assert done.returncode == expect, f"headrace {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
         return done
+
+    def produce(self, flights: int, *flags: str) -> None:
+        """Produce the next flights of the year, and the landings until then."""
+        self.headrace("produce", str(self.pipeline), "--limit", str(flights), "--resume", *flags)
+        self.produced += flights
 
     @property
     def status(self) -> dict[str, dict[str, Any]]:
@@ -81,7 +87,7 @@ class Run:
         """Address of a role."""
         return str(self.status[role]["endpoints"][name])
 
-    def wait_ready(self, *roles: str, seconds: float = 90.0) -> None:
+    def wait_ready(self, *roles: str, seconds: float = 150.0) -> None:
         """Until these roles are ready (all, if none is named)."""
         wanted = set(roles) or ROLES
 

@@ -11,6 +11,8 @@ from headrace.contracts import topics
 from headrace.model.pipeline import load_pipeline
 from tests.e2e.conftest import FLIGHTS, ROLES, Run, wait_for
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits until the whole run is up
+
 
 @pytest.fixture(scope="module")
 def replay(run: Run) -> Iterator[Run]:

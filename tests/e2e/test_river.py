@@ -15,14 +15,18 @@ import torch
 import tritonclient.grpc as triton
 
 from headrace.contracts import topics
-from headrace.contracts.events_pb2 import CheckpointPublished
+from headrace.contracts.events_pb2 import CheckpointPublished, WeightsApplied
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.settings import ServiceSettings, load
 from headrace.weights import Manifest, fetch, open_store
 from tests.e2e.conftest import FLIGHTS, Run, wait_for
 
-COUNT = 4000
-"""Flights produced: the first days of January 2013."""
+pytestmark = pytest.mark.timeout(300)  # the first test waits until the whole run is up
+
+SLICE, SLICES = 1000, 3
+"""Flights produced at once, and how often at least: the first days of January 2013."""
+VERSIONS = 3
+SERVING = {WeightsApplied.JOINED, WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT}
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +36,23 @@ def pipeline() -> Pipeline:
 
 @pytest.fixture(scope="module")
 def river(run: Run) -> Run:
-    """The run, after COUNT flights and their landings were produced and predicted."""
+    """The run, after flights and their landings were produced and predicted.
+
+    They come in slices, each once the stream serves what was learned from all before it, until there are enough versions on the
+    sink: however fast the machine, and however slow, a later slice finds newer weights.
+    """
     run.wait_ready()
-    run.headrace("produce", str(FLIGHTS), "--rate", "500", "--limit", str(COUNT))
-    wait_for(lambda: len(run.read(topics.PREDICTIONS.name("flights"))) >= COUNT, "predicting every flight")
+    while run.produced < SLICE * SLICES or len(set(versions(run))) < VERSIONS:
+        wait_for(lambda: serves_what_was_learned(run), "serving what was learned from the flights so far")
+        run.produce(SLICE, "--rate", "1000")
+        wait_for(lambda: len(versions(run)) >= run.produced, "predicting every flight")
     return run
 
 
 def test_each_event_was_predicted_exactly_once(river: Run, pipeline: Pipeline) -> None:
     events = river.read(topics.EVENTS.name("flights"))
     predictions = [pipeline.prediction_decoder.decode(r.value()) for r in river.read(topics.PREDICTIONS.name("flights"))]
-    assert len(events) == COUNT
+    assert len(events) == river.produced
     assert Counter(p.source for p in predictions) == Counter((e.partition(), e.offset()) for e in events)
     keys = {(e.partition(), e.offset()): pipeline.model.key_of(pipeline.event_decoder.decode(e.value())) for e in events}
     assert all(p.key == keys[p.source] for p in predictions)
@@ -58,7 +68,7 @@ def test_the_version_rose_while_predictions_flowed_and_never_fell(river: Run, pi
         assert prediction.version >= last.get(partition, 0), f"version fell at {record.topic()}[{record.partition()}]"
         last[partition] = prediction.version
         seen.add(prediction.version)
-    assert len(seen) >= 3, f"versions on the sink: {sorted(seen)}"
+    assert len(seen) >= VERSIONS, f"versions on the sink: {sorted(seen)}"
 
 
 def test_every_version_on_the_sink_is_a_published_checkpoint(river: Run, pipeline: Pipeline) -> None:
@@ -73,7 +83,7 @@ def test_each_label_was_joined_exactly_once(river: Run, pipeline: Pipeline) -> N
         return [pipeline.example_decoder.decode(r.value()) for r in river.read(topics.EXAMPLES.name("flights"))]
 
     labels = river.read(topics.LABELS.name("flights"))
-    assert len(labels) > COUNT * 0.9
+    assert len(labels) > river.produced * 0.9
     examples = wait_for(lambda: found if len(found := joined()) >= len(labels) else [], "joining every label")
     assert Counter(e.label_source for e in examples) == Counter((r.partition(), r.offset()) for r in labels)
     assert all(e.event.flight_id == e.label.flight_id == e.key for e in examples)
@@ -82,7 +92,7 @@ def test_each_label_was_joined_exactly_once(river: Run, pipeline: Pipeline) -> N
 def test_it_learned(river: Run) -> None:
     def learned() -> bool:
         newest = max(checkpoints(river), key=lambda c: c.version)
-        return newest.step > 10 and sum(o.offset for o in newest.offsets) > COUNT * 0.9
+        return newest.step > 10 and sum(o.offset for o in newest.offsets) > river.produced * 0.9
 
     wait_for(learned, "a checkpoint that contains (nearly) every example")
 
@@ -133,6 +143,20 @@ def test_the_gateway_answers_with_version_and_checkpoint(river: Run, pipeline: P
 
 def test_every_process_is_gone_at_the_end(river: Run) -> None:
     assert river.down() == []
+
+
+def versions(run: Run) -> list[int]:
+    """The version of every prediction on the sink."""
+    decode = load_pipeline(FLIGHTS).prediction_decoder.decode
+    return [decode(r.value()).version for r in run.read(topics.PREDICTIONS.name("flights"))]
+
+
+def serves_what_was_learned(run: Run) -> bool:
+    """Whether the newest checkpoint contains every label, and the stream serves it."""
+    newest = max(checkpoints(run), key=lambda c: c.version)
+    reports = [WeightsApplied.FromString(r.value()) for r in run.read(topics.APPLIED.name())]
+    served = max((a.version for a in reports if a.role == "stream" and a.state in SERVING), default=0)
+    return newest.metrics["examples"] == len(run.read(topics.LABELS.name("flights"))) and served == newest.version
 
 
 def checkpoints(run: Run) -> list[CheckpointPublished]:

@@ -8,7 +8,7 @@ from tests.faults.stream.flood import Flood
 from tests.stream_kit import WELL, Outcome
 
 NAME = "stream faults"
-"""The property of a test's report that `conftest.py` prints."""
+"""The property of a test's report that `tests/faults/conftest.py` prints."""
 
 
 @dataclass

@@ -20,7 +20,9 @@ class Feed:
     """Numbered events and labels, some twice, some not decodable, labels now and then before their events."""
 
     def __init__(self, kafka: Any, name: str) -> None:
-        self._producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "partitioner": "murmur2_random"})
+        self._producer = Producer(
+            {"bootstrap.servers": kafka.bootstrap_servers, "partitioner": "murmur2_random", "enable.idempotence": True}
+        )
         self._name, self._random = name, random.Random(5)
         self.sent = self.bad = self.twice = 0
 

@@ -36,7 +36,7 @@ def prepare(kafka: Any, folder: Path, name: str, count: int, **training: Any) ->
         "trainer"
     )
     ensure_topics(settings, pipeline.topics)
-    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})  # keeps their order
     rng = random.Random(3)
     for n in range(count):
         partition, offset = n % 2, n // 2
@@ -127,7 +127,7 @@ def test_a_zombie_is_fenced_and_announces_nothing(kafka: Any, tmp_path: Path) ->
 def test_an_undecodable_example_is_on_the_dead_letter_topic_once(kafka: Any, tmp_path: Path) -> None:
     name = kafka.unique("bad")
     _, pipeline, settings = prepare(kafka, tmp_path, name, 40)
-    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})  # keeps their order
     producer.produce(f"{name}.examples", b"no json", b"key", 1)
     producer.flush(20)
     for _ in range(2):

@@ -12,6 +12,7 @@ A version is `staged`, then `current`, then `previous` (kept warm, so that a rol
 when its last lease ends, its network gives its tensors up, its slot's lock goes with them, and the agent is told.
 """
 
+import mmap
 import os
 import threading
 import time
@@ -26,7 +27,7 @@ from headrace.weights.client import AgentClient
 from headrace.weights.courtesy import Courtesy
 from headrace.weights.errors import NotReady, WeightsError
 from headrace.weights.manifest import Manifest
-from headrace.weights.mapping import map_tensors
+from headrace.weights.mapping import map_slot, tensors_of, thin
 from headrace.weights.shadow import Build, Shadows, WarmUp
 from headrace.weights.source import Bound
 from headrace.weights.standing import Standing
@@ -50,10 +51,11 @@ log = get_logger("headrace.weights")
 class _Resident:
     """A version in this process, with the number of leases on it."""
 
-    __slots__ = ("bound", "leases", "retired", "seconds")
+    __slots__ = ("bound", "leases", "mapped", "retired", "seconds")
 
-    def __init__(self, bound: Bound, seconds: dict[str, float]) -> None:
+    def __init__(self, bound: Bound, mapped: mmap.mmap, seconds: dict[str, float]) -> None:
         self.bound = bound
+        self.mapped: mmap.mmap | None = mapped
         self.leases = 0
         self.retired = False
         self.seconds = seconds
@@ -304,7 +306,11 @@ class LiveWeights:
             self._wake.notify_all()
 
     def _let_go(self, resident: _Resident) -> None:
+        self._courtesy.begin()
+        if resident.mapped is not None:
+            thin(resident.mapped, self._courtesy.give_way)
         self._shadows.take_back(resident.bound.network)
+        resident.mapped = None  # the last that holds the slot
         self._client.send(Released(resident.bound.checkpoint))
 
     # Staging, in its own thread.
@@ -350,11 +356,11 @@ class LiveWeights:
         self._courtesy.begin()
         manifest = Manifest.decode(order.manifest)
         self._courtesy.give_way()
-        tensors = map_tensors(Path(order.path), manifest, order.digest)
+        mapped = map_slot(Path(order.path), manifest, order.digest)
         seconds = {"map": time.perf_counter() - started}
-        network = self._shadows.make(manifest, tensors, seconds)
+        network = self._shadows.make(manifest, tensors_of(mapped, manifest), seconds)
         seconds["stage"] = time.perf_counter() - started
-        return _Resident(Bound(manifest.version, order.digest, manifest, network), seconds)
+        return _Resident(Bound(manifest.version, order.digest, manifest, network), mapped, seconds)
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

@@ -13,14 +13,42 @@ from pathlib import Path
 
 import torch
 
+from headrace.weights.courtesy import GiveWay
 from headrace.weights.errors import SlotError
 from headrace.weights.manifest import Manifest
 from headrace.weights.payload import view
 from headrace.weights.slots import PAYLOAD_START, SlotHeader
 
+_THINNED_AT_ONCE = 1 << 20  # bytes: 0.1 ms or so
+
 
 def map_tensors(path: Path, manifest: Manifest, digest: str) -> dict[str, torch.Tensor]:
     """Map a slot and return its version's tensors; they keep the map, and with it the lease, alive.
+
+    Raises:
+        SlotError: see `map_slot`.
+    """
+    return tensors_of(map_slot(path, manifest, digest), manifest)
+
+
+def tensors_of(mapped: mmap.mmap, manifest: Manifest) -> dict[str, torch.Tensor]:
+    """The tensors of the version that a slot holds, over its map."""
+    return view(mapped, manifest.tensors, PAYLOAD_START)
+
+
+def thin(mapped: mmap.mmap, give_way: GiveWay) -> None:
+    """Take the pages out of a map that nobody uses any more, piece by piece.
+
+    Unmapping takes all of them out under the lock that every page fault and allocation of the process needs, for milliseconds
+    where they are many. Whoever should still look at a tensor finds the slot's bytes.
+    """
+    for start in range(0, len(mapped), _THINNED_AT_ONCE):
+        give_way()
+        mapped.madvise(mmap.MADV_DONTNEED, start, min(_THINNED_AT_ONCE, len(mapped) - start))
+
+
+def map_slot(path: Path, manifest: Manifest, digest: str) -> mmap.mmap:
+    """Map a slot, under a shared lock that lives as long as the map.
 
     Raises:
         SlotError: the slot is gone, is being written, or holds another version than ``digest``.
@@ -41,4 +69,4 @@ def map_tensors(path: Path, manifest: Manifest, digest: str) -> dict[str, torch.
     if SlotHeader.sealed_digest(mapped) != digest:
         mapped.close()
         raise SlotError(f"slot {path} no longer holds {manifest.model} version {manifest.version}")
-    return view(mapped, manifest.tensors, PAYLOAD_START)
+    return mapped

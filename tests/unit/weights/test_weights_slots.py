@@ -8,7 +8,7 @@ import torch
 
 from headrace.weights import MemoryChunkStore, publish, pull
 from headrace.weights.errors import SlotError, SlotsBusy
-from headrace.weights.mapping import map_tensors
+from headrace.weights.mapping import map_slot, map_tensors, tensors_of, thin
 from headrace.weights.slots import PAYLOAD_START, SlotPool, remove_stale_pools
 
 STORE = MemoryChunkStore()
@@ -187,3 +187,26 @@ def test_no_room_is_an_error_that_says_so(pool, monkeypatch):
         slot.begin(manifest, manifest.digest)
     slot.abandon()
     assert pool.memory == PAYLOAD_START
+
+
+def test_a_map_thinned_out_still_shows_the_slot(pool):
+    """Its pages leave the process piece by piece; its bytes are there, without what was written over them in this process."""
+    large = version(1, 700_000)
+    path = fill(pool, large)
+    mapped = map_slot(path, large, large.digest)
+    weight = tensors_of(mapped, large)["w"]
+    assert weight.sum() == 700_000
+    weight[0] = 7
+    assert resident_kib(path) > 2000
+    turns: list[None] = []
+    thin(mapped, lambda: turns.append(None))
+    assert len(turns) == 3
+    assert resident_kib(path) == 0
+    assert weight[:2].tolist() == [1, 1]
+
+
+def resident_kib(path: Path) -> int:
+    """Of this process's private map of a file; the pool has a shared one."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    (at,) = (n for n, line in enumerate(lines) if line.endswith(str(path)) and " rw-p " in line)
+    return next(int(line.split()[1]) for line in lines[at:] if line.startswith("Rss:"))

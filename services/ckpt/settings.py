@@ -28,7 +28,7 @@ class AgentSettings(ServiceSettings):
     )
     nice: int = Field(10, ge=0, le=19, description=NICE)
     stage_at_once: int = Field(
-        max(1, (os.cpu_count() or 1) // 2), ge=1, description="workers that stage at the same time; default half of the cores"
+        os.cpu_count() or 1, ge=1, description="workers that stage at the same time; default as many as there are cores"
     )
     parallel_pulls: int = Field(PARALLEL, ge=1, description="chunks pulled at the same time")
     peers: bool = Field(

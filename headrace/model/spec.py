@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
+CHAMPION, SHADOW = "champion", "shadow"
+"""Of a pipeline's models: the one that is its own, and those whose predictions answer nothing. The others are canaries."""
 REFERENCE = r"^[A-Za-z_][A-Za-z0-9_]*\.py:[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -68,7 +70,7 @@ class VariantSpec(_Section):
         role = info.data.get("role")
         if role == "canary" and share is None:
             raise PydanticCustomError("share", "a canary needs a share of the keys, e.g. share: 0.05")
-        if role == "shadow" and share is not None:
+        if role == SHADOW and share is not None:
             raise PydanticCustomError("share", "a shadow answers nothing and predicts every event: only a canary has a share")
         return share
 
@@ -115,7 +117,7 @@ class PipelineSpec(_Section):
     @property
     def has_shadows(self) -> bool:
         """Whether a model predicts without answering, which takes a topic of its own."""
-        return any(variant.role == "shadow" for variant in self.models)
+        return any(variant.role == SHADOW for variant in self.models)
 
     def training_of(self, variant: VariantSpec) -> TrainingSpec:
         """How a further model is trained: as the champion, but for what its own section sets."""

@@ -22,17 +22,8 @@ from headrace.weights.slots import PAYLOAD_START, SlotHeader
 _THINNED_AT_ONCE = 1 << 20  # bytes: 0.1 ms or so
 
 
-def map_tensors(path: Path, manifest: Manifest, digest: str) -> dict[str, torch.Tensor]:
-    """Map a slot and return its version's tensors; they keep the map, and with it the lease, alive.
-
-    Raises:
-        SlotError: see `map_slot`.
-    """
-    return tensors_of(map_slot(path, manifest, digest), manifest)
-
-
 def tensors_of(mapped: mmap.mmap, manifest: Manifest) -> dict[str, torch.Tensor]:
-    """The tensors of the version that a slot holds, over its map."""
+    """The tensors of the version that a slot holds; they keep the map, and with it the lease, alive."""
     return view(mapped, manifest.tensors, PAYLOAD_START)
 
 

@@ -10,9 +10,10 @@ one model never needs to know of another. The order that makes publishing safe a
 A sweep spares whatever was marked within its grace period, which must be longer than 1 to 3 takes.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Protocol
 
 from headrace.runtime.logging import get_logger
@@ -23,7 +24,6 @@ log = get_logger("headrace.weights")
 
 GRACE_S = 600.0
 """Seconds for which a sweep spares a chunk after its last use by a publisher."""
-
 
 _PATIENCE = 4.0
 """How many times as long as an attempt took in vain a store is left alone: a fifth of the time goes into such attempts."""
@@ -165,11 +165,8 @@ class FallbackStore:
         """See `ChunkStore.claim`; absent means absent from either, so that a put completes both."""
         absent = self._durable.claim(model, digests)
         if self._up():
-            asked = self._clock()
-            try:
+            with self._attempt():
                 absent |= self._fast.claim(model, digests)
-            except StoreUnavailable as error:
-                self._down(error, asked)
         return absent
 
     def put(self, model: str, digest: str, data: Buffer) -> None:
@@ -212,11 +209,8 @@ class FallbackStore:
             return self._durable.sweep(model, keep, grace_s)
         finally:  # whatever the durable one says: it is the fast one's room that runs out first
             if self._up():
-                asked = self._clock()
-                try:
+                with self._attempt():
                     self._fast.sweep(model, keep, grace_s)
-                except StoreUnavailable as error:
-                    self._down(error, asked)
 
     def close(self) -> None:
         """Close both."""
@@ -225,11 +219,17 @@ class FallbackStore:
 
     def _put_fast(self, model: str, digest: str, data: Buffer) -> None:
         if self._up():
-            asked = self._clock()
-            try:
+            with self._attempt():
                 self._fast.put(model, digest, data)
-            except StoreUnavailable as error:
-                self._down(error, asked)
+
+    @contextlib.contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """One call to the fast store, which is left alone for a while if it does not answer."""
+        asked = self._clock()
+        try:
+            yield
+        except StoreUnavailable as error:
+            self._down(error, asked)
 
     def _up(self) -> bool:
         return self._clock() >= self._down_until

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from headrace.model.spec import PipelineSpec
+from headrace.model.spec import CHAMPION, SHADOW, PipelineSpec
 from services.gateway.errors import UnknownError
-
-CHAMPION, SHADOW = "champion", "shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,6 @@ class Models:
         given = sum(variant.share or 0.0 for variant in spec.models)
         others = [Listed(f"{spec.name}.{v.name}", v.role, v.share or 0.0) for v in spec.models]
         self.listed: tuple[Listed, ...] = (Listed(spec.name, CHAMPION, max(0.0, 1.0 - given)), *others)
-        self.has_shadows = spec.has_shadows
 
     def named(self, name: str) -> str:
         """The model's name in the fleet, by that or by its name in pipeline.yaml.

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 from headrace.contracts.records import Prediction
 from headrace.contracts.snapshot import ModelStatus, Score
+from headrace.model.spec import SHADOW
 from services.monitor.accuracy import Means
 from services.monitor.alerts import Alarms
 from services.monitor.fleet import Fleet
 from services.monitor.intervals import OffsetSet
-
-CHAMPION, SHADOW = "champion", "shadow"
 
 
 class WatchedModel(NamedTuple):

@@ -9,11 +9,12 @@ import msgspec
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
 from headrace.contracts.snapshot import Counts, Rates, Score, Snapshot
+from headrace.model.spec import CHAMPION, SHADOW
 from services.monitor.accuracy import Accuracy, BaselinePredictor
 from services.monitor.alerts import VERSION_FAILS, VERSION_WORSE, Alarms, Errors
 from services.monitor.intervals import SinkAudit
 from services.monitor.merge import Lane, TimeMerge
-from services.monitor.models import CHAMPION, SHADOW, ShadowAccuracy, WatchedModel, WatchedModels
+from services.monitor.models import ShadowAccuracy, WatchedModel, WatchedModels
 from services.monitor.recent import Rate, Recent
 from services.monitor.regression import Scored, VersionErrors, VersionFailures
 

@@ -10,10 +10,10 @@ import torch
 
 from headrace.weights import FallbackStore, publish
 from headrace.weights.lineage import Lineage
-from headrace.weights.mapping import map_tensors
 from headrace.weights.redis_store import RedisChunkStore
 from headrace.weights.shared_storage import SharedStorageChunkStore
 from services.ckpt.slots import HostSlots
+from tests.slot_kit import map_tensors
 
 ROWS, CHUNK = 4_000, 1 << 16
 LAST = 4

@@ -8,8 +8,8 @@ import torch
 from headrace.weights import MemoryChunkStore, publish
 from headrace.weights.errors import Superseded
 from headrace.weights.lineage import Lineage
-from headrace.weights.mapping import map_tensors
 from services.ckpt.slots import HostSlots
+from tests.slot_kit import map_tensors
 
 CHUNK, ROWS = 1024, 500
 NEVER = bool  # called without arguments: False

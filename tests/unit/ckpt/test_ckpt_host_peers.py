@@ -7,12 +7,12 @@ import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.weights import MemoryChunkStore, publish
-from headrace.weights.mapping import map_tensors
 from headrace.weights.peers.routes import Member, Plan
 from headrace.weights.peers.shelf import Shelf
 from services.ckpt.peers import Peers
 from services.ckpt.settings import AgentSettings
 from services.ckpt.slots import HostSlots
+from tests.slot_kit import map_tensors
 
 CHUNK = 1024
 

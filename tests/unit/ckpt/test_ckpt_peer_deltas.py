@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.weights import MemoryChunkStore
-from headrace.weights.mapping import map_tensors
+from tests.slot_kit import map_tensors
 from tests.unit.ckpt.test_ckpt_deltas import state, store, versions
 from tests.unit.ckpt.test_ckpt_host_peers import host, plan
 

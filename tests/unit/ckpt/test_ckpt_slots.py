@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from headrace.weights import MemoryChunkStore, publish
-from headrace.weights.mapping import map_tensors
 from headrace.weights.slots import PAYLOAD_START
 from services.ckpt.slots import HostSlots
+from tests.slot_kit import map_tensors
 
 CHUNK = 1024
 NEVER = bool  # called without arguments: False

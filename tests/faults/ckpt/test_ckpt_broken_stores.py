@@ -116,7 +116,9 @@ def test_slow_storage_delays_versions_and_no_request(loaded: Loaded) -> None:
     """Each chunk takes a while; a version that comes meanwhile follows."""
     loaded.agent.kill()
     loaded.host(slow_s=0.05)
-    first, second = loaded.publish(), loaded.publish()
+    first = loaded.publish()
+    wait_for_log(loaded.agent.log, f"version={first} ")  # it is being staged, and not skipped for the next one
+    second = loaded.publish()
     loaded.serves(first)
     loaded.serves(second)
     loaded.agent.kill()

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from headrace.platform import LocalPlatform
+from tests.patience import WAIT_S
 
 # How long an example takes says how busy the machine is, and nothing of what is promised.
 hypothesis.settings.register_profile("headrace", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -61,10 +62,10 @@ class Kafka:
         """Create topics with exactly these names; return once they have leaders."""
         new = [NewTopic(name, count, 1, config=dict(config or {})) for name, count in partitions.items()]
         for future in self.admin.create_topics(new).values():
-            future.result(15)
+            future.result(WAIT_S)
         for name, count in partitions.items():
             while True:
-                found = self.admin.list_topics(name, timeout=15).topics[name].partitions
+                found = self.admin.list_topics(name, timeout=WAIT_S).topics[name].partitions
                 if len(found) == count and all(p.leader >= 0 for p in found.values()):
                     break
 

@@ -22,6 +22,7 @@ from services.trainer.checkpoint import Header, Letter
 from services.trainer.learner import Learner
 from services.trainer.ports import Polled
 from services.trainer.publishing import Published
+from tests.patience import WAIT_S
 
 MODEL = '''
 from collections.abc import Sequence
@@ -218,7 +219,7 @@ class RoleProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
-    def endpoints(self, timeout_s: float = 60) -> Endpoints:
+    def endpoints(self, timeout_s: float = WAIT_S) -> Endpoints:
         """Its addresses, once it is ready."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -237,7 +238,7 @@ class RoleProcess:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait; returns the exit code."""
         self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(WAIT_S)
 
 
 @contextmanager
@@ -249,10 +250,10 @@ def running(*arguments: Any) -> Iterator[RoleProcess]:
     finally:
         if role.process.poll() is None:
             role.process.kill()
-            role.process.wait(30)
+            role.process.wait(WAIT_S)
 
 
-def read_all(kafka: str, topic: str, partitions: int, expected: int, timeout_s: float = 20) -> list[Message]:
+def read_all(kafka: str, topic: str, partitions: int, expected: int, timeout_s: float = WAIT_S) -> list[Message]:
     """Committed records of a topic: returns when `expected` are there and no more came within half a second."""
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "test-reader", "isolation.level": "read_committed"})
     consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])

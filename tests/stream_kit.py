@@ -25,6 +25,7 @@ from headrace.contracts.events_pb2 import DeadLetter
 from headrace.contracts.records import Prediction
 from headrace.contracts.topics import EVENTS, PREDICTIONS, SHADOWS, dead_letters, pipeline_topics
 from headrace.runtime import kafka
+from tests.patience import WAIT_S
 
 MODEL = '''"""Twice n."""
 import os
@@ -98,8 +99,6 @@ class Refusing(Numbered):
 '''
 
 HERE = Path(__file__).parent
-START_S = 60.0
-"""Importing torch alone takes 10 s when other processes want the cores too."""
 
 
 def wait_for(condition: Callable[[], object], timeout: float, what: str) -> None:
@@ -160,9 +159,9 @@ class Worker:
     def kill(self) -> None:
         """SIGKILL, and reap."""
         self.signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(WAIT_S)
 
-    def stop(self, timeout: float = 20) -> int:
+    def stop(self, timeout: float = WAIT_S) -> int:
         """SIGTERM; the exit code."""
         self.signal(signal.SIGTERM)
         return self.process.wait(timeout)
@@ -176,7 +175,7 @@ class Worker:
         """The sum of a metric over its labels, 0 where it is not there (yet)."""
         try:
             ops = json.loads(self._endpoint.read_text())["endpoints"]["ops"]
-            with urllib.request.urlopen(f"{ops}/metrics", timeout=2) as answer:
+            with urllib.request.urlopen(f"{ops}/metrics", timeout=5) as answer:
                 lines = answer.read().decode().splitlines()
         except (OSError, KeyError, ValueError):
             return 0.0
@@ -279,7 +278,7 @@ class River:
 
     def flush(self) -> None:
         """Wait for the broker's acknowledgements."""
-        if left := self._producer.flush(30):
+        if left := self._producer.flush(WAIT_S):
             raise TimeoutError(f"{left} events were not acknowledged")
 
     def worker(self, name: str = "", *, wait: bool = True, env: dict[str, str] | None = None, **flags: object) -> Worker:
@@ -288,7 +287,7 @@ class River:
         self.workers.append(worker)
         if wait:
             try:
-                wait_for(worker.ready, START_S, f"{worker.name} has no partitions")
+                wait_for(worker.ready, WAIT_S, f"{worker.name} has no partitions")
             except TimeoutError:
                 print(worker.tail())
                 raise
@@ -303,7 +302,7 @@ class River:
         """Activate a version on them; the kinds are those of `tests/stream_worker.py`."""
         write_whole(self.version_file, json.dumps({"version": version, "kind": kind}))
 
-    def read(self, predictions: int, letters: int = 0, timeout: float = 60, *, shadows: int = 0) -> Outcome:
+    def read(self, predictions: int, letters: int = 0, timeout: float = WAIT_S, *, shadows: int = 0) -> Outcome:
         """What is committed, once there is as much of it as that, or when the time is over."""
         outcome = Outcome()
         dlq = dead_letters(self.events)

@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from headrace.platform.state import ServerStatus, read_status
+from tests.patience import WAIT_S
 
 ROOT = Path(__file__).parents[2]
 FLIGHTS = ROOT / "examples" / "flights"
@@ -23,7 +24,7 @@ ROLES = {"trainer", "stream", "coordinator", "agent", "join", "monitor", "ingest
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+def wait_for(condition: Callable[[], T], what: str, seconds: float = WAIT_S) -> T:
     """What `condition` returns once that is true."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
@@ -55,7 +56,7 @@ class Run:
         environment = {**self._environment, "KAFKA_BOOTSTRAP_SERVERS": self.kafka, "COLUMNS": "200"}
         argv = [sys.executable, "-m", "headrace", *arguments]
         done = subprocess.run(
-            argv, check=False, env=environment, capture_output=True, text=True, timeout=120, cwd=self.folder.parent, **extra
+            argv, check=False, env=environment, capture_output=True, text=True, timeout=WAIT_S, cwd=self.folder.parent, **extra
         )
         assert done.returncode == expect, f"headrace {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
         return done
@@ -87,7 +88,7 @@ class Run:
         """Address of a role."""
         return str(self.status[role]["endpoints"][name])
 
-    def wait_ready(self, *roles: str, seconds: float = 150.0) -> None:
+    def wait_ready(self, *roles: str, seconds: float = 2 * WAIT_S) -> None:
         """Until these roles are ready (all, if none is named)."""
         wanted = set(roles) or ROLES
 
@@ -118,8 +119,8 @@ class Run:
         consumer = Consumer(
             {"bootstrap.servers": self.kafka, "group.id": "e2e", "isolation.level": level, "enable.auto.commit": False}
         )
-        partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
-        ends = {tp.partition: consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in partitions}
+        partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions]
+        ends = {tp.partition: consumer.get_watermark_offsets(tp, timeout=WAIT_S)[1] for tp in partitions}
         consumer.assign([TopicPartition(topic, tp.partition, 0) for tp in partitions])
         records: list[Any] = []
 
@@ -127,7 +128,7 @@ class Run:
             records.extend(consumer.consume(10_000, 0.2))
             return all(p.offset >= ends[p.partition] or not ends[p.partition] for p in consumer.position(partitions))
 
-        wait_for(at_end, f"reading {topic}", 30)
+        wait_for(at_end, f"reading {topic}", WAIT_S)
         consumer.close()
         assert not [r.error() for r in records if r.error()]
         return records
@@ -140,8 +141,8 @@ class Run:
         """Stop it as a user does; the processes of it that are left."""
         self._remember()
         self.headrace("down", "--run-dir", str(self.folder))
-        assert self._up.wait(60) == 0, self.log.read_text()[-3000:]
-        _, alive = psutil.wait_procs(list(self._family.values()), timeout=5)
+        assert self._up.wait(WAIT_S) == 0, self.log.read_text()[-3000:]
+        _, alive = psutil.wait_procs(list(self._family.values()), timeout=WAIT_S)
         return alive
 
     def close(self) -> None:
@@ -149,7 +150,7 @@ class Run:
         if self._up.poll() is None:
             self._up.send_signal(signal.SIGTERM)
             try:
-                self._up.wait(60)
+                self._up.wait(WAIT_S)
             except subprocess.TimeoutExpired:
                 self._up.kill()
                 self._up.wait()

@@ -10,8 +10,9 @@ import pytest
 from headrace.contracts import topics
 from headrace.model.pipeline import load_pipeline
 from tests.e2e.conftest import FLIGHTS, ROLES, Run, wait_for
+from tests.patience import WAIT_S
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits until the whole run is up
+pytestmark = pytest.mark.timeout(600)  # the first test waits until the whole run is up
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def replay(run: Run) -> Iterator[Run]:
     producing = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     yield run
     producing.terminate()
-    producing.communicate(timeout=30)
+    producing.communicate(timeout=WAIT_S)
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

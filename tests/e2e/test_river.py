@@ -20,8 +20,9 @@ from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.settings import ServiceSettings, load
 from headrace.weights import Manifest, fetch, open_store
 from tests.e2e.conftest import FLIGHTS, Run, wait_for
+from tests.patience import WAIT_S
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits until the whole run is up
+pytestmark = pytest.mark.timeout(600)  # the first test waits until the whole run is up
 
 SLICE, SLICES = 1000, 3
 """Flights produced at once, and how often at least: the first days of January 2013."""
@@ -189,7 +190,7 @@ def ask_grpc(run: Run, events: list[Any]) -> tuple[list[float], int]:
 
 def ask_rest(run: Run, events: list[Any]) -> tuple[list[float], int]:
     url = run.endpoint("rpc", "rest")
-    with urllib.request.urlopen(f"{url}/v2/models/flights", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/v2/models/flights", timeout=WAIT_S) as answer:
         declared = json.load(answer)["inputs"]
     inputs = [
         {
@@ -202,7 +203,7 @@ def ask_rest(run: Run, events: list[Any]) -> tuple[list[float], int]:
     ]
     body = msgspec.json.encode({"inputs": inputs})
     request = urllib.request.Request(f"{url}/v2/models/flights/infer", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
         reply = json.load(answer)
     return [float(v) for v in np.ravel(reply["outputs"][0]["data"])], int(reply["model_version"])
 

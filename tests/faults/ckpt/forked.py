@@ -26,8 +26,8 @@ from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Header
 from services.trainer.kafka import KafkaAnnouncer
 from tests.faults.ckpt.mortal import Fate, MortalAgent, MortalCoordinator, MortalPublisher, MortalWeights
 from tests.faults.ckpt.proof import state_of
+from tests.patience import WAIT_S
 
-WAIT_S = 60.0
 _FORKS = multiprocessing.get_context("forkserver")
 
 
@@ -52,6 +52,7 @@ class Forked:
 
     def __init__(self, role: Callable[..., int], *arguments: Any, env: Mapping[str, str], log: Path) -> None:
         self.log = log
+        log.touch()
         self.process = _FORKS.Process(target=_run, args=(role, arguments, dict(env), log), daemon=True)
         self.process.start()
 

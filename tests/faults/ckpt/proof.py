@@ -17,8 +17,8 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from headrace.weights import ChunkStore, LiveWeights, Manifest, publish
+from tests.patience import WAIT_S
 
-WAIT_S = 60.0
 CHUNK = 32 << 10
 
 MODEL = '''

@@ -6,7 +6,8 @@ import torch
 from headrace.contracts.topics import CHECKPOINTS, model_partition
 from tests.faults.ckpt.loaded import KEY, Loaded
 from tests.faults.ckpt.proof import state_of
-from tests.integration.ckpt.fleet import WAIT_S, Applied
+from tests.integration.ckpt.fleet import Applied
+from tests.patience import WAIT_S
 
 
 def without_a_tensor(version: int) -> dict[str, torch.Tensor]:

@@ -12,7 +12,8 @@ import pytest
 from headrace.runtime.errors import ExitCode
 from headrace.weights.slots import remove_stale_pools
 from tests.faults.ckpt.loaded import Loaded
-from tests.integration.ckpt.fleet import WAIT_S, Applied
+from tests.integration.ckpt.fleet import Applied
+from tests.patience import WAIT_S
 
 
 @pytest.fixture

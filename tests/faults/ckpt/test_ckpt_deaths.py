@@ -16,6 +16,7 @@ from tests.faults.ckpt.proof import Caller
 from tests.integration.ckpt.fleet import Applied
 from tests.integration.rpc.rpc_process import start
 from tests.line_kit import read_all
+from tests.patience import WAIT_S
 
 KILLED = -signal.SIGKILL
 
@@ -119,6 +120,6 @@ def test_the_death_of_a_serving_process_fails_only_its_own_requests(loaded: Load
         loaded.serves(loaded.version)
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(WAIT_S)
         victim.stop()
     assert set(victim.answers) <= set(loaded.askers[0].answers)

@@ -46,7 +46,7 @@ def use(fleet: Fleet, processes: dict[str, Process]) -> Use:
 def soak(fleet: Fleet, swaps: int, between: Callable[[int], None] = lambda _: None) -> list[Use]:
     """Swap so many times, and return what the processes held after each third; `between` is called before each swap."""
     coordinator = fleet.coordinator(
-        "coordinator", "--keep-versions", str(KEPT), "--sweep-every-s", "0.5", "--sweep-grace-s", "1"
+        "coordinator", "--keep-versions", str(KEPT), "--sweep-every-s", "0.5", "--sweep-grace-s", "5"
     )  # fmt: skip
     workers = {f"w{n}": fleet.worker(f"w{n}") for n in range(WORKERS)}
     processes = {"coordinator": coordinator, "agent": fleet.agent(), **workers}

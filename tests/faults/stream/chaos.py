@@ -16,6 +16,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from headrace.platform import LocalPlatform
+from tests.patience import WAIT_S
 from tests.stream_kit import River, Worker, wait_for
 
 SESSION_S = 4.0
@@ -25,8 +26,6 @@ SHORT_MS, LONG_MS = 2000, 20_000
 _TIMED_OUT_S = SHORT_MS / 1000 + 1.5  # the broker looks for such transactions once a second
 _REPLACED = {3, 4}  # a dependency failed; fenced
 _POISONED = {5, 6}  # too many bad records; the weights are at fault
-_WAIT_S = 120.0
-"""A broker that dies may take both workers along, and on a busy machine one takes half a minute to start."""
 
 
 class Chaos:
@@ -106,10 +105,10 @@ class Chaos:
     def _poison(self, kind: str) -> None:
         """Served to a worker that has predicted much; whoever predicts with it ends. The sound version comes when one has."""
         proven = self._working(None)
-        wait_for(lambda: proven.metric("records_total") > 2000 or not proven.alive, _WAIT_S, f"{proven.name} predicts nothing")
+        wait_for(lambda: proven.metric("records_total") > 2000 or not proven.alive, WAIT_S, f"{proven.name} predicts nothing")
         self._serve(kind)
         self._suspects.update(self.workers)
-        wait_for(lambda: any(w.process.poll() in _POISONED for w in self.workers), _WAIT_S, f"{kind}: nobody ended")
+        wait_for(lambda: any(w.process.poll() in _POISONED for w in self.workers), WAIT_S, f"{kind}: nobody ended")
         time.sleep(self._random.uniform(0.0, 1.0))
         self._serve("sound")
 
@@ -156,7 +155,7 @@ class Chaos:
         """Frozen between produce and commit until the others have its partitions: its offsets must be refused."""
         victim = self._halted("produce", "stop", LONG_MS)
         try:
-            wait_for(lambda: self._taken_over(victim), _WAIT_S, "nobody took the partitions")
+            wait_for(lambda: self._taken_over(victim), WAIT_S, "nobody took the partitions")
         finally:
             victim.signal(signal.SIGCONT)
 
@@ -176,20 +175,18 @@ class Chaos:
 
     def _halted(self, step: str, how: str, transaction_ms: int | None = None) -> Worker:
         """A worker in the middle of a transaction: told to halt there, and there."""
-        deadline = time.monotonic() + _WAIT_S
+        deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline:
             victim = self._working(transaction_ms)
             victim.halt(step, how)
-            wait_for(
-                lambda victim=victim: victim.halts or not victim.alive, _WAIT_S, f"{victim.name} did not halt after {step}"
-            )
+            wait_for(lambda victim=victim: victim.halts or not victim.alive, WAIT_S, f"{victim.name} did not halt after {step}")
             if victim.alive:
                 return victim  # else an earlier fault ended it first
         raise TimeoutError(f"no worker halted after {step}")
 
     def _working(self, transaction_ms: int | None) -> Worker:
         """A worker that has partitions, with that transaction timeout."""
-        deadline = time.monotonic() + _WAIT_S
+        deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline:
             self.tend()
             fit = [w for w in self.workers if transaction_ms in {None, w.transaction_ms}]
@@ -205,7 +202,7 @@ class Chaos:
         return sum(w.metric("partitions") for w in self.workers if w is not victim) == self._river.partitions
 
     def _ends_by(self, victim: Worker, codes: set[int]) -> None:
-        wait_for(lambda: not victim.alive, _WAIT_S, f"{victim.name} goes on")
+        wait_for(lambda: not victim.alive, WAIT_S, f"{victim.name} goes on")
         assert victim.process.returncode in codes, victim.tail()
 
     # -- means -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import Kafka
+from tests.patience import WAIT_S
 from tests.stream_kit import WELL, River, wait_for
 
 
@@ -14,7 +15,7 @@ def test_a_broker_that_restarts_costs_nothing(own, tmp_path, kill):
     with River(Kafka(own.endpoints.kafka_bootstrap_servers), folder) as river:
         river.produce(range(20_000))
         worker = river.worker(round_records=500)
-        wait_for(lambda: worker.metric("records_total") >= 2000, 30, "no progress")
+        wait_for(lambda: worker.metric("records_total") >= 2000, WAIT_S, "no progress")
 
         def revive() -> None:  # it may end, as for every dependency that fails; its supervisor restarts it
             if not worker.alive:
@@ -24,7 +25,7 @@ def test_a_broker_that_restarts_costs_nothing(own, tmp_path, kill):
         own.restart_kafka(kill=kill)
         revive()
         river.produce(range(20_000, 25_000))
-        wait_for(lambda: river.committed() == 25_000 or not worker.alive, 60, "stuck")
+        wait_for(lambda: river.committed() == 25_000 or not worker.alive, WAIT_S, "stuck")
         revive()
         outcome = river.read(25_000)
         assert outcome.verdict(river.produced) == WELL, river.logs()

@@ -17,6 +17,7 @@ from tests.faults.stream import report
 from tests.faults.stream.chaos import Chaos
 from tests.faults.stream.flood import Flood
 from tests.faults.stream.report import Report
+from tests.patience import WAIT_S
 from tests.stream_kit import Outcome, River
 
 SHORT = 3
@@ -63,15 +64,14 @@ def run(own, folder, seed: int, *, faults: int, events: int, per_second: int, pa
 
 def drained(river: River, chaos: Chaos, flood: Flood) -> Outcome:
     """What is on the sink when nothing more comes; workers that end meanwhile are restarted."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and river.committed() < river.size():
         chaos.tend()
         time.sleep(0.2)
-    return river.read(flood.events, len(flood.bad), timeout=60)
+    return river.read(flood.events, len(flood.bad), timeout=WAIT_S)
 
 
 @pytest.mark.parametrize("seed", seeds(115), ids=["fixed", "fresh"][: len(seeds(115))])
-@pytest.mark.timeout(180)
 def test_a_few_faults_lose_and_repeat_nothing(own, tmp_path, record_property, seed):
     found = run(own, tmp_path, seed, faults=SHORT, events=15_000, per_second=3000, pause=0.5)
     record_property(report.NAME, str(found))

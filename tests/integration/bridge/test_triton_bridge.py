@@ -15,8 +15,8 @@ from tritonclient.utils import InferenceServerException
 from headrace.cli.new import write
 from headrace.contracts.events_pb2 import Operation
 from tests.integration.bridge.triton_server import TritonServer
-from tests.integration.ckpt.fleet import WAIT_S
 from tests.integration.ckpt.heat import NETWORK, READING, release
+from tests.patience import WAIT_S
 
 WHEEL = os.environ.get("TRITON_WHEEL", "")
 

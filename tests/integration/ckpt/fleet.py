@@ -24,8 +24,7 @@ from headrace.runtime import kafka as clients
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import Bound, ChunkStore, LiveWeights, Manifest, agent_socket, checkpoint_event, open_store, publish
 from headrace.weights.slots import remove_stale_pools
-
-WAIT_S = 60.0
+from tests.patience import WAIT_S
 
 
 class Process:

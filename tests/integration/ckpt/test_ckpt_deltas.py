@@ -7,7 +7,7 @@ from torch import nn
 
 from headrace.weights import open_store, publish
 from headrace.weights.lineage import Lineage
-from tests.integration.ckpt.fleet import WAIT_S
+from tests.patience import WAIT_S
 
 ROWS, WIDTH = 40_000, 64
 
@@ -45,12 +45,12 @@ def test_versions_reach_a_worker_by_deltas_over_sweeps_skips_and_an_agent_that_i
     """A late joiner takes the anchor and all deltas, whoever follows takes one, and the next anchor changes nothing."""
     trainer, stray = Trainer(fleet), "0" * 32
     trainer.store.put(fleet.model, stray, b"nobody refers to this")
-    fleet.coordinator("coordinator", "--keep-versions", "2", "--sweep-every-s", "0.1", "--sweep-grace-s", "0.5")
+    fleet.coordinator("coordinator", "--keep-versions", "2", "--sweep-every-s", "0.1", "--sweep-grace-s", "3")
     anchor, _, _, fourth = (trainer.publish() for _ in range(4))
     deadline = time.monotonic() + WAIT_S
     while not trainer.store.claim(fleet.model, [stray]):
         assert time.monotonic() < deadline, "never swept"
-        time.sleep(0.6)  # a claim makes it young again: for longer than the grace
+        time.sleep(3.2)  # a claim makes it young again: for longer than the grace
 
     agent = fleet.agent()
     worker = fleet.local("w", build=lambda: nn.ModuleDict({"rows": nn.Embedding(ROWS, WIDTH)}))

@@ -17,7 +17,8 @@ from headrace.platform.valkey import EmbeddedValkey
 from headrace.runtime import kafka as clients
 from headrace.weights import agent_socket, open_store, publish
 from headrace.weights.slots import PAYLOAD_START, SHM_ROOT
-from tests.integration.ckpt.fleet import WAIT_S, Applied, make_fleet
+from tests.integration.ckpt.fleet import Applied, make_fleet
+from tests.patience import WAIT_S
 
 LAYERS, SIDE = 6, 1024  # 24 MiB in 7 chunks
 FAST, SLOW = 1e9, 12e6

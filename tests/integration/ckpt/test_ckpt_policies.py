@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from headrace.cli.commands import application
 from headrace.weights.errors import WeightsError
-from tests.integration.ckpt.fleet import WAIT_S, Fleet, Local
+from tests.integration.ckpt.fleet import Fleet, Local
+from tests.patience import WAIT_S
 
 NAMES = ("a", "b", "c")
 
@@ -49,7 +50,7 @@ def workers(fleet: Fleet) -> dict[str, Local]:
 
 def test_a_canary_serves_first_and_all_follow_although_the_coordinator_is_killed_meanwhile(fleet, workers):
     """Who takes over knows the canary, and how long it has to go, from Kafka alone."""
-    flags = ("--canary-share", "0.1", "--canary-s", "4")
+    flags = ("--canary-share", "0.1", "--canary-s", "8")
     coordinator = fleet.coordinator("coordinator", *flags)
     fleet.publish(1)
     for worker in workers.values():

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from headrace.cli.commands import application
 from headrace.contracts.events_pb2 import Operation
 from headrace.weights import agent_socket, open_store, publish
-from tests.integration.ckpt.fleet import WAIT_S
+from tests.patience import WAIT_S
 
 
 def test_a_published_version_reaches_every_worker_process_and_no_request_fails(fleet):
@@ -112,7 +112,7 @@ def test_processes_stop_in_order_and_leave_nothing_behind(fleet):
 
 def test_chunks_that_no_kept_version_refers_to_are_removed(fleet):
     """Two versions are kept; of four, the chunks of the older ones go, and what serves stays available."""
-    fleet.coordinator("coordinator", "--keep-versions", "2", "--sweep-every-s", "0.1", "--sweep-grace-s", "0.5")
+    fleet.coordinator("coordinator", "--keep-versions", "2", "--sweep-every-s", "0.1", "--sweep-grace-s", "3")
     fleet.agent()
     worker = fleet.local("w")
     for version in (1, 2, 3, 4):

@@ -10,8 +10,8 @@ import pytest
 from headrace.contracts.events_pb2 import Operation
 from headrace.weights import Manifest, MemoryChunkStore, NotReady, subscribe
 from headrace.weights.shared_storage import SharedStorageChunkStore
-from tests.integration.ckpt.fleet import WAIT_S
 from tests.integration.ckpt.heat import EXAMPLE, NETWORK, release
+from tests.patience import WAIT_S
 
 
 class Client:

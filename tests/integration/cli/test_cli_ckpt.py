@@ -15,6 +15,7 @@ from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.runtime import kafka as clients
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import MemoryChunkStore, checkpoint_event, publish
+from tests.patience import WAIT_S
 
 
 def headrace(kafka: Any, *arguments: str) -> Result:
@@ -29,7 +30,7 @@ def send(kafka: Any) -> Callable[..., None]:
 
     def sent(spec: topics.TopicSpec, key: str, message: Any) -> None:
         producer.produce(spec.name(), message.SerializeToString(), key, topics.model_partition(message.model))
-        producer.flush(10)
+        producer.flush(WAIT_S)
 
     return sent
 

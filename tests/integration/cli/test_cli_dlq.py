@@ -23,6 +23,7 @@ from headrace.runtime.errors import DependencyError, FencedError
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.replayer import read_letters, replay, replayed
 from headrace.streams.replays import Letter
+from tests.patience import WAIT_S
 from tests.stream_kit import River, wait_for
 
 PARTITIONS = 3
@@ -60,7 +61,7 @@ class Dead:
                     topics.dead_letters(self.events), letter.SerializeToString(), letter.key, partition=letter.partition
                 )
             self._producer.poll(0)
-        assert self._producer.flush(20) == 0
+        assert self._producer.flush(WAIT_S) == 0
 
     def back(self) -> list[Any]:
         """Everything that readers of committed records see on the source topic."""
@@ -202,7 +203,7 @@ def test_killed_replays_that_are_run_again_put_every_record_back_once(dead: Dead
         process = dead.start_replay("--batch", "2")
         try:
             far = begun + chance.randrange(1, 400)
-            wait_for(lambda far=far: dead.written() >= far or process.poll() is not None, 60, "no progress")  # noqa: B023
+            wait_for(lambda far=far: dead.written() >= far or process.poll() is not None, WAIT_S, "no progress")  # noqa: B023
         finally:
             process.kill()
             process.communicate()
@@ -233,7 +234,7 @@ class Late:
         self._letter, self._dead, self._fail = letter, dead, fail
 
     def __getattr__(self, name: str) -> Any:
-        wait_for(self._dead.written, 20, "the records before it were not sent")
+        wait_for(self._dead.written, WAIT_S, "the records before it were not sent")
         return self._fail() if name == "body" else getattr(self._letter, name)
 
 

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
 from headrace.model.pipeline import load_pipeline
 from tests.integration.rpc.rpc_process import FOLDER, start, stop
+from tests.patience import WAIT_S
 
 TRIP = {"trip_id": "t1", "zone": 3, "distance_km": 2.5, "raining": True, "kind": "city"}
 ARRIVAL = {"trip_id": "t1", "minutes": 12.5}
@@ -66,7 +67,7 @@ class World:
         for one in predictions:
             value = json.dumps({"key": one, "model": model})
             producer.produce(topic.name(self.name), key=one.split(":")[0], value=value)
-        producer.flush(30)
+        producer.flush(WAIT_S)
         producer.commit_transaction(30) if commit else producer.abort_transaction(30)
 
 
@@ -96,7 +97,7 @@ class Following:
     def __init__(self, world: World, query: str = "", what: str = "predictions", **headers: str) -> None:
         self.events: list[dict[str, str]] = []
         self._more = threading.Condition()
-        self._client = httpx.Client(timeout=30)
+        self._client = httpx.Client(timeout=WAIT_S)
         self._response = self._client.send(
             self._client.build_request("GET", world.path(what) + query, headers=headers), stream=True
         )
@@ -124,14 +125,14 @@ class Following:
     def take(self, count: int) -> list[str]:
         """The keys of the first `count` predictions."""
         with self._more:
-            assert self._more.wait_for(lambda: len(self.events) >= count, 30), self.events
+            assert self._more.wait_for(lambda: len(self.events) >= count, WAIT_S), self.events
         return [json.loads(e["data"])["key"] for e in self.events[:count]]
 
     def close(self) -> None:
         connection = self._response.extensions["network_stream"].get_extra_info("socket")
         with contextlib.suppress(OSError):  # the gateway may have closed it already
             connection.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        self._thread.join(10)
+        self._thread.join(WAIT_S)
         self._response.close()
         self._client.close()
 
@@ -189,9 +190,9 @@ def test_every_error_is_json(world: World, method: str, path: str, status: int) 
 
 
 def test_events_and_labels_are_forwarded_to_ingest(world: World) -> None:
-    assert httpx.post(world.path("events"), json=TRIP, timeout=30).json() == {"accepted": 1, "rejected": []}
-    assert httpx.post(world.path("labels"), json=[ARRIVAL], timeout=30).json()["accepted"] == 1
-    refused = httpx.post(world.path("events"), content=b"{", headers={"content-type": "application/json"}, timeout=30)
+    assert httpx.post(world.path("events"), json=TRIP, timeout=WAIT_S).json() == {"accepted": 1, "rejected": []}
+    assert httpx.post(world.path("labels"), json=[ARRIVAL], timeout=WAIT_S).json()["accepted"] == 1
+    refused = httpx.post(world.path("events"), content=b"{", headers={"content-type": "application/json"}, timeout=WAIT_S)
     assert refused.status_code == 400
     assert "error" in refused.json()
     assert httpx.post(world.path("shouts"), json=TRIP).status_code == 404
@@ -201,13 +202,13 @@ def test_an_rpc_that_was_restarted_elsewhere_is_found(world: World) -> None:
     httpx.post(world.path("predict"), json=TRIP).raise_for_status()
     world.processes["rpc"].kill()
     world.processes["rpc"].wait()
-    gone = httpx.post(world.path("predict"), json=TRIP, timeout=30)
+    gone = httpx.post(world.path("predict"), json=TRIP, timeout=WAIT_S)
     assert gone.status_code in (503, 504)
     assert "rpc" in gone.json()["error"]
 
     world.start_rpc()
 
-    assert httpx.post(world.path("predict"), json=TRIP, timeout=30).json()["prediction"] == world.by_hand(TRIP)[0]
+    assert httpx.post(world.path("predict"), json=TRIP, timeout=WAIT_S).json()["prediction"] == world.by_hand(TRIP)[0]
 
 
 def test_followers_see_committed_predictions_alone_and_resume_where_they_were(world: World) -> None:
@@ -233,9 +234,9 @@ def test_followers_see_committed_predictions_alone_and_resume_where_they_were(wo
 
 
 def test_every_models_predictions_are_listed_and_followed_apart(world: World) -> None:
-    listed = httpx.get(world.path("models"), timeout=30).json()["models"]
+    listed = httpx.get(world.path("models"), timeout=WAIT_S).json()["models"]
     shadows, mine = Following(world, what="shadows"), Following(world, f"?model={world.name}")
-    unwanted = httpx.get(world.path("predictions"), params={"model": "fast"}, timeout=30)
+    unwanted = httpx.get(world.path("predictions"), params={"model": "fast"}, timeout=WAIT_S)
     world.publish("d:shadow", shadow=True)
     world.publish("d:served")
     try:
@@ -254,14 +255,14 @@ def test_every_models_predictions_are_listed_and_followed_apart(world: World) ->
 
 @pytest.mark.parametrize("start", ["newest", "99:0", "0:x"])
 def test_a_start_that_is_no_position_is_refused(world: World, start: str) -> None:
-    response = httpx.get(world.path("predictions"), params={"from": start}, timeout=30)
+    response = httpx.get(world.path("predictions"), params={"from": start}, timeout=WAIT_S)
 
     assert response.status_code == 400
     assert "position" in response.json()["error"]
 
 
 def test_the_status_has_every_role_with_its_readiness(world: World) -> None:
-    status = httpx.get(f"{world.url}/v1/status", timeout=30).json()
+    status = httpx.get(f"{world.url}/v1/status", timeout=WAIT_S).json()
 
     roles = {one["role"]: one for one in status["roles"]}
     assert roles.keys() == {"ingest", "rpc", "gateway"}

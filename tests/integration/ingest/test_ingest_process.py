@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headrace.contracts import ingest_pb2, ingest_pb2_grpc
 from tests.line_kit import RoleProcess, read_all, running, write_toy
+from tests.patience import WAIT_S
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -31,7 +32,7 @@ def post(
 ) -> httpx.Response:
     role, name = served
     url = f"{role.endpoints().endpoints['rest']}/v1/pipelines/{name}/{stream}"
-    return httpx.post(url, content=body, headers={"content-type": kind, **headers}, timeout=30)
+    return httpx.post(url, content=body, headers={"content-type": kind, **headers}, timeout=WAIT_S)
 
 
 def test_what_rest_has_accepted_is_in_the_topic_as_it_was_sent(served: tuple[RoleProcess, str], kafka: Any) -> None:

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.model.pipeline import load_pipeline
 from tests.line_kit import read_all, running, write_toy
+from tests.patience import WAIT_S
 
 TRACE = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
@@ -41,7 +42,7 @@ class Feed:
             if self._random.random() < 0.02:
                 self._produce("events", key, '{"id": 7}')
                 self.bad += 1
-        assert self._producer.flush(20) == 0
+        assert self._producer.flush(WAIT_S) == 0
 
     def _produce(self, stream: str, key: str, value: str) -> None:
         headers = [TRACE] if key == "7" and stream == "events" else []

@@ -22,6 +22,7 @@ from headrace.contracts.records import Prediction
 from headrace.runtime import kafka as clients
 from headrace.runtime.endpoints import find, read_endpoints
 from headrace.runtime.settings import ServiceSettings
+from tests.patience import WAIT_S
 
 PIPELINE = """
 name: {name}
@@ -116,7 +117,7 @@ class Toy:
         self.producer.produce(topic, key=key, value=msgspec.json.encode(value), partition=partition)
 
     def flush(self) -> None:
-        assert self.producer.flush(15) == 0
+        assert self.producer.flush(WAIT_S) == 0
 
 
 class Process:
@@ -141,13 +142,13 @@ class Process:
     def snapshot(self) -> contract.Snapshot | None:
         for url in find(self.run_dir, "monitor", "rest"):
             try:
-                with urllib.request.urlopen(f"{url}/v1/snapshot", timeout=2) as answer:
+                with urllib.request.urlopen(f"{url}/v1/snapshot", timeout=5) as answer:
                     return contract.decode(answer.read())
             except OSError:
                 continue  # the file that a killed one left
         return None
 
-    def when(self, condition: Callable[[contract.Snapshot], bool], timeout: float = 30.0) -> contract.Snapshot:
+    def when(self, condition: Callable[[contract.Snapshot], bool], timeout: float = WAIT_S) -> contract.Snapshot:
         deadline, seen = time.monotonic() + timeout, None
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.text()
@@ -162,7 +163,7 @@ class Process:
     def stop(self, number: int = signal.SIGTERM) -> int:
         self._log.close()
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(WAIT_S)
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ def alerts_of(toy: Toy) -> list[Alert]:
     consumer = clients.consumer(toy.settings, f"test.{toy.name}")
     consumer.subscribe([topics.ALERTS.name()])
     found: list[Alert] = []
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + WAIT_S
     while not found and time.monotonic() < deadline:
         alerts = (Alert.FromString(m.value()) for m in consumer.consume(100, 0.5) if m.error() is None)
         found += [alert for alert in alerts if alert.model == toy.name]
@@ -274,9 +275,9 @@ def test_its_metrics_and_readiness_are_served(toy: Toy, monitor: Process) -> Non
     river(toy, 10)
     monitor.when(lambda s: s.counts.joined == 10)
     (ops,) = find(monitor.run_dir, "monitor", "ops")
-    with urllib.request.urlopen(f"{ops}/readyz", timeout=2) as answer:
+    with urllib.request.urlopen(f"{ops}/readyz", timeout=WAIT_S) as answer:
         assert json.load(answer)["ready"] is True
-    with urllib.request.urlopen(f"{ops}/metrics", timeout=2) as answer:
+    with urllib.request.urlopen(f"{ops}/metrics", timeout=WAIT_S) as answer:
         text = answer.read().decode()
     assert f'headrace_monitor_records_total{{kind="joined",pipeline="{toy.name}"}} 10.0' in text
 

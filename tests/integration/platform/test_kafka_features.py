@@ -5,6 +5,8 @@ import uuid
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from tests.patience import WAIT_S
+
 
 def read_all(bootstrap: str, topic: str, wanted: int, **conf: str) -> list[bytes]:
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest", **conf})
@@ -28,7 +30,7 @@ def test_every_compression_is_stored_and_read(kafka, codec):
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "compression.type": "none"})
     for number in range(100):
         producer.produce(topic, str(number).encode() * 50)
-    assert producer.flush(10) == 0
+    assert producer.flush(WAIT_S) == 0
     assert read_all(kafka.bootstrap_servers, topic, 100) == [str(n).encode() * 50 for n in range(100)]
 
 
@@ -39,7 +41,7 @@ def test_a_committed_transaction_is_seen_and_an_aborted_one_is_not(kafka):
     for value, finish in ((b"one", "commit"), (b"two", "abort"), (b"three", "commit")):
         producer.begin_transaction()
         producer.produce(topic, value)
-        producer.flush(10)
+        producer.flush(WAIT_S)
         getattr(producer, f"{finish}_transaction")(15)
     assert read_all(kafka.bootstrap_servers, topic, 2, **{"isolation.level": "read_committed"}) == [b"one", b"three"]
 
@@ -50,7 +52,7 @@ def test_groups_of_both_protocols_get_assignments_and_commit(kafka, protocol):
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
     for partition in (0, 1):
         producer.produce(topic, b"x", partition=partition)
-    producer.flush(10)
+    producer.flush(WAIT_S)
     settings = {
         "bootstrap.servers": kafka.bootstrap_servers, "group.id": group, "group.protocol": protocol,
         "auto.offset.reset": "earliest", "enable.auto.commit": False,
@@ -64,7 +66,7 @@ def test_groups_of_both_protocols_get_assignments_and_commit(kafka, protocol):
             assert message is not None
             seen.add(message.partition())
         member.commit(asynchronous=False)
-        committed = member.committed([TopicPartition(topic, 0), TopicPartition(topic, 1)], timeout=10)
+        committed = member.committed([TopicPartition(topic, 0), TopicPartition(topic, 1)], timeout=WAIT_S)
         assert [c.offset for c in committed] == [1, 1]
     finally:
         member.close()
@@ -74,6 +76,6 @@ def test_topics_are_not_created_by_mentioning_them(kafka):
     outcome = []
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "topic.metadata.propagation.max.ms": 0})
     producer.produce("nobody-made-this", b"x", on_delivery=lambda error, _: outcome.append(error.code()))
-    assert producer.flush(10) == 0
+    assert producer.flush(WAIT_S) == 0
     assert outcome == [KafkaError.UNKNOWN_TOPIC_OR_PART]
-    assert "nobody-made-this" not in kafka.admin.list_topics(timeout=5).topics
+    assert "nobody-made-this" not in kafka.admin.list_topics(timeout=WAIT_S).topics

@@ -11,6 +11,7 @@ from redis import Redis
 
 from headrace.platform import LocalPlatform, external
 from headrace.runtime.errors import PlatformError
+from tests.patience import WAIT_S
 
 NOTHING_NAMED: dict[str, str] = {}
 
@@ -39,7 +40,7 @@ def closed_port():
 
 def test_both_servers_answer_and_the_state_says_where(own):
     admin = AdminClient({"bootstrap.servers": own.endpoints.kafka_bootstrap_servers})
-    assert len(admin.list_topics(timeout=5).brokers) == 1
+    assert len(admin.list_topics(timeout=WAIT_S).brokers) == 1
     with Redis.from_url(own.endpoints.redis_url) as client:
         assert client.ping()
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
@@ -64,10 +65,10 @@ def test_a_run_folder_in_use_is_refused(own):
 def test_a_broker_that_died_is_reported_with_its_log_and_comes_back_with_its_records(own):
     address = own.endpoints.kafka_bootstrap_servers
     admin = AdminClient({"bootstrap.servers": address})
-    admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(15)
+    admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(WAIT_S)
     producer = Producer({"bootstrap.servers": address})
     producer.produce("kept", b"record")
-    assert producer.flush(10) == 0
+    assert producer.flush(WAIT_S) == 0
 
     own.kafka.kill()
     with pytest.raises(PlatformError, match=r"(?s)Kafka died with exit code -9; .*kafka\.log ends:\n.*INFO"):
@@ -86,7 +87,7 @@ def test_stopped_means_gone_and_started_again_offline_everything_is_there(tmp_pa
     with embedded(tmp_path) as platform:
         first = platform.endpoints
         admin = AdminClient({"bootstrap.servers": first.kafka_bootstrap_servers})
-        admin.create_topics([NewTopic("kept", 2, 1)])["kept"].result(15)
+        admin.create_topics([NewTopic("kept", 2, 1)])["kept"].result(WAIT_S)
         ran = processes(platform)
     assert not any(process.alive() for process in ran)
     assert {"kafka", "kafka.log", "redis.log", "server.properties", "state.json"} <= {p.name for p in platform.folder.iterdir()}
@@ -94,7 +95,7 @@ def test_stopped_means_gone_and_started_again_offline_everything_is_there(tmp_pa
     monkeypatch.setenv("HEADRACE_MAVEN_URL", f"http://127.0.0.1:{closed_port}")
     with embedded(tmp_path) as again:
         assert again.endpoints == first
-        topics = AdminClient({"bootstrap.servers": first.kafka_bootstrap_servers}).list_topics(timeout=5).topics
+        topics = AdminClient({"bootstrap.servers": first.kafka_bootstrap_servers}).list_topics(timeout=WAIT_S).topics
         assert len(topics["kept"].partitions) == 2
 
 

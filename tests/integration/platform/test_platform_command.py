@@ -10,8 +10,7 @@ import pytest
 from headrace.platform import process, runs
 from headrace.platform.process import ProcessId
 from headrace.platform.state import read_status
-
-WAIT_S = 60.0
+from tests.patience import WAIT_S
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.endpoints import read_endpoints
+from tests.patience import WAIT_S
 
 FOLDER = Path(__file__).parent / "trips"
 
@@ -54,7 +55,7 @@ def start(
     log_file = (log_dir or run_dir) / f"{role}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen([*command, "--instance", instance or f"{role}-under-test", *flags], stderr=log)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and process.poll() is None:
         found = next((e for e in read_endpoints(run_dir) if e.pid == process.pid), None)
         if found is not None and len(found.endpoints) >= wanted:
@@ -67,4 +68,4 @@ def start(
 
 def stop(process: "subprocess.Popen[bytes]") -> int:
     process.send_signal(signal.SIGTERM)
-    return process.wait(30)
+    return process.wait(WAIT_S)

@@ -17,6 +17,7 @@ from headrace.contracts.oip import service_pb2 as pb
 from headrace.contracts.oip.service_pb2_grpc import GRPCInferenceServiceStub
 from tests.integration.rpc.rpc_clients import TRIP, Client
 from tests.integration.rpc.rpc_process import Served
+from tests.patience import WAIT_S
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_a_stream_goes_on_after_an_error(served: Served) -> None:
         maker = Client("grpc", served.http, served.grpc)
         for i, zone in enumerate((1, 100, 2)):
             client.async_stream_infer("trips", maker.inputs([{**TRIP, "zone": zone}]), request_id=f"r{i}")
-        got = [answers.get(timeout=20) for _ in range(3)]
+        got = [answers.get(timeout=WAIT_S) for _ in range(3)]
         client.stop_stream()
         maker.close()
 

@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.integration.rpc.rpc_clients import TRIP, Client
 from tests.integration.rpc.rpc_process import FOLDER, Served, start, stop
+from tests.patience import WAIT_S
 
 
 def test_without_weights_it_is_live_and_not_ready(tmp_path: Path) -> None:
@@ -55,14 +56,14 @@ def test_a_signal_ends_it_in_order_and_withdraws_its_endpoints(tmp_path: Path, n
 
     process.send_signal(number)
 
-    assert process.wait(15) == 0
+    assert process.wait(WAIT_S) == 0
     assert list((tmp_path / "endpoints").iterdir()) == []
 
 
 def test_a_taken_port_is_a_readable_error(served: Served, tmp_path: Path) -> None:
     port = served.http.rpartition(":")[2]
     command = [sys.executable, "-m", "services.inference", "rpc", "--pipeline", str(FOLDER), "--rest-port", port]
-    ended = subprocess.run([*command, "--run-dir", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([*command, "--run-dir", str(tmp_path)], capture_output=True, text=True, timeout=WAIT_S, check=False)
 
     assert ended.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr

@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.integration.ckpt.fleet import Fleet
 from tests.integration.rpc.rpc_process import start, stop
+from tests.patience import WAIT_S
 
 MODEL = '''
 import time
@@ -84,10 +85,10 @@ class Load:
 
     def stop(self) -> None:
         self._over.set()
-        self._thread.join(30)
+        self._thread.join(WAIT_S)
 
     def wait_for(self, version: int) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + WAIT_S
         while not self.answers or self.answers[-1][0] != version:
             assert time.monotonic() < deadline, (version, self.answers[-3:], self.errors[:3])
             time.sleep(0.01)
@@ -95,7 +96,7 @@ class Load:
 
 @pytest.fixture
 def endpoints(fleet: Fleet, pipeline: Path) -> Iterator[dict[str, str]]:
-    fleet.coordinator("coordinator", "--stage-timeout-s", "2")
+    fleet.coordinator("coordinator", "--stage-timeout-s", "10")
     fleet.agent("agent", "--fence-grace-s", "0.5", "--stage-at-once", "1")  # one that is slow keeps nobody waiting for too long
     process, made = start(fleet.folder, pipeline=pipeline)
     yield made

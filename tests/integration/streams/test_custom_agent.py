@@ -19,6 +19,7 @@ from headrace.streams.lookup import Lookup
 from headrace.streams.membership import Membership
 from headrace.streams.pipeline import ChunkPipeline
 from headrace.streams.transactions import TransactionalSink
+from tests.patience import WAIT_S
 
 
 class Order(msgspec.Struct):
@@ -43,13 +44,13 @@ class Shop:
     def price(self, **prices: float | None) -> None:
         for item, price in prices.items():
             self._producer.produce(self.prices, None if price is None else msgspec.json.encode(price), item.encode())
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(WAIT_S) == 0
 
     def order(self, numbers: range, item: str = "apple") -> None:
         for n in numbers:
             self._producer.produce(self.orders, msgspec.json.encode(Order(item, n)), item.encode(), n % PARTITIONS)
             self._producer.poll(0)
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(WAIT_S) == 0
 
     def read_totals(self) -> list[float | None]:
         """Every committed total."""
@@ -133,7 +134,7 @@ async def running(app: ChunkApp):
         yield task
     finally:
         stop.set("test over")
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, WAIT_S)
 
 
 async def until(shop: Shop, task: asyncio.Task, count: int) -> list[float | None]:
@@ -181,7 +182,7 @@ def test_a_lookup_leaves_out_what_it_cannot_decode_and_says_when_its_topic_is_no
     rates = kafka.create_topic("rates", 3)  # not compacted: there the broker refuses a batch that holds a record without a key
     for value, key in ((b"1.5", b"apple"), (b"cheap", b"apple"), (b"7", None)):
         shop._producer.produce(rates, value, key)
-    assert shop._producer.flush(10) == 0
+    assert shop._producer.flush(WAIT_S) == 0
     prices = Lookup(shop.settings, rates, PRICE.decode)
     prices.open()
     assert (len(prices), prices.get(b"apple"), prices.get(b"pear"), prices.get(None)) == (1, 1.5, None, None)

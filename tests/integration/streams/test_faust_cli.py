@@ -7,7 +7,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.stream_kit import START_S, WELL, River, wait_for
+from tests.patience import WAIT_S
+from tests.stream_kit import WELL, River, wait_for
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,12 +43,12 @@ def test_events_are_predicted_once_and_a_stop_commits_what_is_in_hand(kafka, tmp
         river.flush()
         endpoint = tmp_path / "run" / "endpoints" / "faust.json"
         with faust_worker(river) as process:
-            wait_for(lambda: endpoint.exists() or process.poll() is not None, START_S, "it does not start")
+            wait_for(lambda: endpoint.exists() or process.poll() is not None, WAIT_S, "it does not start")
             outcome = river.read(3000, 1)
             assert outcome.verdict(river.produced) == WELL, log_of(river)
             assert [letter.value for letter in outcome.letters] == [b"{"]
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0, log_of(river)
+            assert process.wait(WAIT_S) == 0, log_of(river)
         assert river.committed() == 3001
         assert not endpoint.exists()
 
@@ -56,7 +57,7 @@ def test_a_killed_worker_repeats_nothing_when_faust_starts_it_again(kafka, tmp_p
     with River(kafka, tmp_path) as river:
         river.produce(range(20_000))
         with faust_worker(river, HEADRACE_ROUND_RECORDS="20") as process:
-            wait_for(lambda: river.committed() > 1000 or process.poll() is not None, START_S, "no progress")
+            wait_for(lambda: river.committed() > 1000 or process.poll() is not None, WAIT_S, "no progress")
         assert river.committed() < 20_000
         river.produce(range(20_000, 21_000))
         with faust_worker(river):
@@ -69,7 +70,7 @@ def test_what_ends_the_role_ends_fausts_worker_with_an_error(kafka, tmp_path):
             river.send(b'{"key": "k1", "n": -1}')
         river.flush()
         with faust_worker(river) as process:
-            assert process.wait(START_S) != 0, log_of(river)
+            assert process.wait(WAIT_S) != 0, log_of(river)
         assert "DataError" in log_of(river)
         assert river.committed() == 0
 
@@ -78,9 +79,9 @@ def test_without_an_agent_it_waits_for_weights_and_stops_in_order(kafka, tmp_pat
     with River(kafka, tmp_path) as river, faust_worker(river, "services.inference.faust_app") as process:
         river.produce(range(10))
         endpoint = tmp_path / "run" / "endpoints" / "faust.json"
-        wait_for(lambda: endpoint.exists() or process.poll() is not None, START_S, "it does not start")
+        wait_for(lambda: endpoint.exists() or process.poll() is not None, WAIT_S, "it does not start")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, log_of(river)
+        assert process.wait(WAIT_S) == 0, log_of(river)
         assert river.committed() == 0
 
 
@@ -89,5 +90,5 @@ def test_without_a_pipeline_it_says_what_is_missing(kafka, tmp_path):
         River(kafka, tmp_path) as river,
         faust_worker(river, "services.inference.faust_app", HEADRACE_PIPELINE=None) as process,
     ):
-        assert process.wait(START_S) != 0
+        assert process.wait(WAIT_S) != 0
         assert "--pipeline FOLDER" in log_of(river)

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from services.inference.routing import Router
+from tests.patience import WAIT_S
 from tests.stream_kit import WELL, River, wait_for
 
 COUNT, KEYS = 20_000, 640
@@ -25,7 +26,7 @@ def test_killed_in_between_each_event_is_still_answered_once_by_its_model_and_se
     """The canary refuses two tenths of its events, which the champion answers; the shadow leaves the same out."""
     river.produce(range(COUNT), keys=KEYS)
     worker = river.worker(round_records=300)
-    wait_for(lambda: worker.metric("records_total") >= 2000, 30, "no progress")
+    wait_for(lambda: worker.metric("records_total") >= 2000, WAIT_S, "no progress")
     worker.kill()
     river.produce(range(COUNT, COUNT + 1000), keys=KEYS)
     successor = river.worker("w1", round_records=300)

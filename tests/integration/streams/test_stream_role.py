@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.patience import WAIT_S
 from tests.stream_kit import WELL, River, wait_for
 
 
@@ -27,7 +28,7 @@ def test_every_event_is_predicted_once_and_a_stop_commits_what_is_in_hand(river)
 def test_a_killed_worker_loses_and_repeats_nothing(river):
     river.produce(range(20_000))
     worker = river.worker(round_records=500)
-    wait_for(lambda: worker.metric("records_total") >= 2000, 30, "no progress")
+    wait_for(lambda: worker.metric("records_total") >= 2000, WAIT_S, "no progress")
     worker.kill()
     river.produce(range(20_000, 22_000))
     river.worker("w1", round_records=500)
@@ -39,11 +40,11 @@ def test_a_second_worker_takes_over_half_and_gives_it_back(river):
     river.produce(range(10_000))
     first = river.worker(round_records=500)
     second = river.worker(round_records=500)
-    wait_for(lambda: first.metric("partitions") == second.metric("partitions") == 2, 30, "not shared")
+    wait_for(lambda: first.metric("partitions") == second.metric("partitions") == 2, WAIT_S, "not shared")
     river.produce(range(10_000, 20_000))
-    wait_for(lambda: second.metric("records_total") > 0, 30, "the second does nothing")
+    wait_for(lambda: second.metric("records_total") > 0, WAIT_S, "the second does nothing")
     assert second.stop() == 0
-    wait_for(lambda: first.metric("partitions") == 4, 30, "not given back")
+    wait_for(lambda: first.metric("partitions") == 4, WAIT_S, "not given back")
     river.produce(range(20_000, 22_000))
     outcome = river.read(22_000)
     assert outcome.verdict(river.produced) == WELL, river.logs()
@@ -72,7 +73,7 @@ def test_a_poisoned_deploy_stops_the_role_and_commits_nothing(river):
         river.send(b'{"key": "k1", "n": -1}')
     river.flush()
     worker = river.worker(wait=False)
-    assert worker.process.wait(30) == 5, worker.tail()
+    assert worker.process.wait(WAIT_S) == 5, worker.tail()
     outcome = river.read(0, timeout=3)
     assert (outcome.predictions, outcome.letters, river.committed()) == ([], [], 0)
 
@@ -97,7 +98,7 @@ def test_at_least_once_loses_nothing(kafka, tmp_path):
 def test_a_slow_model_keeps_its_membership_and_bounds_its_memory(river):
     river.produce(range(40_000))
     worker = river.worker(env={"NUMBERED_SLOW_MS": "800"}, round_records=2000, buffer_records=3000)
-    wait_for(lambda: worker.metric("records_total") >= 8000, 40, "no progress")
+    wait_for(lambda: worker.metric("records_total") >= 8000, WAIT_S, "no progress")
     assert worker.metric("partitions") == 4
     assert worker.metric("aborts_total") == 0
     assert worker.stop() == 0
@@ -110,11 +111,11 @@ def test_a_slow_model_keeps_its_membership_and_bounds_its_memory(river):
 def test_a_paused_worker_that_wakes_up_after_it_was_replaced_repeats_nothing(river):
     river.produce(range(4000))
     zombie = river.worker(round_records=500)
-    wait_for(lambda: zombie.metric("records_total") == 4000, 30, "no progress")
+    wait_for(lambda: zombie.metric("records_total") == 4000, WAIT_S, "no progress")
     zombie.signal(signal.SIGSTOP)
     river.produce(range(4000, 8000))
     successor = river.worker(round_records=500, wait=False)
-    wait_for(lambda: successor.metric("records_total") >= 4000, 40, "not taken over")
+    wait_for(lambda: successor.metric("records_total") >= 4000, WAIT_S, "not taken over")
     zombie.signal(signal.SIGCONT)
     river.produce(range(8000, 10_000))
     assert river.read(10_000).verdict(river.produced) == WELL, river.logs()

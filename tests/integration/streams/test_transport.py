@@ -19,6 +19,7 @@ from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output
 from headrace.streams.membership import Member, Membership
 from headrace.streams.pipeline import ChunkPipeline
 from headrace.streams.transactions import TransactionalSink
+from tests.patience import WAIT_S
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def produce(kafka) -> Callable[..., None]:
         producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})
         for n in range(count):
             producer.produce(topic, str(n).zfill(size).encode(), str(n).encode(), partition=partition, **options)
-        assert producer.flush(20) == 0
+        assert producer.flush(WAIT_S) == 0
 
     return send
 
@@ -53,10 +54,10 @@ async def running(app: ChunkApp):
         yield task
     finally:
         stop.set("test over")
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, WAIT_S)
 
 
-async def until(condition: Callable[[], object], task: asyncio.Task | None = None, seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], task: asyncio.Task | None = None, seconds: float = WAIT_S) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             if task is not None and task.done():
@@ -82,7 +83,7 @@ def numbers(chunks: list[Chunk], partition: int = 0) -> list[int]:
 def committed(kafka, group: str, topic: str, partitions: int = 1) -> list[int]:
     reader = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
     try:
-        return [p.offset for p in reader.committed([TopicPartition(topic, n) for n in range(partitions)], timeout=10)]
+        return [p.offset for p in reader.committed([TopicPartition(topic, n) for n in range(partitions)], timeout=WAIT_S)]
     finally:
         reader.close()
 
@@ -231,14 +232,14 @@ async def test_tables_are_refused_with_a_clear_error(kafka, make):
             table["x"] += 1
 
     with pytest.raises(ConfigError, match="tables"):
-        await asyncio.wait_for(app.run(Stop()), 30)
+        await asyncio.wait_for(app.run(Stop()), WAIT_S)
 
 
 async def test_a_topic_that_does_not_exist_ends_the_app_with_a_clear_error(kafka, make):
     app = make()
     collect(app, kafka.unique("missing"))
     with pytest.raises(DependencyError, match="missing"):
-        await asyncio.wait_for(app.run(Stop()), 30)
+        await asyncio.wait_for(app.run(Stop()), WAIT_S)
 
 
 # -- transactions ------------------------------------------------------------------------------------------------------------
@@ -304,7 +305,7 @@ async def test_an_aborted_transaction_is_tried_again_from_the_committed_offsets(
 
     copier.sink.deliver = spoiled
     # What is aborted must have reached the broker first, or there would be nothing to hide from readers.
-    copier.sink._observe = lambda phase, _: phase == "produce" and copier.sink._producer.flush(10)
+    copier.sink._observe = lambda phase, _: phase == "produce" and copier.sink._producer.flush(WAIT_S)
     async with running(copier.app) as task:
         await until(lambda: committed(kafka, group, source) == [1000], task, 60)
     assert copier.aborts == 3

@@ -24,6 +24,7 @@ from services.trainer.kafka import KafkaAnnouncer, KafkaExamples
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
 from tests.line_kit import Recorder, example, read_all, running, write_toy
+from tests.patience import WAIT_S
 
 COUNT = 8_000
 
@@ -41,7 +42,7 @@ def prepare(kafka: Any, folder: Path, name: str, count: int, **training: Any) ->
     for n in range(count):
         partition, offset = n % 2, n // 2
         producer.produce(f"{name}.examples", example(partition, offset, n // 3, rng.uniform(-1, 1)), b"k", partition)
-    assert producer.flush(20) == 0
+    assert producer.flush(WAIT_S) == 0
     return path, pipeline, settings
 
 
@@ -64,7 +65,7 @@ def events_of(kafka: Any, name: str) -> list[CheckpointPublished]:
     return [CheckpointPublished.FromString(m.value() or b"") for m in mine]
 
 
-def wait(condition: Any, timeout_s: float = 40) -> None:
+def wait(condition: Any, timeout_s: float = WAIT_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -129,7 +130,7 @@ def test_an_undecodable_example_is_on_the_dead_letter_topic_once(kafka: Any, tmp
     _, pipeline, settings = prepare(kafka, tmp_path, name, 40)
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})  # keeps their order
     producer.produce(f"{name}.examples", b"no json", b"key", 1)
-    producer.flush(20)
+    producer.flush(WAIT_S)
     for _ in range(2):
         trainer, *ends = trainer_of(pipeline, settings)
         trainer.run(iter([False] * 40 + [True] * 10).__next__)

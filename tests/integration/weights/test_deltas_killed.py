@@ -13,6 +13,7 @@ from headrace.weights.lineage import Lineage
 from headrace.weights.redis_store import RedisChunkStore
 from headrace.weights.shared_storage import SharedStorageChunkStore
 from services.ckpt.slots import HostSlots
+from tests.patience import WAIT_S
 from tests.slot_kit import map_tensors
 
 ROWS, CHUNK = 4_000, 1 << 16
@@ -48,7 +49,7 @@ def test_the_successor_of_an_agent_that_was_killed_while_it_built_a_version_has_
         files[-1].write_bytes(manifest.encode())
     script = Path(__file__).with_name("dying_puller.py")
     arguments = [tmp_path, redis_url, tmp_path / "storage", steps, *files]
-    done = subprocess.run([sys.executable, script, *map(str, arguments)], stdout=subprocess.PIPE, check=False, timeout=60)
+    done = subprocess.run([sys.executable, script, *map(str, arguments)], stdout=subprocess.PIPE, check=False, timeout=WAIT_S)
     assert done.returncode == -signal.SIGKILL
     assert (b"whole" in done.stdout) == (steps == BUILT)
 

@@ -15,6 +15,7 @@ from headrace.weights.source import Bound, StaticWeights
 from services.inference.oip import InferRequest, InputTensor, InvalidRequest, ModelFailed, NotFound, Unavailable
 from services.inference.rpc import DataPlane
 from services.inference.rpc_batcher import DirectBatcher
+from tests.patience import WAIT_S
 
 
 class Event(msgspec.Struct):
@@ -125,7 +126,7 @@ async def test_a_request_keeps_the_version_that_it_was_admitted_with(world: Worl
 
     def wait() -> None:
         entered.set()
-        go_on.wait(10)
+        go_on.wait(WAIT_S)
 
     world.model.before_features = wait
     task = asyncio.create_task(world.plane.infer(request(1.0)))
@@ -146,7 +147,7 @@ async def test_a_caller_that_goes_away_leaves_the_lease_until_the_network_is_fre
 
     def wait() -> None:
         entered.set()
-        go_on.wait(10)
+        go_on.wait(WAIT_S)
 
     world.model.before_features = wait
     task = asyncio.create_task(world.plane.infer(request(1.0)))

@@ -5,8 +5,8 @@ import pytest
 from headrace.platform import process
 from headrace.platform.class_archive import ClassArchive
 from headrace.platform.java import Java
+from tests.patience import WAIT_S
 
-WAIT_S = 15.0
 # stands for `java -Xshare:dump ... -XX:SharedArchiveFile=PATH -cp ...`
 MAKES = '#!/bin/sh\nfor word; do case $word in -XX:SharedArchiveFile=*) echo archive > "${word#*=}";; esac; done\n'
 

@@ -10,8 +10,8 @@ import pytest
 
 from headrace.platform import process
 from headrace.platform.process import ProcessId
+from tests.patience import WAIT_S
 
-WAIT_S = 15.0
 POLITE = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 PARENT = """

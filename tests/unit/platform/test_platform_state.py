@@ -11,8 +11,8 @@ from headrace.platform import process
 from headrace.platform.process import ProcessId
 from headrace.platform.state import Claim, PlatformStatus, ServerStatus, read_status, write_state
 from headrace.runtime.errors import PlatformError
+from tests.patience import WAIT_S
 
-WAIT_S = 15.0
 HOLDER = """
 import pathlib, signal, sys
 from headrace.platform.state import Claim

@@ -13,8 +13,8 @@ from headrace.platform.process import ProcessId
 from headrace.platform.roles import RestartPolicy, RoleSpec, Stage, State
 from headrace.platform.supervisor import Supervisor
 from headrace.runtime.errors import PlatformError
+from tests.patience import WAIT_S
 
-WAIT_S = 20.0
 HERE = Path(__file__).parent
 AT_ONCE = RestartPolicy(base_s=0, good_life_s=0, give_up=3)
 

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException, Producer
 
 from headrace.runtime.brokers import BrokerWatch, watched
 from headrace.runtime.errors import DependencyError
+from tests.patience import WAIT_S
 from tests.unit.runtime.fenced_broker import FencedBroker
 
 
@@ -46,7 +47,7 @@ def test_a_real_client_that_one_answer_without_brokers_strands_is_given_up() -> 
             "metadata.recovery.strategy": "none", "message.timeout.ms": 60_000,
         }  # fmt: skip
         producer = Producer({**settings, **watched(every_ms=100)})
-        producer.list_topics("t", timeout=30)
+        producer.list_topics("t", timeout=WAIT_S)
         producer.produce("t", b"x")  # a topic that is known is asked for again and again
         producer.poll(0.5)
         broker.serving = False
@@ -58,6 +59,6 @@ def test_a_real_client_that_one_answer_without_brokers_strands_is_given_up() -> 
 
 
 def polled(producer: Producer) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         producer.poll(0.05)

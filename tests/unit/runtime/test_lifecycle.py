@@ -16,6 +16,7 @@ import pytest
 
 from headrace.runtime.endpoints import find, read_endpoints
 from headrace.runtime.errors import ExitCode
+from tests.patience import WAIT_S
 
 ROLE = textwrap.dedent("""
     import asyncio, sys
@@ -46,7 +47,7 @@ ROLE = textwrap.dedent("""
 """)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if result := condition():
@@ -72,7 +73,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=WAIT_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -92,7 +93,7 @@ def test_a_role_publishes_its_endpoints_answers_and_stops_in_order(start: Callab
     assert read_endpoints(tmp_path)[0].pid == process.pid
 
     process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=WAIT_S)
     assert process.returncode == ExitCode.OK
     assert "SIGTERM" in log
     assert read_endpoints(tmp_path) == []
@@ -109,7 +110,7 @@ def test_a_role_publishes_its_endpoints_answers_and_stops_in_order(start: Callab
 )
 def test_an_exit_code_says_what_went_wrong(start: Callable[..., Any], flags: list[str], code: ExitCode, said: str) -> None:
     process = start(*flags)
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=WAIT_S)
     assert process.returncode == code
     assert said in log
 
@@ -118,7 +119,7 @@ def test_a_stop_that_hangs_ends_at_its_deadline(start: Callable[..., Any], tmp_p
     process = start("--mode", "hang", "--shutdown-timeout-s", "0.2")
     wait_for(lambda: find(tmp_path, "worker", "rest"))
     process.send_signal(signal.SIGINT)
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=WAIT_S)
     assert process.returncode == ExitCode.DEADLINE
     assert "did not stop in time" in log
 
@@ -140,6 +141,6 @@ def test_a_port_that_is_taken_is_a_readable_error(start: Callable[..., Any], tmp
     (ops,) = wait_for(lambda: find(tmp_path, "worker", "ops"))
     port = ops.rsplit(":", 1)[1]
     second = start("--ops-port", port, "--instance", "w1")
-    _, log = second.communicate(timeout=20)
+    _, log = second.communicate(timeout=WAIT_S)
     assert second.returncode == ExitCode.CONFIG
     assert f"cannot listen on 127.0.0.1:{port}" in log

@@ -13,6 +13,7 @@ from headrace.streams.delivery import AbortedError, Output
 from headrace.streams.membership import Member, Membership
 from headrace.streams.memory import memory_chunk
 from headrace.streams.pipeline import MOST_ABORTS, ChunkPipeline
+from tests.patience import WAIT_S
 
 
 class MemorySink:
@@ -33,7 +34,7 @@ class MemorySink:
 
     def deliver(self, output: Output, member: Member) -> None:
         self.entered.set()
-        self.gate.wait(10)
+        self.gate.wait(WAIT_S)
         if self.failures:
             raise self.failures.pop(0)
         self.delivered.append(output)
@@ -179,7 +180,7 @@ async def test_what_was_processed_for_an_earlier_generation_is_not_delivered():
     release = threading.Event()
 
     def process(chunks):
-        release.wait(5)
+        release.wait(WAIT_S)
         return Output.of(chunks)
 
     async with World(process) as world:
@@ -202,7 +203,7 @@ async def test_quiesce_finishes_what_was_started_and_forgets_the_rest():
         await asyncio.sleep(0)
         assert not quiet.done()
         world.sink.gate.set()
-        await asyncio.wait_for(quiet, 5)
+        await asyncio.wait_for(quiet, WAIT_S)
         assert ends(world.sink.delivered) == [{Partition("events", 0): 3}]
         assert world.pipeline.idle
 
@@ -215,7 +216,7 @@ async def test_after_an_abort_everything_starts_again_at_the_committed_offsets()
         await asyncio.to_thread(world.sink.entered.wait, 5)
         world.round(world.chunk(3))  # of the same generation: must not be delivered after the one that was aborted
         world.sink.gate.set()
-        await asyncio.wait_for(world.host.rewound.wait(), 5)
+        await asyncio.wait_for(world.host.rewound.wait(), WAIT_S)
         await world.until(lambda: world.pipeline.idle)
         assert world.sink.delivered == []
         world.pipeline.begin(world.membership.generation)
@@ -265,7 +266,7 @@ async def test_a_processor_that_raises_ends_the_process_and_nothing_is_delivered
         world.round(world.chunk(0))
         await world.until(lambda: world.host.errors)
         assert world.sink.delivered == []
-        await asyncio.wait_for(world.pipeline.quiesce(), 5)
+        await asyncio.wait_for(world.pipeline.quiesce(), WAIT_S)
 
 
 async def test_a_sink_that_leaves_offsets_to_the_consumer_has_them_committed_after_delivery():
@@ -283,7 +284,7 @@ async def test_a_delivery_that_hangs_ends_the_process(monkeypatch):
         world.round(world.chunk(0))
         await world.until(lambda: world.host.errors)
         assert world.host.errors[0].exit_code == 3
-        await asyncio.wait_for(world.pipeline.quiesce(), 5)
+        await asyncio.wait_for(world.pipeline.quiesce(), WAIT_S)
 
 
 async def test_a_delivery_that_is_given_up_ends_the_process_at_once_and_nothing_is_delivered_behind_it():

@@ -4,6 +4,7 @@ import threading
 
 from headrace.runtime.errors import DependencyError, HeadraceError
 from headrace.streams.transactions import TransactionalSink
+from tests.patience import WAIT_S
 
 
 class StrandedProducer:
@@ -30,7 +31,7 @@ def test_a_producer_that_has_lost_its_brokers_is_told_while_nobody_calls_it() ->
     producer = StrandedProducer()
     sink = TransactionalSink(lambda: producer, lost=lost)  # type: ignore[arg-type,return-value]
     sink.open()
-    assert heard.wait(30)
+    assert heard.wait(WAIT_S)
     sink.close()
     assert [error.message for error in told] == ["no broker is left"]
     assert producer.closed

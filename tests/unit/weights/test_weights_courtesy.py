@@ -4,6 +4,7 @@ import threading
 
 from headrace.weights import courtesy
 from headrace.weights.courtesy import Courtesy
+from tests.patience import WAIT_S
 
 
 def test_it_waits_until_the_last_lease_ends():
@@ -25,7 +26,7 @@ def test_it_waits_until_the_last_lease_ends():
     assert not went_on.wait(0.01)
     with lock:
         one.released()
-    assert went_on.wait(20)
+    assert went_on.wait(WAIT_S)
     thread.join()
 
 

@@ -27,8 +27,7 @@ from headrace.weights.wire import (
     frame_length,
     to_agent,
 )
-
-WAIT_S = 20.0
+from tests.patience import WAIT_S
 
 
 class Agent:

@@ -18,10 +18,10 @@ from headrace.weights.peers.exchange import Exchange
 from headrace.weights.peers.server import PeerServer
 from headrace.weights.peers.shelf import Shelf
 from headrace.weights.peers.wire import Kind
+from tests.patience import WAIT_S
 
 CHUNK = 1024
 DIGESTS = st.lists(st.binary(min_size=16, max_size=16).map(bytes.hex), max_size=50)
-LIMIT_S = 20.0
 
 
 class CountingStore(MemoryChunkStore):
@@ -64,7 +64,7 @@ class Host:
             self.present[index] = self.manifest.chunks[index]
             self.shelf.arrived()
 
-    def take(self, *addresses, store, cancelled=bool, resident=None, key=None, patience_s=LIMIT_S):
+    def take(self, *addresses, store, cancelled=bool, resident=None, key=None, patience_s=WAIT_S):
         return Exchange(
             self.manifest, self.payload, present=self.present, resident=resident or {}, peers=lambda _: list(addresses),
             store=store, dial=lambda address: PeerConnection(address, key=key, patience_s=patience_s),
@@ -174,11 +174,11 @@ def test_a_slot_is_taken_off_when_its_readers_have_let_go(store):
         assert len(leased.data) == CHUNK
         taking = threading.Thread(target=shelf.withdraw, args=(slot,))
         taking.start()
-        assert interrupted.wait(LIMIT_S)
+        assert interrupted.wait(WAIT_S)
         assert taking.is_alive()
         with shelf.lease(manifest.chunks[0], lambda: None) as second:
             assert second is None
-    taking.join(LIMIT_S)
+    taking.join(WAIT_S)
     assert not taking.is_alive()
     assert not shelf.has(manifest.chunks[0])
 
@@ -233,11 +233,11 @@ def test_chunks_flow_through_a_chain_while_they_arrive(host, store):
     threads = [threading.Thread(target=end.run) for end in ends]
     for thread in threads:
         thread.start()
-    assert through.wait(LIMIT_S)
+    assert through.wait(WAIT_S)
     assert store.given == []
     first.fill(store, range(1, len(manifest.chunks)))
     for thread in threads:
-        thread.join(LIMIT_S)
+        thread.join(WAIT_S)
     assert whole(middle)
     assert whole(last)
     assert len(store.given) == len(manifest.chunks) - 1  # the seed's own
@@ -255,14 +255,14 @@ def test_a_swarm_asks_the_store_for_every_chunk_once(host, store):
         own = hosts[number]
         return Exchange(
             manifest, own.payload, present=own.present, resident={}, peers=peers, store=store,
-            dial=lambda address: PeerConnection(address, patience_s=LIMIT_S), arrived=own.shelf.arrived,
+            dial=lambda address: PeerConnection(address, patience_s=WAIT_S), arrived=own.shelf.arrived,
         )  # fmt: skip
 
     threads = [threading.Thread(target=exchange(number).run) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(LIMIT_S)
+        thread.join(WAIT_S)
     assert all(whole(one) for one in hosts)
     assert sorted(store.given) == sorted(manifest.chunks)
 
@@ -320,7 +320,7 @@ class Odd:
 
     def close(self):
         self.over.set()
-        self._thread.join(LIMIT_S)
+        self._thread.join(WAIT_S)
         self._listener.close()
 
 
@@ -330,7 +330,7 @@ def dies(sock, over):
 
 
 def freezes(sock, over):
-    over.wait(LIMIT_S)
+    over.wait(WAIT_S)
 
 
 def dribbles(sock, over):
@@ -342,17 +342,17 @@ def dribbles(sock, over):
 
 def invents(sock, over):
     sock.sendall(wire.reply(Kind.CHUNK, 99, CHUNK) + bytes(CHUNK))
-    over.wait(LIMIT_S)
+    over.wait(WAIT_S)
 
 
 def enlarges(sock, over):
     sock.sendall(wire.reply(Kind.CHUNK, 0, CHUNK * 1000))
-    over.wait(LIMIT_S)
+    over.wait(WAIT_S)
 
 
 def repeats(sock, over):
     sock.sendall(wire.reply(Kind.ABSENT, 0) * 2)
-    over.wait(LIMIT_S)
+    over.wait(WAIT_S)
 
 
 @pytest.mark.parametrize("behave", [dies, freezes, dribbles, invents, enlarges, repeats])
@@ -464,7 +464,7 @@ def test_more_connections_than_allowed_are_closed(host, store):
     manifest = version(store)
     seed, leaf = host(manifest, limit=1), host(manifest)
     seed.fill(store)
-    with contextlib.closing(PeerConnection(seed.address, patience_s=LIMIT_S)):
+    with contextlib.closing(PeerConnection(seed.address, patience_s=WAIT_S)):
         assert list(leaf.take(seed.address, store=store).run().failed) == [seed.address]
     assert whole(leaf)
 
@@ -473,7 +473,7 @@ def test_a_stranger_is_shown_the_door(host, store):
     """Something that speaks HTTP, say."""
     seed = host(version(store))
     where, port = seed.address.split(":")
-    with socket.create_connection((where, int(port)), LIMIT_S) as sock:
+    with socket.create_connection((where, int(port)), WAIT_S) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: there\r\n\r\n"[: wire.GREETING_SIZE])
         assert sock.recv(1) == b""
 
@@ -487,9 +487,9 @@ def test_writing_a_slot_interrupts_whoever_takes_too_long_to_read_it(host, store
     seed = host(manifest)
     store.get_into("m", manifest.chunks[0], seed.payload[: 32 << 20])
     seed.present[0] = manifest.chunks[0]
-    with contextlib.closing(PeerConnection(seed.address, patience_s=LIMIT_S)) as lazy:
+    with contextlib.closing(PeerConnection(seed.address, patience_s=WAIT_S)) as lazy:
         lazy._say(wire.request(manifest.chunks[:1]))
         assert lazy._read(wire.REPLY_HEAD_SIZE) == wire.reply(Kind.CHUNK, 0, 32 << 20)
         seed.shelf.withdraw(seed.slot)  # returns
         with pytest.raises(PeerError, match="agent at"):
-            lazy._fill(memoryview(bytearray(32 << 20)), LIMIT_S)
+            lazy._fill(memoryview(bytearray(32 << 20)), WAIT_S)

@@ -3,6 +3,7 @@
 Producers are idempotent with acks=all. Consumers never commit by themselves and see committed records only.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -79,6 +80,17 @@ def producer(settings: ServiceSettings, **extra: Any) -> Producer:
         "partitioner": "murmur2_random",  # as the Java client places keys, so that everybody's producers agree
     }
     return Producer(_base(settings, {**defaults, **extra}))
+
+
+def close(producer: Producer, timeout_s: float) -> int:
+    """Wait until everything queued is written, and close; return how many records were not written."""
+    try:
+        left = int(producer.flush(timeout_s))
+    except DependencyError:  # its watch says that it has lost its brokers for good
+        left = len(producer)
+    with contextlib.suppress(DependencyError):  # the same once more
+        producer.close()
+    return left
 
 
 def transactional_producer(settings: ServiceSettings, transactional_id: str, **extra: Any) -> Producer:

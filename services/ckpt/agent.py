@@ -225,6 +225,15 @@ class HostAgent:
                 effects.append(self._report(worker, WeightsApplied.FAILED, now, failure))
         return [*effects, *self._drive_all(self.models[version.model], now)]
 
+    def more_to_come(self, applied: WeightsApplied) -> bool:
+        """Whether another worker is about to say of this version what a report says."""
+        workers, digest = self._of(self.models[applied.model]), applied.manifest_digest
+        if applied.state == WeightsApplied.STAGED:
+            return any(worker.staging == digest for worker in workers)
+        if applied.state == WeightsApplied.ACTIVE:
+            return any(worker.ordered == digest != worker.serving for worker in workers)
+        return False
+
     # From the clock.
 
     def on_tick(self, now: float) -> list[Effect]:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import groupby
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.contracts.topics import system_topics
@@ -23,6 +24,7 @@ from services.ckpt import metrics
 from services.ckpt.agent import HostAgent
 from services.ckpt.agent_state import Effect, Send, Version
 from services.ckpt.kafka import Reports
+from services.ckpt.outbox import Outbox
 from services.ckpt.peers import Peers
 from services.ckpt.settings import AgentSettings
 from services.ckpt.slots import HostSlots
@@ -60,6 +62,7 @@ class AgentApp:
             self._store, run, limit=settings.slots, parallel=settings.parallel_pulls, peers=self._peers, shelf=self._shelf
         )
         self._turns = Turns(settings.stage_at_once)
+        self._outbox = Outbox()
         self._puller = ThreadPoolExecutor(1, "puller")
         self._socket = WorkerSocket(path, self._on_message, self._on_gone)
         self._caught_up = asyncio.Event()
@@ -77,12 +80,13 @@ class AgentApp:
         reading = Stop()
         try:
             await until_stopped(
-                stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick(), self._end_turns()
+                stop, self._follow(reading), self._listen(), self._pull_for_ever(), self._tick(), self._keep_time()
             )
         finally:
             reading.set("the agent stops")
             self._ending = True
             self._apply(self._logic.on_stop(time.time()))
+            self._write(self._outbox.take())
             await self._socket.close()
             await asyncio.to_thread(self._reports.close)
             if self._peers is not None:
@@ -165,16 +169,19 @@ class AgentApp:
         while True:
             await asyncio.sleep(self._settings.heartbeat_s)
             self._apply(self._logic.on_tick(time.time()))
+            if self._reports is not None:
+                self._reports.poll()
             self._count_workers()
 
-    async def _end_turns(self) -> None:
-        """Let the next worker stage when one takes too long."""
+    async def _keep_time(self) -> None:
+        """Let the next worker stage when one takes too long, and write reports that have waited for others."""
         while True:
-            end = self._turns.next_end
+            due = min(self._turns.next_end, self._outbox.due)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._turned.wait(), end - time.time() if end < float("inf") else None)
+                await asyncio.wait_for(self._turned.wait(), due - time.time() if due < float("inf") else None)
             self._turned.clear()
             self._send(self._turns.on_tick(time.time()))
+            self._write(self._outbox.on_tick(time.time()))
 
     def _on_directive(self, directive: RolloutDirective) -> None:
         now = time.time()
@@ -209,14 +216,26 @@ class AgentApp:
                 self._send(self._turns.pass_on(effect, time.time()))
             else:
                 reports.append(effect.applied)
+        more = any(self._logic.more_to_come(applied) for applied in reports)
+        self._write(self._outbox.put(reports, time.time(), more=more))
         self._work.set()
         self._turned.set()
+
+    def _write(self, reports: list[WeightsApplied]) -> None:
+        if not reports:
+            return
         for applied in reports:
             applied.bytes_to_peers = self._shelf.served(applied.model)
-            if self._reports is not None:
-                self._reports.send(applied)
+        if self._reports is not None:
+            self._reports.send(reports)
         for applied in reports:
             self._observe(applied)
+        for (state, model, version, error), same in groupby(reports, _as_told):
+            if state != WeightsApplied.HEARTBEAT:
+                log.info(
+                    "workers", state=WeightsApplied.State.Name(state), model=model, version=version,
+                    workers=[applied.worker for applied in same], **({"error": error} if error else {}),
+                )  # fmt: skip
 
     def _send(self, sends: Iterable[Send]) -> None:
         for send in sends:
@@ -229,14 +248,13 @@ class AgentApp:
             metrics.STAGE.labels(applied.model).observe(applied.seconds["stage"])
         if applied.state == WeightsApplied.ACTIVE and "activate" in applied.seconds:
             metrics.ACTIVATE.labels(applied.model).observe(applied.seconds["activate"])
-        if applied.state != WeightsApplied.HEARTBEAT:
-            log.info(
-                "worker", state=state, model=applied.model, worker=applied.worker, version=applied.version,
-                **({"error": applied.error} if applied.error else {}),
-            )  # fmt: skip
 
     def _count_workers(self) -> None:
         for model in self._logic.models:
             workers = [worker for worker in self._logic.workers.values() if worker.hello.model == model]
             metrics.WORKERS.labels(model).set(len(workers))
             metrics.FENCED.labels(model).set(sum(bool(worker.required) for worker in workers))
+
+
+def _as_told(applied: WeightsApplied) -> tuple["WeightsApplied.State.ValueType", str, int, str]:
+    return applied.state, applied.model, applied.version, applied.error

@@ -63,7 +63,7 @@ class IngestApp:
             self._context.publish_endpoint(name, address)
             self._context.ready.set(name, True, address)  # noqa: FBT003 - the value is the point
         try:
-            await until_stopped(stop, asyncio.shield(serving))
+            await until_stopped(stop, asyncio.shield(serving), self._log.served())
         finally:
             self._rest.stop()
             await asyncio.gather(self._grpc.stop(self._grace_s), serving)

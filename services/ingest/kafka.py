@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from headrace.contracts.records import TRACEPARENT
 from headrace.runtime import kafka
+from headrace.runtime.brokers import EVERY_MS, watched
 from headrace.runtime.settings import ServiceSettings
 from services.ingest.service import KeyedRecord
 
@@ -50,7 +52,15 @@ class _Delivery:
 class KafkaLog:
     """See `services.ingest.service.RecordLog`. A background thread serves delivery reports."""
 
-    def __init__(self, settings: ServiceSettings, *, delivery_timeout_s: float, linger_ms: int, max_in_flight: int) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        *,
+        delivery_timeout_s: float,
+        linger_ms: int,
+        max_in_flight: int,
+        watch_ms: int = EVERY_MS,
+    ) -> None:
         config: dict[str, Any] = {
             "delivery.timeout.ms": round(delivery_timeout_s * 1000),
             "linger.ms": linger_ms,
@@ -58,8 +68,9 @@ class KafkaLog:
             "queue.buffering.max.messages": max(100_000, 2 * max_in_flight),
             "queue.buffering.max.kbytes": 2_000_000,
         }
-        self._producer: Producer = kafka.producer(settings, **config)
+        self._producer: Producer = kafka.producer(settings, **config, **watched(watch_ms))
         self._closing = threading.Event()
+        self._served: Future[None] = Future()
         self._thread = threading.Thread(target=self._serve, name="deliveries", daemon=True)
         self._thread.start()
 
@@ -93,14 +104,25 @@ class KafkaLog:
             except (BufferError, KafkaException) as error:
                 delivery.refuse(index, str(error))
 
+    async def served(self) -> None:
+        """Return when it is closed.
+
+        Raises:
+            DependencyError: the producer has lost its brokers for good; nothing is acknowledged any more.
+        """
+        await asyncio.shield(asyncio.wrap_future(self._served))
+
     def _serve(self) -> None:
-        while not self._closing.is_set():
-            self._producer.poll(0.1)
+        try:
+            while not self._closing.is_set():
+                self._producer.poll(0.1)
+        except BaseException as error:  # noqa: BLE001 - without this thread every request would wait for ever: the role must end
+            self._served.set_exception(error)
+        else:
+            self._served.set_result(None)
 
     def close(self, timeout_s: float) -> int:
         """Wait for what is in flight; returns how many records are still unacknowledged."""
         self._closing.set()
         self._thread.join()
-        left = self._producer.flush(timeout_s)
-        self._producer.close()
-        return int(left)
+        return kafka.close(self._producer, timeout_s)

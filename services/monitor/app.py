@@ -60,6 +60,7 @@ class MonitorApp:
                 next_tick = now + self._settings.tick_s
                 for alert in monitor.tick(now):
                     announcer.send(alert)
+                announcer.poll()
                 snapshot = monitor.snapshot(now)
                 self._exporter.export(snapshot)
                 self._latest = msgspec.json.encode(snapshot)

@@ -25,6 +25,7 @@ from headrace.contracts import topics
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.model.pipeline import Pipeline
 from headrace.runtime import kafka
+from headrace.runtime.brokers import watched
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.lifecycle import Stop
 from headrace.runtime.logging import get_logger
@@ -166,7 +167,7 @@ class Announcer:
     """Puts alerts on headrace.alerts."""
 
     def __init__(self, settings: MonitorSettings) -> None:
-        self._producer = kafka.producer(settings)
+        self._producer = kafka.producer(settings, **watched())
         self._partitions = kafka.partitions_of(self._producer, topics.ALERTS.name())
 
     def send(self, alert: Alert) -> None:
@@ -178,11 +179,18 @@ class Announcer:
             value=alert.SerializeToString(),
             partition=topics.model_partition(alert.model, self._partitions),
         )
+
+    def poll(self) -> None:
+        """Serve the client's events; to be called every few seconds.
+
+        Raises:
+            DependencyError: the client has lost its brokers for good.
+        """
         self._producer.poll(0)
 
     def close(self) -> None:
         """Wait for what is on its way."""
-        if left := self._producer.flush(5.0):
+        if left := kafka.close(self._producer, 5.0):
             log.error("alerts not delivered", count=left)
 
 

@@ -204,14 +204,15 @@ class CheckpointFolder:
         return len(data)
 
     def prune(self, keep: int) -> None:
-        """Keep the newest `keep` versions, and no temporary file of a dead trainer."""
+        """Keep the newest `keep` versions, and no temporary file of a dead trainer; what cannot go now goes later."""
         entries = self.entries()
         kept = set(sorted({entry.version for entry in entries}, reverse=True)[:keep])
-        for entry in entries:
-            if entry.version not in kept:
-                entry.path.unlink(missing_ok=True)
-        for stale in self.path.glob(".*.safetensors.*"):
-            stale.unlink(missing_ok=True)
+        old = [entry.path for entry in entries if entry.version not in kept]
+        for path in (*old, *self.path.glob(".*.safetensors.*")):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("old checkpoint not removed", file=str(path), error=error.strerror)
 
 
 def _sync_folder(path: Path) -> None:

@@ -85,6 +85,19 @@ def test_redis_stopped_in_the_middle_of_a_pull_and_back_later(loaded: Loaded) ->
     loaded.serves(loaded.publish())
 
 
+def test_redis_that_hangs_in_the_middle_of_a_pull(loaded: Loaded) -> None:
+    """It takes connections and answers nothing: the pull goes on from shared storage."""
+    assert loaded.valkey.id is not None
+    agent, hung = loaded.frozen_mid_pull(), psutil.Process(loaded.valkey.id.pid)
+    hung.suspend()
+    try:
+        agent.go_on()
+        loaded.serves(loaded.version)
+    finally:
+        hung.resume()
+    loaded.serves(loaded.publish())
+
+
 def test_redis_out_of_memory_in_the_middle_of_a_pull_and_of_a_publication(loaded: Loaded) -> None:
     """It takes no writes: what it lost stays in shared storage, and so does what is published."""
     agent = loaded.frozen_mid_pull()

@@ -91,6 +91,31 @@ def test_one_pull_serves_every_worker_of_the_host(host):
     assert host.told(host.agent.on_tick(host.now)) == [("a", "HEARTBEAT", 1), ("b", "HEARTBEAT", 0)]
 
 
+def test_it_knows_who_is_about_to_say_the_same(host):
+    """Of the same version, and as long as it can still come."""
+
+    def more(state: str) -> bool:
+        return host.agent.more_to_come(WeightsApplied(model="m", state=state, version=1, manifest_digest=V1.digest))
+
+    for connection, worker in enumerate("abc"):
+        host.hello(connection, worker)
+    host.direct("STAGE", V1)
+    host.pull()
+    assert more("STAGED")
+    host.hear(0, Staged(1, V1.digest, {}))
+    host.hear(1, Failed(1, V1.digest, "no"))
+    assert more("STAGED")
+    assert not more("ACTIVE")
+    assert not more("FAILED")
+    host.hear(2, Staged(1, V1.digest, {}))
+    assert not more("STAGED")
+    host.direct("ACTIVATE", V1)
+    host.hear(0, Active(1, V1.digest, {}))
+    assert more("ACTIVE")
+    host.agent.on_gone(2, host.now)
+    assert not more("ACTIVE")
+
+
 def test_a_report_says_how_long_each_step_took(host):
     """From the directive's issue to the worker's flip."""
     host.hello(1, "a")

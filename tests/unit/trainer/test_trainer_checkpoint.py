@@ -113,6 +113,17 @@ def test_pruning_keeps_the_newest_versions_and_removes_what_dead_trainers_left(t
     assert not stale.exists()
 
 
+def test_what_cannot_be_pruned_stops_nothing(tmp_path: Path) -> None:
+    """A folder in a file's place stands for storage that removes nothing; files after it go."""
+    folder = CheckpointFolder(tmp_path, "toy")
+    for version in (1, 3):
+        folder.write(checkpoint(version))
+    stuck = folder.path / f"00000002-e1-{'0' * 32}.safetensors"
+    stuck.mkdir()
+    folder.prune(1)
+    assert [entry.version for entry in folder.entries()] == [3, 2]
+
+
 def test_storage_that_refuses_is_named(tmp_path: Path) -> None:
     """And ends the trainer with the code that says so: nothing is wrong with the weights."""
     (tmp_path / "toy").write_text("a file where the folder should be")

@@ -5,7 +5,8 @@ skipped over and not worked through. What holds at any time:
 
 - at most one version is being staged, or is on canaries;
 - a version is activated once enough of the workers that were there when its staging began have it warm, or at once if
-  there are none; where the policy has canaries, they serve it first, and the others only after them;
+  there are none, unless they have only just fallen silent; where the policy has canaries, they serve it first, and the
+  others only after them;
 - one that too many refuse is retired, and not tried again; workers that are merely slow are left behind at the
   deadline, serving what they have;
 - the active version goes back by an operator's roll back, which pins it until an operator resumes; or by itself, one step
@@ -34,6 +35,8 @@ class Rollout(Judged):
 
     def __init__(self, model: str, *, epoch: int, policy: Policy) -> None:
         super().__init__(model, epoch=epoch, policy=policy)
+        self._silent: dict[str, float] = {}
+        """When workers were last heard of that count as gone, and may only be slow."""
         self._requests: list[Operation] = []
         self._done: list[str] = []
 
@@ -69,6 +72,7 @@ class Rollout(Judged):
     def on_applied(self, applied: WeightsApplied, now: float) -> None:
         """Take note of what a worker did."""
         name = applied.worker
+        self._silent.pop(name, None)
         for trial in (self.trial, self.canary):
             if trial is not None:
                 trial.on_applied(applied, now)
@@ -96,9 +100,7 @@ class Rollout(Judged):
 
     def decide(self, now: float) -> list[RolloutDirective]:
         """Return the directives that everything told so far amounts to, in order; empty when there is nothing to do."""
-        gone = [name for name, worker in self.workers.items() if now - worker.seen > self.policy.worker_ttl_s]
-        for name in gone:
-            del self.workers[name]
+        self._miss(now)
         directives: list[RolloutDirective] = []
         requests, self._requests = self._requests, []
         for request in requests:
@@ -108,6 +110,19 @@ class Rollout(Judged):
         if self.staging is None and self.canary is None and (candidate := self._candidate()) is not None:
             directives += self._begin(candidate, now)
         return directives
+
+    def was_away(self, seconds: float) -> None:
+        """For so long nobody could be heard, since the coordinator itself did not get on: that is not the workers' silence."""
+        for worker in self.workers.values():
+            worker.seen += seconds
+
+    def _miss(self, now: float) -> None:
+        policy = self.policy
+        for name, worker in list(self.workers.items()):
+            if now - worker.seen > policy.worker_ttl_s:
+                self._silent[name] = self.workers.pop(name).seen
+        lasts = policy.worker_ttl_s + policy.stage_timeout_s
+        self._silent = {name: seen for name, seen in self._silent.items() if now - seen <= lasts}
 
     # Staging.
 
@@ -126,7 +141,7 @@ class Rollout(Judged):
     def _advance(self, now: float) -> list[RolloutDirective]:
         """Move the version being staged on, if it is time."""
         staging = self.staging
-        verdict = staging.verdict(self.workers, self.policy, now) if staging is not None else None
+        verdict = staging.verdict(self.workers, self.policy, now, missing=bool(self._silent)) if staging is not None else None
         chosen = self.find(staging.digest) if staging is not None else None
         if staging is None or verdict is None or chosen is None:
             return []

@@ -22,6 +22,8 @@ log = get_logger("headrace.ckpt")
 
 BACKLOG = 10_000
 """Records read at most before decisions are made."""
+AWAY_S = 1.0
+"""Between two decisions there is a fraction of a second: after a longer time this process did not get on."""
 
 
 class CoordinatorApp:
@@ -41,6 +43,7 @@ class CoordinatorApp:
         self._rollouts: dict[int, dict[str, Rollout]] = {}
         self._peers = PeerPlanner(self._settings.peer_policy)
         self._staged_at: dict[str, float] = {}
+        self._decided_at = time.monotonic()
 
     async def run(self, stop: Stop) -> None:
         """Coordinate the models of the partitions that the group gives this process, until stopped."""
@@ -74,11 +77,14 @@ class CoordinatorApp:
             wait = 0.0
 
     def _decide(self) -> None:
-        now = time.time()
+        now, away = time.time(), time.monotonic() - self._decided_at
+        self._decided_at += away
         for number, owned in list(self._owned.items()):
             if owned.behind:
                 continue
             for rollout in self._rollouts[number].values():
+                if away > AWAY_S:
+                    rollout.was_away(away)
                 directives = rollout.decide(now)
                 self._peers.complete(directives, now)
                 started = time.perf_counter()

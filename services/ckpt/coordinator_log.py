@@ -219,7 +219,7 @@ class CoordinatorLog:
     def _matters_since(self, owned: Owned) -> float:
         """From when on reports and alerts matter: workers must be known, and what is going on in the partition's models."""
         now = time.time()
-        since = now - self._settings.worker_ttl_s
+        since = now - self._settings.worker_ttl_s - self._settings.stage_timeout_s  # also of those that fell silent lately
         models = {directive.model for directive in owned.directives}
         for found in (restored([d for d in owned.directives if d.model == model]) for model in models):
             for going_on in (found.staged, found.canary):

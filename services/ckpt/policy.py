@@ -75,9 +75,11 @@ class Staging:
     refused: set[str] = field(default_factory=set)
     rolls_back: bool = False
 
-    def verdict(self, workers: Mapping[str, Worker], policy: Policy, now: float) -> Verdict | None:
-        """What becomes of the version; None while it is open."""
+    def verdict(self, workers: Mapping[str, Worker], policy: Policy, now: float, *, missing: bool = False) -> Verdict | None:
+        """What becomes of the version; None while it is open. ``missing``: others have fallen silent a while ago."""
         if self.waiting is None:
+            if not workers and missing and now < self.deadline:
+                return None  # a machine that does not get on is no empty fleet: who is heard of again is waited for
             self.waiting = set(workers)
             self.alone = not self.waiting
         if self.alone:

@@ -132,6 +132,46 @@ def test_when_all_are_gone_those_who_come_next_must_prove_the_version():
     assert steps(made.decide(1.0)) == [("ACTIVATE", 2)]
 
 
+def test_workers_that_have_only_just_fallen_silent_are_no_empty_fleet():
+    """Nothing is activated unproven because a machine does not get on for some seconds: who is heard of again proves it."""
+    made = rollout(workers=("a", "b"), active=1)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(6.0)) == [("STAGE", 2)]
+    assert made.workers == {}
+    made.on_applied(applied("a", "HEARTBEAT", 1), 7.0)
+    made.on_applied(applied("b", "FAILED", 2), 7.0)
+    assert steps(made.decide(7.0)) == [("RETIRE", 2)]
+
+
+@pytest.mark.parametrize(("at", "expected"), [(35.0, [("STAGE", 2)]), (35.1, [("STAGE", 2), ("ACTIVATE", 2)])])
+def test_workers_that_were_silent_for_long_are_gone(at, expected):
+    """For longer than they count as present and a version may take to be staged."""
+    made = rollout(workers=("a",), active=1)
+    made.decide(6.0)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(at)) == expected
+    assert steps(made.decide(at + 30.0)) == ([] if len(expected) == 2 else [("ACTIVATE", 2)])
+
+
+def test_one_that_left_is_not_missed():
+    made = rollout(workers=("a",), active=1)
+    made.decide(6.0)
+    made.on_applied(applied("a", "LEFT"), 7.0)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(7.0)) == [("STAGE", 2), ("ACTIVATE", 2)]
+
+
+def test_a_coordinator_that_did_not_get_on_takes_nobody_for_silent():
+    """Nobody could be heard meanwhile."""
+    made = rollout(workers=("a",), active=1)
+    made.was_away(20.0)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(24.0)) == [("STAGE", 2)]
+    assert set(made.workers) == {"a"}
+    made.decide(25.1)
+    assert made.workers == {}
+
+
 def test_rolling_back_flips_at_once_pins_and_resuming_goes_to_the_newest():
     """What comes meanwhile is remembered, not rolled out."""
     made = rollout(workers=("a",), active=3)

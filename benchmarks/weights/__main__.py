@@ -63,7 +63,9 @@ SHORT = {
     "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), FLEETS + IN_REAL_TIME),
 }
 LONG = {
-    "swaps-100MB": swaps("100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=16, every_s=1.5, rounds=4), FLEETS),
+    "swaps-100MB": swaps(
+        "100 MB", Scale(rows=100 * MB // ROW, skipped=6, versions=16, every_s=1.5, rounds=4), FLEETS + IN_REAL_TIME
+    ),
     "swaps-1GiB": swaps("1 GiB", Scale(rows=GIB // ROW, skipped=5, versions=4, every_s=6.0, rounds=2), FLEETS),
 }
 

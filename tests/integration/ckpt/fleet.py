@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import pytest
 import torch
 from confluent_kafka import Producer, TopicPartition
 from torch import nn
+from typer.testing import CliRunner
 
+from headrace.cli.commands import application
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, WeightsApplied
 from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, TopicSpec, model_partition, system_topics
 from headrace.runtime import kafka as clients
@@ -165,6 +168,16 @@ class Fleet:
             if process.child.stdout is not None:
                 process.child.stdout.close()
         remove_stale_pools()
+
+
+def ask(fleet: Fleet, command: str) -> Any:
+    """`headrace ckpt status | history`, as a program reads it."""
+    options = [fleet.model, "--kafka", fleet.settings.kafka_bootstrap_servers, "--json"]
+    answered = CliRunner().invoke(application(), ["ckpt", command, *options])
+    assert answered.exit_code == 0, answered.output
+    printed = re.search(r"^[\[{]", answered.stdout, re.MULTILINE)  # beside what other threads of the tests log meanwhile
+    assert printed is not None, answered.stdout
+    return json.JSONDecoder().raw_decode(answered.stdout[printed.start() :])[0]
 
 
 class Local:

@@ -1,26 +1,14 @@
 """What guards a fleet from a bad version, on real Kafka: canaries, alerts, failing workers, weights that are NaN."""
 
-import json
 import time
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from headrace.cli.commands import application
 from headrace.weights.errors import WeightsError
-from tests.integration.ckpt.fleet import Fleet, Local
+from tests.integration.ckpt.fleet import Fleet, Local, ask
 from tests.patience import WAIT_S
 
 NAMES = ("a", "b", "c")
-
-
-def ask(fleet: Fleet, command: str) -> Any:
-    """`headrace ckpt status | history`, as a program reads it."""
-    options = [fleet.model, "--kafka", fleet.settings.kafka_bootstrap_servers, "--json"]
-    answered = CliRunner().invoke(application(), ["ckpt", command, *options])
-    assert answered.exit_code == 0, answered.output
-    return json.loads(answered.stdout)
 
 
 def history(fleet: Fleet) -> dict[int, tuple[str, str]]:

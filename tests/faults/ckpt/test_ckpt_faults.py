@@ -3,32 +3,11 @@
 All others share a fleet under load: test_ckpt_deaths.py, test_ckpt_broken_stores.py, test_ckpt_bad_versions.py.
 """
 
-import re
 import signal
-import time
-import urllib.request
-from collections.abc import Callable
 
 import torch
 
-from headrace.runtime.endpoints import find
-from tests.integration.ckpt.fleet import Fleet, ask
-from tests.patience import WAIT_S
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def counted(fleet: Fleet) -> float:
-    """The workers that the coordinator counts on."""
-    (ops,) = find(fleet.folder, "coordinator", "ops")
-    with urllib.request.urlopen(f"{ops}/metrics", timeout=WAIT_S) as answer:
-        text = answer.read().decode()
-    return float(re.search(rf'^headrace_ckpt_fleet_workers{{model="{fleet.model}"}} (.*)$', text, re.MULTILINE)[1])
+from tests.integration.ckpt.fleet import Fleet, ask, wait_for
 
 
 def state_of(fleet: Fleet, version: int) -> str | None:
@@ -43,8 +22,9 @@ def test_a_fleet_that_falls_silent_is_not_taken_for_an_empty_one(fleet, applied)
     worker = fleet.local("w")
     fleet.publish(1)
     worker.expect(1)
+    fleet.counts(1)
     agent.child.send_signal(signal.SIGSTOP)
-    wait_for(lambda: counted(fleet) == 0)
+    fleet.counts(0)
     fleet.publish(2, weight=float("nan"))
     wait_for(lambda: state_of(fleet, 2) not in {None, "waiting"})
     assert state_of(fleet, 2) == "staging"

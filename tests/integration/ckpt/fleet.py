@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from headrace.cli.commands import application
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, WeightsApplied
 from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, TopicSpec, model_partition, system_topics
 from headrace.runtime import kafka as clients
+from headrace.runtime.endpoints import find
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import Bound, ChunkStore, LiveWeights, Manifest, agent_socket, checkpoint_event, open_store, publish
 from headrace.weights.slots import remove_stale_pools
@@ -73,6 +75,13 @@ class Process:
         assert self.child.stdout is not None
         self.child.stdout.close()
         return code
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @dataclass
@@ -135,6 +144,18 @@ class Fleet:
 
     def send(self, event: CheckpointPublished) -> None:
         self._produce(CHECKPOINTS, event)
+
+    def counts(self, workers: int) -> None:
+        """Wait until the coordinator counts on so many workers: a version that comes earlier need not be proven."""
+        gauge = re.compile(rf'^headrace_ckpt_fleet_workers{{model="{self.model}"}} (.*)$', re.MULTILINE)
+
+        def counted() -> bool:
+            (ops,) = find(self.folder, "coordinator", "ops")
+            with urllib.request.urlopen(f"{ops}/metrics", timeout=WAIT_S) as answer:
+                found = gauge.search(answer.read().decode())
+            return found is not None and float(found[1]) == workers
+
+        wait_for(counted)
 
     def operate(self, kind: "Operation.Kind.ValueType", version: int = 0) -> None:
         self._produce(

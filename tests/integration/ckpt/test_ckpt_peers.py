@@ -134,6 +134,7 @@ def test_a_rollout_reads_the_store_once_for_the_whole_fleet(hosts, told):
     assert told.expect("STAGED", 1).bytes_from_peers == 0
     workers += [hosts.join(name) for name in ("two", "three")]
     hosts.serve(1, *workers[1:])
+    hosts.fleet.counts(3)
     before = pipe.passed
     second = hosts.publish(2)
     hosts.serve(2, *workers)
@@ -157,6 +158,7 @@ def test_a_peer_killed_in_the_middle_is_done_without(hosts, told):
     agents["one"] = hosts.agent("one")
     workers["one"] = hosts.worker("one")
     hosts.serve(1, *workers.values())
+    hosts.fleet.counts(3)
     hosts.publish(3)
     assert hosts.plan(3).members[0].agent == "one"
     before = pipe.passed
@@ -177,6 +179,7 @@ def test_a_peer_that_serves_wrong_bytes_harms_nobody(hosts, told):
     workers = [hosts.join("one"), hosts.join("two")]
     hosts.publish(1)
     hosts.serve(1, *workers)
+    hosts.fleet.counts(2)
     hosts.publish(2)
     hosts.serve(2, *workers)
     staged(told, 2, 2)

@@ -43,6 +43,7 @@ def test_a_canary_serves_first_and_all_follow_although_the_coordinator_is_killed
     fleet.publish(1)
     for worker in workers.values():
         worker.expect(1)
+    fleet.counts(len(workers))
     fleet.publish(2)
     canary = canary_of(workers, 2)
     coordinator.kill()
@@ -64,6 +65,7 @@ def test_an_alert_about_the_canarys_version_keeps_it_from_all_others(fleet, work
     fleet.publish(1)
     for worker in workers.values():
         worker.expect(1)
+    fleet.counts(len(workers))
     fleet.publish(2)
     canary = canary_of(workers, 2)
     fleet.alert(2)
@@ -82,6 +84,7 @@ def test_an_alert_takes_the_served_version_back_and_so_does_a_worker_that_cannot
         fleet.publish(version)
         for worker in workers.values():
             worker.expect(version)
+        fleet.counts(len(workers))
     fleet.alert(2)
     for worker in workers.values():
         worker.expect(1)
@@ -101,6 +104,7 @@ def test_weights_that_are_nan_never_serve(fleet, workers, applied):
     fleet.publish(1)
     for worker in workers.values():
         worker.expect(1)
+    fleet.counts(len(workers))
     fleet.publish(2, weight=float("nan"))
     assert "NaN" in applied.expect("FAILED", 2).error
     fleet.publish(3)

@@ -41,7 +41,6 @@ def test_rolling_back_pins_and_resuming_goes_to_the_newest(fleet, applied):
     fleet.operate(Operation.ROLL_BACK)
     bound = worker.expect(1)
     assert worker.answer() == (1, 1)
-    assert worker.live.seconds["activate"] < 0.05
     assert bound.manifest.version == 1
     refused = CliRunner().invoke(
         application(), ["rollback", fleet.model, "--to", "77", "--kafka", fleet.settings.kafka_bootstrap_servers]

@@ -79,7 +79,7 @@ def test_the_fleet_and_its_versions_are_read_from_the_topics(kafka: Any, send: C
     assert fleet["active"][model] == {"version": 1, "pinned": True, "reason": "2 is off"}
     assert [(w["worker"], w["version"], w["state"]) for w in fleet["workers"]] == [("a", 1, "serving"), ("b", 2, "refused 1")]
     assert fleet["workers"][1]["error"] == "no room"
-    assert 0 <= fleet["workers"][0]["age_s"] < 60
+    assert 0 <= fleet["workers"][0]["age_s"] < 600
     versions = json.loads(headrace(kafka, "ckpt", "history", model, "--json").stdout)
     assert [(v["version"], v["state"], v["reason"]) for v in versions] == [
         (2, "rolled back", "2 is off"),

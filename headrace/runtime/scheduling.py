@@ -32,7 +32,9 @@ def wake_quickly() -> bool:
 
 
 def wake_as_usual() -> bool:
-    """Take `wake_quickly` back for this thread: it has inherited it and is in no hurry."""
+    """Take `wake_quickly` and `come_first` back for this thread: it has inherited them and is in no hurry."""
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_RR:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return _set_slice(0)
 
 

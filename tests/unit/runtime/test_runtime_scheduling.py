@@ -108,3 +108,17 @@ def test_coming_first_is_for_those_who_may(monkeypatch):
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
     assert not scheduling.come_first()
+
+
+@LINUX
+def test_a_thread_of_one_that_comes_first_may_be_in_no_hurry():
+    """It gives up what it has inherited, and the thread that started it keeps it."""
+
+    def ask() -> None:
+        first = scheduling.come_first()
+        in_a_thread(lambda: (scheduling.wake_as_usual(), seen.append(os.sched_getscheduler(0))))
+        assert seen == [os.SCHED_OTHER]
+        assert os.sched_getscheduler(0) == (os.SCHED_RR if first else os.SCHED_OTHER)
+
+    seen: list[int] = []
+    in_a_thread(ask)

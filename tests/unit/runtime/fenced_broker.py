@@ -1,7 +1,8 @@
 """What a Kafka broker says while its controller does not let it serve yet: which brokers there are, or that there is none.
 
 A real one says so for a moment after it was restarted, now and then. Two requests are answered, ApiVersions (version 0) and
-Metadata (version 4, https://kafka.apache.org/protocol); the topic is always "t", with one partition.
+Metadata (version 4, https://kafka.apache.org/protocol); the topic is always "t", with one partition. InitProducerId, without
+which idempotent producers want nothing of a broker, is known and never answered.
 """
 
 import socketserver
@@ -9,7 +10,7 @@ import struct
 import threading
 from typing import Self
 
-_METADATA, _API_VERSIONS = 3, 18
+_METADATA, _API_VERSIONS, _INIT_PRODUCER_ID = 3, 18, 22
 _UNSUPPORTED_VERSION, _LEADER_NOT_AVAILABLE = 35, 5
 
 
@@ -49,7 +50,7 @@ class _Connection(socketserver.StreamRequestHandler):
             (size,) = struct.unpack(">i", head)
             api, version, correlation = struct.unpack_from(">hhi", self.rfile.read(size))
             if api == _API_VERSIONS:
-                known = [(_METADATA, 4, 4), (_API_VERSIONS, 0, 0)]
+                known = [(_METADATA, 4, 4), (_API_VERSIONS, 0, 0), (_INIT_PRODUCER_ID, 0, 0)]
                 body = struct.pack(">hi", _UNSUPPORTED_VERSION if version else 0, len(known))
                 body += b"".join(struct.pack(">hhh", *one) for one in known)
             elif api == _METADATA:

@@ -111,10 +111,10 @@ class Rollout(Judged):
             directives += self._begin(candidate, now)
         return directives
 
-    def was_away(self, seconds: float) -> None:
+    def was_away(self, seconds: float, now: float) -> None:
         """For so long nobody could be heard, since the coordinator itself did not get on: that is not the workers' silence."""
         for worker in self.workers.values():
-            worker.seen += seconds
+            worker.seen = min(now, worker.seen + seconds)
 
     def _miss(self, now: float) -> None:
         policy = self.policy

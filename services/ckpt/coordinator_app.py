@@ -84,7 +84,7 @@ class CoordinatorApp:
                 continue
             for rollout in self._rollouts[number].values():
                 if away > AWAY_S:
-                    rollout.was_away(away)
+                    rollout.was_away(away, now)
                 directives = rollout.decide(now)
                 self._peers.complete(directives, now)
                 started = time.perf_counter()

@@ -162,13 +162,16 @@ def test_one_that_left_is_not_missed():
 
 
 def test_a_coordinator_that_did_not_get_on_takes_nobody_for_silent():
-    """Nobody could be heard meanwhile."""
+    """Nobody could be heard meanwhile; who was heard of since is not given more time than others."""
     made = rollout(workers=("a",), active=1)
-    made.was_away(20.0)
+    made.on_applied(applied("b", "JOINED", 1), 20.0)
+    made.was_away(20.0, 21.0)
     made.on_checkpoint(checkpoint(2))
     assert steps(made.decide(24.0)) == [("STAGE", 2)]
-    assert set(made.workers) == {"a"}
-    made.decide(25.1)
+    assert set(made.workers) == {"a", "b"}
+    made.decide(25.5)
+    assert set(made.workers) == {"b"}
+    made.decide(26.1)
     assert made.workers == {}
 
 

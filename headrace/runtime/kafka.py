@@ -83,11 +83,12 @@ def producer(settings: ServiceSettings, **extra: Any) -> Producer:
 
 
 def close(producer: Producer, timeout_s: float) -> int:
-    """Wait until everything queued is written, and close; return how many records were not written."""
+    """Wait until everything queued is written, for so long at most, and close; return how many records were not written."""
     try:
         left = int(producer.flush(timeout_s))
     except DependencyError:  # its watch says that it has lost its brokers for good
         left = len(producer)
+    producer.purge()  # closing waits for what is left until that has timed out, which takes minutes
     with contextlib.suppress(DependencyError):  # the same once more
         producer.close()
     return left

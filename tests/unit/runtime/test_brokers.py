@@ -6,8 +6,10 @@ import time
 import pytest
 from confluent_kafka import KafkaException, Producer
 
+from headrace.runtime import kafka
 from headrace.runtime.brokers import BrokerWatch, watched
 from headrace.runtime.errors import DependencyError
+from headrace.runtime.settings import ServiceSettings
 from tests.patience import WAIT_S
 from tests.unit.runtime.fenced_broker import FencedBroker
 
@@ -62,3 +64,13 @@ def polled(producer: Producer) -> None:
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         producer.poll(0.05)
+
+
+def test_a_producer_is_closed_in_time_and_its_records_are_counted() -> None:
+    """Nobody takes them; librdkafka by itself would try for five minutes."""
+    settings = ServiceSettings(kafka_bootstrap_servers="127.0.0.1:1", kafka_config={"log_level": "0"}).for_role("test")
+    producer, failed = kafka.producer(settings), []
+    for _ in range(3):
+        producer.produce("t", b"x", on_delivery=lambda error, _: failed.append(error.name()))
+    assert kafka.close(producer, 0.05) == 3
+    assert failed == ["_PURGE_QUEUE"] * 3

@@ -1,4 +1,15 @@
-"""How long tests wait for what must come."""
+"""How long tests wait for what must come, and waiting for it."""
+
+import time
+from collections.abc import Callable
 
 WAIT_S = 120.0
 """A machine may be ten times slower than usual for a while: whoever gives up sooner tests its speed."""
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Return once it holds."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

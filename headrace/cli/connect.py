@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.model.spec import name_in_fleet
 from headrace.platform import runs
 from headrace.platform.files import read_json, write_json
 from headrace.platform.state import read_status
@@ -31,8 +32,7 @@ def remember(folder: Path, *, pipeline: str, pipeline_folder: Path, models: Sequ
 
 def pipeline_of(run: str | None) -> str | None:
     """The name of the pipeline that a run is about; None where there is no run."""
-    known = _noted(run)
-    return str(known["pipeline"]) if "pipeline" in known else None
+    return _noted(run).get("pipeline")
 
 
 def model_of(name: str | None, run: str | None) -> str | None:
@@ -42,7 +42,9 @@ def model_of(name: str | None, run: str | None) -> str | None:
     None where there is no run either.
     """
     known = _noted(run)
-    return f"{known['pipeline']}.{name}" if name in known.get("models", ()) else name or pipeline_of(run)
+    if name and name in known.get("models", ()):
+        return name_in_fleet(known["pipeline"], name)
+    return name or known.get("pipeline")
 
 
 def _noted(run: str | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from headrace.contracts import topics
 from headrace.contracts.records import example_decoder, prediction_decoder
 from headrace.model.source import Source
-from headrace.model.spec import PipelineSpec, VariantSpec
+from headrace.model.spec import PipelineSpec, VariantSpec, name_in_fleet
 from headrace.runtime.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Pipeline:
 
         The champion has the pipeline's. Others have it as a prefix, so that two pipelines' models never meet.
         """
-        return self.name if self.variant is None else f"{self.name}.{self.variant.name}"
+        return self.name if self.variant is None else name_in_fleet(self.name, self.variant.name)
 
     def of_model(self, name: str) -> "Pipeline":
         """The pipeline as the model of that name sees it, by its name in pipeline.yaml or in the fleet; "" is the champion.

@@ -13,6 +13,11 @@ CHAMPION, SHADOW = "champion", "shadow"
 REFERENCE = r"^[A-Za-z_][A-Za-z0-9_]*\.py:[A-Za-z_][A-Za-z0-9_]*$"
 
 
+def name_in_fleet(pipeline: str, model: str) -> str:
+    """What topics and the fleet call a further model of a pipeline; the champion's name is the pipeline's."""
+    return f"{pipeline}.{model}"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

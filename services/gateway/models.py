@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from headrace.model.spec import CHAMPION, SHADOW, PipelineSpec
+from headrace.model.spec import CHAMPION, SHADOW, PipelineSpec, name_in_fleet
 from services.gateway.errors import UnknownError
 
 
@@ -23,7 +23,7 @@ class Models:
     def __init__(self, spec: PipelineSpec) -> None:
         self.pipeline = spec.name
         given = sum(variant.share or 0.0 for variant in spec.models)
-        others = [Listed(f"{spec.name}.{v.name}", v.role, v.share or 0.0) for v in spec.models]
+        others = [Listed(name_in_fleet(spec.name, v.name), v.role, v.share or 0.0) for v in spec.models]
         self.listed: tuple[Listed, ...] = (Listed(spec.name, CHAMPION, max(0.0, 1.0 - given)), *others)
 
     def named(self, name: str) -> str:
@@ -32,7 +32,7 @@ class Models:
         Raises:
             UnknownError: there is no such model.
         """
-        for known in (name, f"{self.pipeline}.{name}"):
+        for known in (name, name_in_fleet(self.pipeline, name)):
             if any(one.model == known for one in self.listed):
                 return known
         there = ", ".join(one.model for one in self.listed)

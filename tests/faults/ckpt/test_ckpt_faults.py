@@ -7,7 +7,8 @@ import signal
 
 import torch
 
-from tests.integration.ckpt.fleet import Fleet, ask, wait_for
+from tests.integration.ckpt.fleet import Fleet, ask
+from tests.patience import wait_for
 
 
 def state_of(fleet: Fleet, version: int) -> str | None:

@@ -29,7 +29,7 @@ from headrace.runtime.endpoints import find
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import Bound, ChunkStore, LiveWeights, Manifest, agent_socket, checkpoint_event, open_store, publish
 from headrace.weights.slots import remove_stale_pools
-from tests.patience import WAIT_S
+from tests.patience import WAIT_S, wait_for
 
 
 class Process:
@@ -75,13 +75,6 @@ class Process:
         assert self.child.stdout is not None
         self.child.stdout.close()
         return code
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import time
 import zlib
 
 import pytest
@@ -18,7 +17,7 @@ from headrace.runtime import kafka as clients
 from headrace.weights import agent_socket, open_store, publish
 from headrace.weights.slots import PAYLOAD_START, SHM_ROOT
 from tests.integration.ckpt.fleet import Applied, make_fleet
-from tests.patience import WAIT_S
+from tests.patience import WAIT_S, wait_for
 
 LAYERS, SIDE = 6, 1024  # 24 MiB in 7 chunks
 FAST, SLOW = 1e9, 12e6
@@ -162,10 +161,7 @@ def test_a_peer_killed_in_the_middle_is_done_without(hosts, told):
     hosts.publish(3)
     assert hosts.plan(3).members[0].agent == "one"
     before = pipe.passed
-    deadline = time.monotonic() + WAIT_S
-    while pipe.passed - before < 10 << 20:  # two chunks of its seven are there, and passed on
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: pipe.passed - before >= 10 << 20)  # two chunks of its seven are there, and passed on
     agents["one"].kill()
     hosts.serve(3, workers["two"], workers["three"])
     reports = staged(told, 3, 2)

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -11,7 +10,7 @@ from headrace.contracts.events_pb2 import Operation
 from headrace.weights import Manifest, MemoryChunkStore, NotReady, subscribe
 from headrace.weights.shared_storage import SharedStorageChunkStore
 from tests.integration.ckpt.heat import EXAMPLE, NETWORK, release
-from tests.patience import WAIT_S
+from tests.patience import WAIT_S, wait_for
 
 
 class Client:
@@ -70,13 +69,6 @@ def test_the_example_answers_with_every_version_that_the_fleet_activates(fleet, 
     for client in clients:
         assert client.child.wait(WAIT_S) == 0
         assert client.log.read_text() == ""
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_client_alone_keeps_what_it_has_when_it_cannot_take_a_version(fleet):

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.agent_lines import AgentLine
 from headrace.cli.board import duration
 from headrace.cli.connect import KafkaOption, RunOption, connect, model_of
-from headrace.cli.fleet_lines import VersionLine, WorkerLine
-from headrace.cli.system_log import APPLIED, CHECKPOINTS, ROLLOUTS, read
-from headrace.cli.versions import Versions
 from headrace.contracts.events_pb2 import RolloutDirective
+from headrace.rollouts.agents import AgentLine
+from headrace.rollouts.history import Versions
+from headrace.rollouts.lines import VersionLine, WorkerLine
+from headrace.rollouts.system_topics import APPLIED, CHECKPOINTS, ROLLOUTS, read
 from headrace.runtime.errors import ConfigError
 
 HEARD_S = 60.0

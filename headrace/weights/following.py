@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from headrace.contracts.events_pb2 import RolloutDirective
+from headrace.rollouts.feed import DirectiveFeed
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights.directives import DirectiveFeed
 from headrace.weights.errors import DeltaError, ManifestError, NotReady, StoreError
 from headrace.weights.manifest import Manifest, check_signature
 from headrace.weights.opening import open_store, signing_key

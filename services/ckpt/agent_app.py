@@ -11,12 +11,12 @@ from itertools import groupby
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.contracts.topics import system_topics
+from headrace.rollouts.feed import DirectiveFeed
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop, until_stopped
 from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import step_back
 from headrace.weights import Manifest, agent_socket, open_store, signing_key
-from headrace.weights.directives import DirectiveFeed
 from headrace.weights.errors import LOST, SlotsBusy, Superseded, WeightsError
 from headrace.weights.peers.shelf import Shelf
 from headrace.weights.wire import ToAgent

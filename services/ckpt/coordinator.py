@@ -22,7 +22,7 @@ skipped over and not worked through. What holds at any time:
 """
 
 from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from services.ckpt.directives import ACTIVATE, RETIRE, STAGE
+from headrace.rollouts.directives import ACTIVATE, RETIRE, STAGE
 from services.ckpt.judged import Judged
 from services.ckpt.policy import Policy, Staging, Worker
 from services.ckpt.trial import Canary, Trial

@@ -5,16 +5,16 @@ import time
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective
 from headrace.contracts.topics import system_topics
+from headrace.rollouts.directives import CANARY, SERVES, STAGE
+from headrace.rollouts.feed import POLL_S
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import step_back
 from headrace.weights import Manifest, WeightsError, open_store
-from headrace.weights.directives import POLL_S
 from services.ckpt import metrics
 from services.ckpt.coordinator import Rollout
 from services.ckpt.coordinator_log import CoordinatorLog, Event, Owned
-from services.ckpt.directives import CANARY, SERVES, STAGE
 from services.ckpt.plan import PeerPlanner
 from services.ckpt.settings import CoordinatorSettings
 

@@ -24,11 +24,11 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
 from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, ROLLOUTS
+from headrace.rollouts.directives import record_key, restored
+from headrace.rollouts.feed import FAST, POLL_S, parse, reached_end
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
-from headrace.weights.directives import FAST, POLL_S, parse, reached_end
-from services.ckpt.directives import record_key, restored
 from services.ckpt.settings import CoordinatorSettings
 
 log = get_logger("headrace.ckpt")

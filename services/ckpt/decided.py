@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective
-from services.ckpt.directives import ACTIVATE, REFUSE, ROLL_BACK, Restored, as_checkpoint, restored
+from headrace.rollouts.directives import ACTIVATE, REFUSE, ROLL_BACK, Restored, as_checkpoint, restored
 from services.ckpt.known import KnownVersions
 from services.ckpt.policy import Policy
 

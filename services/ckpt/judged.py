@@ -4,8 +4,8 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, RolloutDirective
+from headrace.rollouts.directives import CANARY, RETIRE
 from services.ckpt.decided import Decided
-from services.ckpt.directives import CANARY, RETIRE
 from services.ckpt.policy import Policy, Staging, Verdict, Worker
 from services.ckpt.trial import Canary, Trial, canaries
 

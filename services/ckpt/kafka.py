@@ -1,6 +1,6 @@
 """The agent's edge to Kafka: reports to headrace.applied.
 
-It reads directives by headrace.weights.directives. The coordinator's edge is in coordinator_log.py.
+It reads directives by headrace.rollouts.feed. The coordinator's edge is in coordinator_log.py.
 """
 
 from collections.abc import Iterable

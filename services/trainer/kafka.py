@@ -8,10 +8,10 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Me
 
 from headrace.contracts.events_pb2 import CheckpointPublished, WeightsApplied
 from headrace.contracts.topics import APPLIED, CHECKPOINTS, EXAMPLES, dead_letters, model_partition
+from headrace.rollouts.feed import parse
 from headrace.runtime import kafka
 from headrace.runtime.errors import DataError, DependencyError
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights.directives import parse
 from services.trainer.checkpoint import Letter
 from services.trainer.ports import Polled
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYER = {"contracts": 0, "runtime": 1, "streams": 2, "weights": 2, "model": 2, "platform": 2, "cli": 3}
+LAYER = {"contracts": 0, "runtime": 1, "streams": 2, "weights": 2, "model": 2, "platform": 2, "rollouts": 2, "cli": 3}
 MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from headrace.contracts.events_pb2 import RolloutDirective
-from services.ckpt.directives import CANARY, RETIRE
+from headrace.rollouts.directives import CANARY, RETIRE
 from services.ckpt.policy import Worker
 from services.ckpt.trial import canaries
 from tests.rollout_kit import POLICY, alert, applied, checkpoint, newest, operation, rollout, steps, taken_over

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective
+from headrace.rollouts.directives import ACTIVATE, CANARY, REFUSE, RETIRE, ROLL_BACK, STAGE
 from services.ckpt.coordinator import Rollout
-from services.ckpt.directives import ACTIVATE, CANARY, REFUSE, RETIRE, ROLL_BACK, STAGE
 from services.ckpt.policy import Policy
 from tests.rollout_kit import POLICY, alert, applied, checkpoint, newest, operation, rollout, steps
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.ckpt.directives import ROLL_BACK
+from headrace.rollouts.directives import ROLL_BACK
 from tests.rollout_kit import POLICY, alert, applied, checkpoint, operation, rollout, steps, taken_over
 
 LASTING = replace(POLICY, worker_ttl_s=10_000.0)

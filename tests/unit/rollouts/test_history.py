@@ -6,8 +6,8 @@ import torch
 from rich.console import Console
 
 from headrace.cli.ckpt import agent_table, fleet_table, history_table
-from headrace.cli.versions import Versions
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.rollouts.history import Versions
 from headrace.weights import MemoryChunkStore, checkpoint_event, publish
 
 SECOND = 1_000_000

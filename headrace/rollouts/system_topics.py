@@ -7,9 +7,9 @@ import typer
 from confluent_kafka import OFFSET_END, TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Message, TopicPartition
 from google.protobuf.message import DecodeError
 
-from headrace.cli.versions import Versions
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.rollouts.history import Versions
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.settings import ServiceSettings

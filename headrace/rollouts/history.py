@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from headrace.cli.agent_lines import AgentLine, agent_lines
-from headrace.cli.fleet_lines import VersionLine, WorkerLine
-from headrace.cli.version_states import SWAPPING, VersionState, follow, meant_for, worker_state
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.rollouts.agents import AgentLine, agent_lines
+from headrace.rollouts.lines import VersionLine, WorkerLine
+from headrace.rollouts.states import SWAPPING, VersionState, follow, meant_for, worker_state
 from headrace.weights.errors import ManifestError
 from headrace.weights.manifest import Manifest
 

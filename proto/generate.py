@@ -56,7 +56,9 @@ def _absolute_imports(path: Path, package: str) -> None:
 def _private_pool(path: Path, package: str) -> None:
     """Generated modules register their messages in the process's default pool; make that the package's POOL."""
     text = path.read_text()
-    text = text.replace("from google.protobuf import descriptor_pool as _descriptor_pool\n", f"from {package} import POOL\n")
+    text = text.replace(
+        "from google.protobuf import descriptor_pool as _descriptor_pool\n", f"from {package} import POOL\n"
+    )
     path.write_text(text.replace("_descriptor_pool.Default()", "POOL"))
 
 

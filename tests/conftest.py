@@ -1,6 +1,7 @@
 """The session's real Kafka and Redis: started when a test first asks, shared by all, stopped at the end.
 
-`KAFKA_BOOTSTRAP_SERVERS` / `REDIS_URL` name running ones instead: start `headrace platform up` once and run tests against it.
+`KAFKA_BOOTSTRAP_SERVERS` / `REDIS_URL` name running ones instead: start `headrace platform up` once and run tests
+against it.
 """
 
 import itertools

@@ -215,7 +215,9 @@ class RoleProcess:
         run_dir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", f"services.{service}", role, "--pipeline", str(pipeline)]
         command += ["--run-dir", str(run_dir), "--instance", instance, "--kafka-bootstrap-servers", kafka, *flags]
-        environment = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "HEADRACE_REDIS_URL")}
+        environment = {
+            key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "HEADRACE_REDIS_URL")
+        }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 

@@ -16,7 +16,9 @@ def checkpoint(version: int, epoch: int = 1) -> CheckpointPublished:
 
 def applied(worker: str, state: str, version: int = 0, **more: Any) -> WeightsApplied:
     number = WeightsApplied.State.Value(state)
-    return WeightsApplied(model="m", worker=worker, state=number, version=version, manifest_digest=f"d{version}", **more)
+    return WeightsApplied(
+        model="m", worker=worker, state=number, version=version, manifest_digest=f"d{version}", **more
+    )
 
 
 def alert(version: int, severity: str = "CRITICAL", *, firing: bool = True) -> Alert:

@@ -1,7 +1,7 @@
 """A pipeline of numbered events, its stream workers as processes, and what came out: for integration and fault tests.
 
-Event n of key k is predicted as 2·n. Negative numbers are poison: -1 makes `features` raise, -2 makes the output NaN. The
-environment's NUMBERED_SLOW_MS makes every forward pass take that long.
+Event n of key k is predicted as 2·n. Negative numbers are poison: -1 makes `features` raise, -2 makes the output NaN.
+The environment's NUMBERED_SLOW_MS makes every forward pass take that long.
 """
 
 import json
@@ -230,7 +230,13 @@ class River:
     """A pipeline of numbered events with its topics on a broker."""
 
     def __init__(
-        self, kafka, folder: Path, *, partitions: int = 4, guarantee: str = "exactly_once", models: tuple[dict, ...] = ()
+        self,
+        kafka,
+        folder: Path,
+        *,
+        partitions: int = 4,
+        guarantee: str = "exactly_once",
+        models: tuple[dict, ...] = (),
     ) -> None:
         self.bootstrap = kafka.bootstrap_servers
         self.name = kafka.unique("numbered")
@@ -281,9 +287,13 @@ class River:
         if left := self._producer.flush(WAIT_S):
             raise TimeoutError(f"{left} events were not acknowledged")
 
-    def worker(self, name: str = "", *, wait: bool = True, env: dict[str, str] | None = None, **flags: object) -> Worker:
+    def worker(
+        self, name: str = "", *, wait: bool = True, env: dict[str, str] | None = None, **flags: object
+    ) -> Worker:
         """Start a worker; with `wait`, return once it has partitions."""
-        worker = Worker(self, name or f"w{len(self.workers)}", {k.replace("_", "-"): v for k, v in flags.items()}, env or {})
+        worker = Worker(
+            self, name or f"w{len(self.workers)}", {k.replace("_", "-"): v for k, v in flags.items()}, env or {}
+        )
         self.workers.append(worker)
         if wait:
             try:
@@ -334,14 +344,20 @@ class River:
 
     def committed(self) -> int:
         """Records whose offsets are committed, over all partitions."""
-        # Not as a read_committed consumer: its request waits until no transaction is open, and a busy worker always has one.
-        # What an open transaction would commit is not told to the other kind either.
+        # Not as a read_committed consumer: its request waits until no transaction is open, and a busy worker always has
+        # one. What an open transaction would commit is not told to the other kind either.
         reader = Consumer(
-            {"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}.stream", "isolation.level": "read_uncommitted"}
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": f"{self.name}.stream",
+                "isolation.level": "read_uncommitted",
+            }
         )
         wanted = [TopicPartition(self.events, p) for p in range(self.partitions)]
         try:
-            found = kafka.patiently(lambda: reader.committed(wanted, timeout=10), f"committed offsets of {self.name}.stream")
+            found = kafka.patiently(
+                lambda: reader.committed(wanted, timeout=10), f"committed offsets of {self.name}.stream"
+            )
         finally:
             reader.close()
         return sum(max(0, entry.offset) for entry in found)

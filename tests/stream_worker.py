@@ -2,10 +2,11 @@
 
 The weights' version is 1, and 2, 3, ... those of the pipeline's further models.
 
-`NUMBERED_VERSION` is a file with {"version": 2, "kind": "sound"}; without it, version 1 is sound. Kinds: "sound"; "slow", whose
-forward pass takes 0.3 s; "nan", whose outputs are NaN; "raises", whose forward pass does. `NUMBERED_HALT` is a file with a
-step of the transaction and how to halt there, once: "produce stop" sends this process SIGSTOP when the records are produced,
-"offsets 1.5" keeps only the committing thread for 1.5 s when the offsets are sent.
+`NUMBERED_VERSION` is a file with {"version": 2, "kind": "sound"}; without it, version 1 is sound. Kinds: "sound";
+"slow", whose forward pass takes 0.3 s; "nan", whose outputs are NaN; "raises", whose forward pass does. `NUMBERED_HALT`
+is a file with a
+step of the transaction and how to halt there, once: "produce stop" sends this process SIGSTOP when the records are
+produced, "offsets 1.5" keeps only the committing thread for 1.5 s when the offsets are sent.
 """
 
 import faulthandler

@@ -36,7 +36,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="longer: 1 M records, four rounds, 20 s a rate, memory over 5 M")
+    parser.add_argument(
+        "--full", action="store_true", help="longer: 1 M records, four rounds, 20 s a rate, memory over 5 M"
+    )
     parser.add_argument("--measure", nargs="*", choices=ALL, help="what to measure [all; memory in the long form only]")
     parser.add_argument("--only", nargs="*", choices=CONTESTANTS, help="which contestants [all]")
     parser.add_argument("--records", type=int, help="records in the backlog")
@@ -73,7 +75,9 @@ def _installed(wanted: Iterable[Contestant], console: Console) -> list[Contestan
         if who.installed:
             found.append(who)
         else:
-            console.print(f"[yellow]{who.title} is left out: {who.python} is not there; make bench-stream installs it[/]")
+            console.print(
+                f"[yellow]{who.title} is left out: {who.python} is not there; make bench-stream installs it[/]"
+            )
     return found
 
 

@@ -24,7 +24,8 @@ CHUNK = 10_000
 def main(argv: list[str]) -> None:
     """Predict until killed."""
     terms = told(argv)
-    # consume(n, timeout) returns when n records are there or the time is over: it is the loop's only choice between the two.
+    # consume(n, timeout) returns when n records are there or the time is over: it is the loop's only choice between the
+    # two.
     wait_s = 0.005 if terms.low_latency else 0.05
     settings = ServiceSettings(kafka_bootstrap_servers=terms.servers).for_role("bare")
     torch.set_num_threads(1)
@@ -48,7 +49,9 @@ def main(argv: list[str]) -> None:
         ]
         offsets = {(m.topic(), m.partition()): m.offset() + 1 for m in messages}
         producer.begin_transaction()
-        producer.produce_batch(terms.predictions, [{"value": v, "key": m.key()} for m, v in zip(messages, values, strict=True)])
+        producer.produce_batch(
+            terms.predictions, [{"value": v, "key": m.key()} for m, v in zip(messages, values, strict=True)]
+        )
         producer.send_offsets_to_transaction(
             [TopicPartition(t, p, o) for (t, p), o in offsets.items()], consumer.consumer_group_metadata()
         )

@@ -44,7 +44,8 @@ class Sample:
 def figures(samples: Sequence[Sample], records: int) -> Figures:
     """Figures of a run whose samples, one a commit, end when all `records` are done.
 
-    The last sample is left out of the rate where there are others: a commit by a timer comes later than the work is done.
+    The last sample is left out of the rate where there are others: a commit by a timer comes later than the work is
+    done.
 
     Raises:
         ValueError: nothing was done between the window's ends.
@@ -58,7 +59,10 @@ def figures(samples: Sequence[Sample], records: int) -> Figures:
         raise ValueError(f"{records} records were committed at once: too small a backlog for a rate")
     started = next(s for s in samples if s.done)
     return Figures(
-        worked / took, (last.cpu_s - first.cpu_s) / worked * 1e6, max(s.rss_bytes for s in samples) / 2**20, started.at_s
+        worked / took,
+        (last.cpu_s - first.cpu_s) / worked * 1e6,
+        max(s.rss_bytes for s in samples) / 2**20,
+        started.at_s,
     )
 
 

@@ -1,7 +1,8 @@
 """How long from an event that is produced to its committed prediction that is read, at fixed offered rates.
 
-The reader waits in `poll`, which returns with the first record that a fetch brings, and takes whatever else is there without
-waiting. What the two instruments themselves add is measured too: the "floor" is the same offer, read straight from the events.
+The reader waits in `poll`, which returns with the first record that a fetch brings, and takes whatever else is there
+without waiting. What the two instruments themselves add is measured too: the "floor" is the same offer, read straight
+from the events.
 """
 
 import gc
@@ -63,7 +64,10 @@ def latencies(
     place(settings, terms.group, 0)
     with running(who, terms), _reader(settings, SINK) as reader:
         _wait_until_it_answers(settings, reader)
-        return [_measure(reader, _event_ms, terms.servers, rate=rate, seconds=seconds, warm_up_s=warm_up_s) for rate in rates]
+        return [
+            _measure(reader, _event_ms, terms.servers, rate=rate, seconds=seconds, warm_up_s=warm_up_s)
+            for rate in rates
+        ]
 
 
 def floor(settings: ServiceSettings, *, rates: Sequence[float], seconds: float) -> list[Latency]:

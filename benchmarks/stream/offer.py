@@ -1,7 +1,7 @@
 """A producer process that offers events at a fixed rate, every event stamped with the time at which it is sent.
 
-Open loop: what is due is sent, whether or not earlier events were answered. It ends by printing one line of JSON: how many
-were sent, when the first was due, how late its own schedule ran, and the processor time that it took.
+Open loop: what is due is sent, whether or not earlier events were answered. It ends by printing one line of JSON: how
+many were sent, when the first was due, how late its own schedule ran, and the processor time that it took.
 """
 
 import argparse
@@ -74,7 +74,9 @@ def main() -> None:
     started_ms, started, cpu = time.time() * 1000, time.monotonic(), time.process_time()
     for now, due in schedule(options.rate, options.seconds, time.monotonic, time.sleep):
         chosen = (events[n % len(events)] for n in due)
-        producer.produce_batch(options.topic, [{"value": v, "key": k} for v, k in chosen])  # the client stamps them, with now
+        producer.produce_batch(
+            options.topic, [{"value": v, "key": k} for v, k in chosen]
+        )  # the client stamps them, with now
         producer.poll(0)
         ticks.append((now, due))
     took, cpu = time.monotonic() - started, time.process_time() - cpu

@@ -26,7 +26,8 @@ def race(who: Contestant, settings: ServiceSettings, terms: Terms, records: int,
         RuntimeError: a process ended, or the committed output has not one record for each that was consumed.
     """
     place(settings, terms.group, records)
-    # Uncommitted offsets of open transactions are passed over: a reader of committed ones would have to wait for their end.
+    # Uncommitted offsets of open transactions are passed over: a reader of committed ones would have to wait for their
+    # end.
     observer = kafka.consumer(settings, terms.group, **{"isolation.level": "read_uncommitted"})
     counter = kafka.consumer(settings, f"{terms.group}.counter")
     before, start = ends(counter, SINK), _committed(observer)
@@ -78,4 +79,6 @@ def _check_output(who: Contestant, counter: Consumer, records: int) -> None:
         found += len(messages)
         heard = time.monotonic() if messages else heard
     if found != records:
-        raise RuntimeError(f"{who.title}: {found:,} predictions are committed for {records:,} events that were consumed")
+        raise RuntimeError(
+            f"{who.title}: {found:,} predictions are committed for {records:,} events that were consumed"
+        )

@@ -91,7 +91,17 @@ def _throughput_table(results: Results) -> Table:
 
 def _latency_table(latencies: Mapping[str, Sequence[Latency]]) -> Table:
     table = Table(title="Event produced to committed prediction read, ms")
-    columns = ("", "events/s", "p50", "p99", "p99.9", "worst", "not read", "offer late p99, worst", "cores of offer, reader")
+    columns = (
+        "",
+        "events/s",
+        "p50",
+        "p99",
+        "p99.9",
+        "worst",
+        "not read",
+        "offer late p99, worst",
+        "cores of offer, reader",
+    )
     for column in columns:
         table.add_column(column, justify="right" if column else "left")
     for name, found in latencies.items():

@@ -93,7 +93,9 @@ class Bench:
             offered = [rate for rate in rates if rate <= MOST_OFFERED.get(who.name, rate)]
             terms = self._terms(f"{who.name}.rates", low_latency=True)
             with self._timed(f"latencies of {who.name}"):
-                self._results.latencies[who.name] = latencies(who, self._settings, terms, rates=offered, seconds=seconds)
+                self._results.latencies[who.name] = latencies(
+                    who, self._settings, terms, rates=offered, seconds=seconds
+                )
 
     def _terms(self, group: str, *, low_latency: bool = False) -> Terms:
         return Terms(self._settings.kafka_bootstrap_servers, SOURCE, SINK, f"bench.{group}", low_latency=low_latency)

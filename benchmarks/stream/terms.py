@@ -25,7 +25,10 @@ class Terms:
             "servers": self.servers, "events": self.events, "predictions": self.predictions, "group": self.group,
             "folder": self.folder,
         }  # fmt: skip
-        return [*(f"--{name}={value}" for name, value in told.items()), *(["--low-latency"] if self.low_latency else [])]
+        return [
+            *(f"--{name}={value}" for name, value in told.items()),
+            *(["--low-latency"] if self.low_latency else []),
+        ]
 
 
 def told(argv: Sequence[str]) -> Terms:

@@ -32,7 +32,9 @@ def transfers(settings: ServiceSettings, options: argparse.Namespace) -> Part:
     sizes = {"1 MB": (MB, 40), "100 MB": (100 * MB, 15 if options.full else 7)}
     if options.full:
         sizes["1 GiB"] = (GIB, 5)
-    return transfer.part({name: transfer.transfer(settings.redis_url, size, rounds) for name, (size, rounds) in sizes.items()})
+    return transfer.part(
+        {name: transfer.transfer(settings.redis_url, size, rounds) for name, (size, rounds) in sizes.items()}
+    )
 
 
 def deltas(settings: ServiceSettings, _options: argparse.Namespace) -> Part:
@@ -60,7 +62,9 @@ SHORT = {
     "transfers": transfers,
     "deltas": deltas,
     "peers": fleets,
-    "swaps-1MB": swaps("1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), FLEETS + IN_REAL_TIME),
+    "swaps-1MB": swaps(
+        "1 MB", Scale(rows=MB // ROW, skipped=30, versions=75, every_s=0.4, rounds=5), FLEETS + IN_REAL_TIME
+    ),
 }
 LONG = {
     "swaps-100MB": swaps(
@@ -80,15 +84,21 @@ def main() -> int:
     """Measure and report; the exit code is 0 whatever the figures are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="100 MB and 1 GiB too, and more rounds")
-    parser.add_argument("--only", action="append", choices=[*SHORT, *LONG], help="parts to run; others' figures are kept")
-    parser.add_argument("--workers", action="append", type=int, choices=[1, 4, 8], help="fleets of so many workers only")
+    parser.add_argument(
+        "--only", action="append", choices=[*SHORT, *LONG], help="parts to run; others' figures are kept"
+    )
+    parser.add_argument(
+        "--workers", action="append", type=int, choices=[1, 4, 8], help="fleets of so many workers only"
+    )
     options = parser.parse_args()
     every = {**SHORT, **LONG}
     chosen = {name: every[name] for name in options.only or (every if options.full else SHORT)}
     console = Console(highlight=False, width=160)
     load = os.getloadavg()[0]
     if load > (os.cpu_count() or 1) / 2:
-        console.print(f"[yellow]the machine is busy (load {load:.1f}): latencies will be those of its other work too[/]")
+        console.print(
+            f"[yellow]the machine is busy (load {load:.1f}): latencies will be those of its other work too[/]"
+        )
     parts = {}
     for name, measure in chosen.items():
         with tempfile.TemporaryDirectory() as folder:

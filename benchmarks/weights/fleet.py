@@ -103,7 +103,15 @@ def fleet(settings: ServiceSettings, model: str, rows: int, workers: int, *, rea
         started = []
         for n in range(workers):
             out = folder / f"{model}-{n}.npy"
-            line = ["benchmarks.weights.worker", socket, model, f"w{n}", str(rows), str(out), *(["realtime"] * realtime)]
+            line = [
+                "benchmarks.weights.worker",
+                socket,
+                model,
+                f"w{n}",
+                str(rows),
+                str(out),
+                *(["realtime"] * realtime),
+            ]
             started.append(Worker(_start(stack, line, env, folder / f"{model}-w{n}.log"), out))
         yield started
 
@@ -111,7 +119,12 @@ def fleet(settings: ServiceSettings, model: str, rows: int, workers: int, *, rea
 def _start(stack: ExitStack, module: list[str], env: dict[str, str], log: Path) -> "subprocess.Popen[str]":
     errors = stack.enter_context(log.open("wb"))
     process = subprocess.Popen(
-        [sys.executable, "-m", *module], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        [sys.executable, "-m", *module],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
     )
     stack.callback(_stop, process)
     return process

@@ -1,8 +1,8 @@
 """Latencies in the windows of swaps beside those in between, such that chance can be told from effect.
 
-Swaps are divided into rounds. Each round has a ratio of its own: p99 of the requests due in its swaps' windows over p99 of
-those due between them. And each has a ratio of nothing with nothing: p99 in windows of the same lengths, placed between the
-swaps, over p99 of the rest. The spread of these is what chance does.
+Swaps are divided into rounds. Each round has a ratio of its own: p99 of the requests due in its swaps' windows over p99
+of those due between them. And each has a ratio of nothing with nothing: p99 in windows of the same lengths, placed
+between the swaps, over p99 of the rest. The spread of these is what chance does.
 """
 
 import itertools

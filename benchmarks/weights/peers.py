@@ -1,8 +1,8 @@
 """A fleet's rollouts from a store with a bandwidth: with every agent pulling for itself, and with agents that share.
 
-Coordinator and agents are processes; the store is the run's Redis behind a token-bucket proxy (`throttle`). The workers are
-stand-ins that acknowledge and map nothing: what is measured is from a checkpoint's event until the last agent has the version
-whole, verified, and offers it.
+Coordinator and agents are processes; the store is the run's Redis behind a token-bucket proxy (`throttle`). The workers
+are stand-ins that acknowledge and map nothing: what is measured is from a checkpoint's event until the last agent has
+the version whole, verified, and offers it.
 
     python -m benchmarks.weights.peers     this part by itself, on the terminal only
 """
@@ -136,7 +136,8 @@ def peers(
         trainer.close()
         pipe.close()
     return [
-        FleetTime(n, alone[n][0], shared[n][0], alone[n][0] / shared[n][0], alone[n][1], shared[n][1]) for n in reversed(SIZES)
+        FleetTime(n, alone[n][0], shared[n][0], alone[n][0] / shared[n][0], alone[n][1], shared[n][1])
+        for n in reversed(SIZES)
     ]
 
 
@@ -167,7 +168,9 @@ def _measure(
     return found
 
 
-def _round(trainer: _Trainer, pipe: Throttle, staged: "queue.Queue[tuple[int, float]]", agents: int) -> tuple[float, float]:
+def _round(
+    trainer: _Trainer, pipe: Throttle, staged: "queue.Queue[tuple[int, float]]", agents: int
+) -> tuple[float, float]:
     manifest = trainer.prepare()
     before, begun = pipe.passed, time.time()
     trainer.announce(manifest)
@@ -196,7 +199,9 @@ def _agents(settings: ServiceSettings, store_url: str, count: int) -> Iterator[l
         yield [agent_socket(settings.model_copy(update={"run_dir": folder})) for folder in folders]
 
 
-def _process(stack: ExitStack, settings: ServiceSettings, role: str, flags: list[str], *, store_url: str, folder: Path) -> None:
+def _process(
+    stack: ExitStack, settings: ServiceSettings, role: str, flags: list[str], *, store_url: str, folder: Path
+) -> None:
     env = {
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
@@ -244,7 +249,9 @@ def part(fleets: list[FleetTime]) -> Part:
         took = f"{of.alone_s * 1000:.0f}", f"{of.peers_s * 1000:.0f}"
         reads = f"{of.alone_reads:.2f}", f"{of.peers_reads:.2f}"
         made.add_row(f"{of.agents} agents", *took, f"{of.gain:.2f}", *reads)
-    return Part({"fleets": [asdict(of) for of in fleets]}, {f"peers_gain_{of.agents}": of.gain for of in fleets}, [made])
+    return Part(
+        {"fleets": [asdict(of) for of in fleets]}, {f"peers_gain_{of.agents}": of.gain for of in fleets}, [made]
+    )
 
 
 def main() -> int:

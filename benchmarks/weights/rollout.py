@@ -70,10 +70,14 @@ def rollouts(settings: ServiceSettings, name: str, scale: Scale, fleets: Sequenc
     kafka.ensure_topics(settings, system_topics())
     model, each = f"swaps-{name.replace(' ', '')}", scale.skipped + scale.versions
     events = versions(settings, model, scale.rows, each * len(fleets))
-    return {f"{name}, {of}": _rollout(settings, model, scale, of, events[n * each :][:each]) for n, of in enumerate(fleets)}
+    return {
+        f"{name}, {of}": _rollout(settings, model, scale, of, events[n * each :][:each]) for n, of in enumerate(fleets)
+    }
 
 
-def _rollout(settings: ServiceSettings, model: str, scale: Scale, of: Fleet, events: Sequence[CheckpointPublished]) -> Rollouts:
+def _rollout(
+    settings: ServiceSettings, model: str, scale: Scale, of: Fleet, events: Sequence[CheckpointPublished]
+) -> Rollouts:
     """Announce one version after another to a fleet whose requests take half of its cores' time."""
     workers = of.workers
     reports = _Reports(settings, model)
@@ -190,8 +194,12 @@ def part(measured: dict[str, Rollouts]) -> Part:
         times.add_row(f"{name}: event to all serving", str(of.versions), f"{p50:.1f}", f"{p99:.1f}", f"{worst:.1f}")
         for what, some in (("steady", of.latency.steady), ("in swaps", of.latency.swaps)):
             row = [f"{some.p50:.2f}", f"{some.p99:.2f}", f"{some.worst:.2f}"]
-            ratios = [f"{r.median:.2f} ({r.least:.2f} to {r.greatest:.2f})" for r in (of.latency.ratio, of.latency.chance)]
-            times.add_row(f"{name}: {some.requests:,} requests {what}", "", *row, *(ratios if what == "in swaps" else ()))
+            ratios = [
+                f"{r.median:.2f} ({r.least:.2f} to {r.greatest:.2f})" for r in (of.latency.ratio, of.latency.chance)
+            ]
+            times.add_row(
+                f"{name}: {some.requests:,} requests {what}", "", *row, *(ratios if what == "in swaps" else ())
+            )
         steps.add_row(name, *(f"{value:.2f}" for value in of.steps_ms.values()))
     first = next(iter(measured.values()))
     return Part(

@@ -3,10 +3,10 @@
     python -m benchmarks.weights.worker SOCKET MODEL NAME ROWS OUT [realtime]
 
 A request is a forward pass of 256 events under a lease; its network answers the number of its version. It prints a JSON
-line for every version that begins to serve. On standard input it is told `measure`, upon which it answers some requests and
-prints what one costs of a core's time, in s, and then `offer RATE`, upon which requests come with exponential gaps until
-SIGTERM. Latency counts from when a request was due, so that a pause delays all requests behind it too. At the end it writes
-(due time, latency, right or wrong, version) of all requests to OUT.
+line for every version that begins to serve. On standard input it is told `measure`, upon which it answers some requests
+and prints what one costs of a core's time, in s, and then `offer RATE`, upon which requests come with exponential gaps
+until SIGTERM. Latency counts from when a request was due, so that a pause delays all requests behind it too. At the end
+it writes (due time, latency, right or wrong, version) of all requests to OUT.
 """
 
 import json

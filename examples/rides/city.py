@@ -2,8 +2,8 @@
 
     Riders ──Requests──▶ Drivers ──Pickups──▶ Trips ──Ends──▶ Drivers, free again where the trip ended
 
-The concept drift: the southern half is dug up, and every kilometre of a ride that starts or ends there takes 1.6 times as
-long. No field of a ride says which streets are dug up; a model has to learn it again.
+The concept drift: the southern half is dug up, and every kilometre of a ride that starts or ends there takes 1.6 times
+as long. No field of a ride says which streets are dug up; a model has to learn it again.
 """
 
 from typing import NamedTuple
@@ -103,7 +103,9 @@ class Riders:
         zones = _draw(self._rng, np.cumsum(leaving), n)
         reach = np.cumsum(heading * NEAR, axis=1)
         ladder = (reach / reach[:, -1:] + ROWS).ravel()  # one rising line: zone 3's destinations lie between 3 and 4
-        destinations = np.minimum(np.searchsorted(ladder, zones + self._rng.random(n), side="right") - zones * ZONES, ZONES - 1)
+        destinations = np.minimum(
+            np.searchsorted(ladder, zones + self._rng.random(n), side="right") - zones * ZONES, ZONES - 1
+        )
         km = 1.25 * ZONE_KM * np.hypot(APART[zones, destinations], self._rng.uniform(0.3, 0.9, n))
         return Requests(at, zones, destinations, np.round(km, 2))
 
@@ -127,7 +129,9 @@ class Drivers:
 
     def __init__(self, rng: Rng, demand: float) -> None:
         self._rng = rng
-        self._zone = rng.integers(0, ZONES, int(DRIVERS * demand) + ZONES, dtype=np.int16)  # small: it is sorted every minute
+        self._zone = rng.integers(
+            0, ZONES, int(DRIVERS * demand) + ZONES, dtype=np.int16
+        )  # small: it is sorted every minute
         self._free = np.ones(len(self._zone), dtype=bool)
         self._asked = np.ones(ZONES)
         # This minute's free drivers, zone after zone: the next to take of each zone, and how many are left there.

@@ -48,12 +48,12 @@ class Arrival(msgspec.Struct, frozen=True):
 ZONES = 64
 PARTS = (6.0, 10.0, 15.0, 20.0)  # of the day: night, morning, midday, evening, late; night goes on after midnight
 
-# Two traps of labels that come late, and why the features and the network are as they are.
-# All examples of one batch end at nearly the same moment. Given what tells exactly when a ride was requested, a network
-# learns "minutes = now - request": right for every example that it is trained on, and worthless for predicting. So the hour
-# comes in parts of the day, and rain not at all: what it does is in the pace.
-# After any change the short rides end first. A network that may judge long rides by what short ones are like goes wrong just
-# then, so distance enters as a factor, not as one more input.
+# Two traps of labels that come late, and why the features and the network are as they are. All examples of one batch
+# end at nearly the same moment. Given what tells exactly when a ride was requested, a network learns "minutes = now -
+# request": right for every example that it is trained on, and worthless for predicting. So the hour comes in parts of
+# the day, and rain not at all: what it does is in the pace. After any change the short rides end first. A network that
+# may judge long rides by what short ones are like goes wrong just then, so distance enters as a factor, not as one more
+# input.
 
 
 class RideTime(Model[Ride, Arrival]):
@@ -108,7 +108,9 @@ class PaceAndWait(nn.Module):
 
     def __init__(self, hidden: int = 64) -> None:
         super().__init__()
-        self.embeddings = nn.ModuleList([nn.Embedding(ZONES, 6), nn.Embedding(ZONES, 6), nn.Embedding(len(PARTS) + 1, 2)])
+        self.embeddings = nn.ModuleList(
+            [nn.Embedding(ZONES, 6), nn.Embedding(ZONES, 6), nn.Embedding(len(PARTS) + 1, 2)]
+        )
         for embedding in self.embeddings:
             nn.init.normal_(embedding.weight, std=0.2)  # type: ignore[arg-type]
         self.mlp = nn.Sequential(

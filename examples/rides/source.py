@@ -1,7 +1,7 @@
 """A city's rides: three parts that exchange events, see city.py, as events and labels in order of time.
 
-A request is an event; a trip's end is its label, minutes later. A request that finds no driver is given up: an event whose
-label never comes.
+A request is an event; a trip's end is its label, minutes later. A request that finds no driver is given up: an event
+whose label never comes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,7 @@ from .city import MINUTE, Drivers, Ends, Ints, Requests, Riders, Trips, Weather,
 from .model import Arrival, Ride
 
 START = datetime(2025, 3, 3, 10, tzinfo=UTC).timestamp()  # a Monday, between the rush hours; the city's clocks show UTC
-UNSEEN = (
-    3600.0  # seconds that the city has been alive by then, so that its drivers are where they usually are; those rides are < 0
-)
+UNSEEN = 3600.0  # seconds that the city has been alive by then, so that its drivers are where they usually are; those rides are < 0
 
 
 class City(Source):

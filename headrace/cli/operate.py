@@ -11,9 +11,10 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartitio
 from google.protobuf.message import DecodeError
 from rich.console import Console
 
-from headrace.cli.connect import connect, model_of
+from headrace.cli.connect import connect
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import Operation, RolloutDirective, WeightsApplied
+from headrace.launch.run_file import model_of
 from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError, DependencyError
 from headrace.runtime.settings import ServiceSettings
@@ -144,7 +145,9 @@ def operate(request: Operation, *, run: str | None, kafka_address: str | None, t
         if before is None:
             raise ConfigError(f"no version of {request.model!r} is rolled out", hint="headrace status shows what runs")
         if request.kind == Operation.RESUME and not before.pinned:
-            console.print(f"{request.model} is not pinned: it serves version {before.version}, and newer ones as they come")
+            console.print(
+                f"{request.model} is not pinned: it serves version {before.version}, and newer ones as they come"
+            )
             return
         since, sequence = time.monotonic(), before.sequence
         _send(settings, request)
@@ -186,7 +189,9 @@ def _report(console: Console, watch: Watch, fleet: Fleet, since: float, timeout:
         mark = "[green]✓[/]" if version == active.version else "[red]✗[/]"
         console.print(f"  {mark} {worker} serves version {version} {fleet.failed.get(worker, '')}".rstrip())
     if not done:
-        raise DependencyError(f"not every worker serves version {active.version} after {timeout:.0f} s", hint="headrace status")
+        raise DependencyError(
+            f"not every worker serves version {active.version} after {timeout:.0f} s", hint="headrace status"
+        )
     console.print(f"done in {(time.monotonic() - since) * 1000:.0f} ms, {len(fleet.serving)} workers")
 
 

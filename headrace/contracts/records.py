@@ -18,9 +18,9 @@ TRACEPARENT = "traceparent"
 class Prediction(msgspec.Struct, Generic[P], gc=False):  # tens of thousands a second, and never part of a cycle
     """One prediction on the sink topic.
 
-    `version` and `checkpoint` (the manifest's digest) name the exact weights; `source` is the event's (partition, offset) on
-    the pipeline's events topic. `event_ms` is the Kafka timestamp of the event in ms, `at_us` the time of the prediction in
-    µs, both since the epoch.
+    `version` and `checkpoint` (the manifest's digest) name the exact weights; `source` is the event's (partition,
+    offset) on the pipeline's events topic. `event_ms` is the Kafka timestamp of the event in ms, `at_us` the time of
+    the prediction in µs, both since the epoch.
     """
 
     key: str
@@ -36,8 +36,8 @@ class Prediction(msgspec.Struct, Generic[P], gc=False):  # tens of thousands a s
 class Example(msgspec.Struct, Generic[E, L]):
     """An event and its label.
 
-    `event_source` and `label_source` are (partition, offset) on the events and labels topics; `event_ms` and `label_ms` their
-    Kafka timestamps in ms since the epoch.
+    `event_source` and `label_source` are (partition, offset) on the events and labels topics; `event_ms` and `label_ms`
+    their Kafka timestamps in ms since the epoch.
     """
 
     key: str

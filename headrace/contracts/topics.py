@@ -1,8 +1,8 @@
 """The topic catalogue: every topic as data. Nobody spells a topic's name anywhere else.
 
-The catalogue creates the topics (`headrace.runtime.kafka.ensure_topics`), documents them (`markdown_table`) and is what the
-contract tests range over. Adding a topic is one `TopicSpec` here, its schema in proto/ or records.py, its producer and its
-consumer.
+The catalogue creates the topics (`headrace.runtime.kafka.ensure_topics`), documents them (`markdown_table`) and is what
+the contract tests range over. Adding a topic is one `TopicSpec` here, its schema in proto/ or records.py, its producer
+and its consumer.
 """
 
 import zlib

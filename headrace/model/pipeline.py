@@ -35,8 +35,8 @@ T = TypeVar("T")
 class Pipeline:
     """A loaded pipeline folder, seen from one of its models: the champion, unless `of_model` chose another.
 
-    `variant` is the section of pipeline.yaml that names the model, None of the champion; `others` are the champion's further
-    models, each as the pipeline that its trainer sees.
+    `variant` is the section of pipeline.yaml that names the model, None of the champion; `others` are the champion's
+    further models, each as the pipeline that its trainer sees.
     """
 
     folder: Path
@@ -222,7 +222,9 @@ def _load_reference(folder: Path, field: str, reference: str, expected: type[T])
     try:
         return kind()
     except Exception as error:
-        raise PipelineError(f"{_where(error, folder / file)}: {name}() raised {type(error).__name__}: {error}") from error
+        raise PipelineError(
+            f"{_where(error, folder / file)}: {name}() raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def _import_file(path: Path, wanted_by: str) -> ModuleType:
@@ -274,7 +276,11 @@ def _check_model(path: Path, model: "Model[Any, Any]") -> None:
         if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
             raise PipelineError(f"{path}: {name}: the {what} type {kind!r} is not a msgspec.Struct")
         if not hasattr(model, "key"):
-            raise PipelineError(f"{path}: {name}: no `key`", hint='write key = "the_field_that_events_and_labels_share"')
+            raise PipelineError(
+                f"{path}: {name}: no `key`", hint='write key = "the_field_that_events_and_labels_share"'
+            )
         if model.key not in kind.__struct_fields__:
             fields = ", ".join(kind.__struct_fields__)
-            raise PipelineError(f"{path}: {name}: key {model.key!r} is no field of {kind.__name__}", hint=f"it has {fields}")
+            raise PipelineError(
+                f"{path}: {name}: key {model.key!r} is no field of {kind.__name__}", hint=f"it has {fields}"
+            )

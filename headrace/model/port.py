@@ -29,11 +29,11 @@ class Baseline(Protocol):
 class Model(ABC, Generic[E, L]):
     """A model of events of type E whose labels of type L arrive later.
 
-    Headrace never holds one batch's state on this object: weights live in the module that `network` returns, and several
-    versions of it exist at once. Methods may be called from several threads.
+    Headrace never holds one batch's state on this object: weights live in the module that `network` returns, and
+    several versions of it exist at once. Methods may be called from several threads.
 
-    `key` names the field, in both structs, that ties a label to its event; its values must be unique among events within the
-    join's window.
+    `key` names the field, in both structs, that ties a label to its event; its values must be unique among events
+    within the join's window.
     """
 
     key: ClassVar[str]

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -30,3 +32,20 @@ class Source(ABC):
     @abstractmethod
     def sample(self, count: int) -> Sequence[msgspec.Struct]:
         """A few typical events, for `headrace check` and for warming up a network."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that is no record of the pipeline's; `line` counts from 1, `field` is empty where the whole row is meant."""
+
+    file: Path
+    line: int
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        field = f"{self.field}: " if self.field else ""
+        return f"{self.file}:{self.line}: {field}{self.problem}"
+
+
+Item = Timed | BadRow

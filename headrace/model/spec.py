@@ -50,7 +50,9 @@ class TrainingSpec(_Section):
     max_wait_s: float = Field(0.5, gt=0, description="seconds after which a partial batch is trained on")
     learning_rate: float = Field(1e-3, gt=0)
     checkpoint_examples: int = Field(5000, ge=1, description="publish a checkpoint after this many examples ...")
-    checkpoint_s: float = Field(2.0, gt=0, description="... or after this many seconds with at least one, whichever is first")
+    checkpoint_s: float = Field(
+        2.0, gt=0, description="... or after this many seconds with at least one, whichever is first"
+    )
     keep: int = Field(5, ge=2, description="checkpoints kept on shared storage")
     seed: int = Field(0, ge=0, description="of the first weights and of all random state")
 
@@ -65,7 +67,9 @@ class VariantSpec(_Section):
     role: Literal["shadow", "canary"] = Field(
         description="a canary answers its share of keys; a shadow predicts everything and answers nothing"
     )
-    share: float | None = Field(None, gt=0, le=1, validate_default=True, description="of the keys, that a canary answers")
+    share: float | None = Field(
+        None, gt=0, le=1, validate_default=True, description="of the keys, that a canary answers"
+    )
     start: float = Field(0.0, ge=0, lt=1, description="where its part of the keys begins; several canaries stand apart")
     training: TrainingSpec = Field(TrainingSpec(), description="what differs from the pipeline's `training`")
 
@@ -76,7 +80,9 @@ class VariantSpec(_Section):
         if role == "canary" and share is None:
             raise PydanticCustomError("share", "a canary needs a share of the keys, e.g. share: 0.05")
         if role == SHADOW and share is not None:
-            raise PydanticCustomError("share", "a shadow answers nothing and predicts every event: only a canary has a share")
+            raise PydanticCustomError(
+                "share", "a shadow answers nothing and predicts every event: only a canary has a share"
+            )
         return share
 
     @property
@@ -140,7 +146,10 @@ class PipelineSpec(_Section):
         canaries = [(i, variant) for i, variant in enumerate(self.models) if variant.role == "canary"]
         total = sum(variant.share or 0.0 for _, variant in canaries)
         if total > 1 + _ROUNDING:
-            yield ("models", canaries[-1][0], "share"), f"the canaries' shares sum to {total:.4g}: at most 1 can be given away"
+            yield (
+                ("models", canaries[-1][0], "share"),
+                f"the canaries' shares sum to {total:.4g}: at most 1 can be given away",
+            )
             return
         yield from _overlaps(canaries)
 

@@ -1,6 +1,7 @@
 """The local platform: where Kafka and Redis come from on one machine, and who keeps the services running.
 
-`LocalPlatform` gives the two addresses, `Supervisor` runs roles as processes, `headrace.platform.runs` knows the run folders.
+`LocalPlatform` gives the two addresses, `Supervisor` runs roles as processes, `headrace.launch.runs` knows the run
+folders.
 """
 
 from headrace.platform.local import Endpoints, LocalPlatform, PlatformStatus, ServerStatus

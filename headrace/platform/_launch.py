@@ -1,7 +1,7 @@
 """Run a command that dies with its parent: `python -I -S _launch.py PARENT_PID COMMAND...`, with few imports.
 
-Linux sends this process SIGKILL when the thread that made it ends (PR_SET_PDEATHSIG); exec keeps that. It is done here, between
-fork and exec, since Popen's preexec_fn is not safe in a process with threads.
+Linux sends this process SIGKILL when the thread that made it ends (PR_SET_PDEATHSIG); exec keeps that. It is done here,
+between fork and exec, since Popen's preexec_fn is not safe in a process with threads.
 """
 
 import ctypes

@@ -45,7 +45,9 @@ def require_redis(url: str) -> None:
         PlatformError: it does not.
     """
     try:
-        with redis.Redis.from_url(url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S) as client:
+        with redis.Redis.from_url(
+            url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S
+        ) as client:
             client.ping()
     except (redis.RedisError, ValueError) as error:
         raise PlatformError(

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from headrace.platform.external import require_kafka, require_redis
-from headrace.platform.kafka import EmbeddedKafka
+from headrace.platform.kafka.broker import EmbeddedKafka
 from headrace.platform.process import ProcessId
 from headrace.platform.state import Claim, PlatformStatus, ServerStatus, read_status, write_state
 from headrace.platform.valkey import EmbeddedValkey
@@ -81,9 +81,9 @@ class LocalPlatform:
         """Start what is to be ours and return when both answer.
 
         Raises:
-            PlatformError: a port is taken, no disk space, no network and no cache, a digest that does not match, a server
-                that died (with the tail of its log), no usable Java, a named server that does not answer, or another live
-                process using this run's folder.
+            PlatformError: a port is taken, no disk space, no network and no cache, a digest that does not match, a
+                server that died (with the tail of its log), no usable Java, a named server that does not answer, or
+                another live process using this run's folder.
         """
         if self._endpoints is not None:
             return self._endpoints
@@ -107,7 +107,11 @@ class LocalPlatform:
             self._record()
         if not self._external_kafka:
             self.kafka = EmbeddedKafka(
-                self.folder, java=self._java, port=self._kafka_port, last_port=last.get("kafka"), config=self._kafka_config
+                self.folder,
+                java=self._java,
+                port=self._kafka_port,
+                last_port=last.get("kafka"),
+                config=self._kafka_config,
             )
             self.kafka.launch()
             self._record()
@@ -186,7 +190,9 @@ class LocalPlatform:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property

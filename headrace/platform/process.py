@@ -122,7 +122,12 @@ def spawn(command: Sequence[str], log: Path, env: Mapping[str, str] | None = Non
 
         def make() -> subprocess.Popen[bytes]:
             return subprocess.Popen(  # noqa: S603 - our own commands
-                whole, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, start_new_session=True
+                whole,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
             )
 
         return _spawner.run(make)
@@ -164,8 +169,8 @@ def wait_until(condition: Callable[[], bool], timeout: float, every: float = 0.0
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on now.
 
-    It lies below the range that the kernel gives to outgoing connections: while a server restarts, a client that keeps trying
-    its port would otherwise some day be given that very port, connect to itself, and keep the server out.
+    It lies below the range that the kernel gives to outgoing connections: while a server restarts, a client that keeps
+    trying its port would otherwise some day be given that very port, connect to itself, and keep the server out.
     """
     lowest = min(_LAST_PORT, _first_outgoing_port())
     for _ in range(_PORT_TRIES if lowest > _FIRST_PORT else 0):

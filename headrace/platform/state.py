@@ -44,7 +44,9 @@ class PlatformStatus:
 def write_state(folder: Path, status: PlatformStatus) -> None:
     """Record who owns which servers."""
     owner = status.owner.as_dict() if status.owner else None
-    write_json(folder / _STATE, {"owner": owner, "ready": status.ready, **{s.name: s.as_dict() for s in status.servers}})
+    write_json(
+        folder / _STATE, {"owner": owner, "ready": status.ready, **{s.name: s.as_dict() for s in status.servers}}
+    )
 
 
 def read_status(folder: Path) -> PlatformStatus:
@@ -84,7 +86,9 @@ class Claim:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = (self._folder / "lock").open("w")
         except OSError as error:
-            raise PlatformError(f"cannot use the run's folder: {error}", hint="choose another with --run-dir") from error
+            raise PlatformError(
+                f"cannot use the run's folder: {error}", hint="choose another with --run-dir"
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,8 +10,8 @@ from headrace.contracts.events_pb2 import WeightsApplied
 class AgentLine(msgspec.Struct, frozen=True):
     """An agent, for one model. Bytes are of the version that its workers serve, but those that it gave.
 
-    `to_peers` are the model's bytes that it has given to other agents since it started. `address` is where it gives them, "" if
-    it does not.
+    `to_peers` are the model's bytes that it has given to other agents since it started. `address` is where it gives
+    them, "" if it does not.
     """
 
     model: str

@@ -1,7 +1,7 @@
 """Directives as records: their keys on the compacted headrace.rollouts, and what a successor reads out of those that are left.
 
-Compaction keeps the newest directive of each key. What is going on follows from the sequences of what it leaves: a staging
-or a canary is over when a later directive serves another version, or ends it under its own key.
+Compaction keeps the newest directive of each key. What is going on follows from the sequences of what it leaves: a
+staging or a canary is over when a later directive serves another version, or ends it under its own key.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,14 @@ STAGE, ACTIVATE, CANARY = RolloutDirective.STAGE, RolloutDirective.ACTIVATE, Rol
 ROLL_BACK, RETIRE, REFUSE = RolloutDirective.ROLL_BACK, RolloutDirective.RETIRE, RolloutDirective.REFUSE
 SERVES = frozenset({ACTIVATE, ROLL_BACK})
 
-_KEYS = {STAGE: "staged", RETIRE: "staged", CANARY: "canary", ACTIVATE: "active", ROLL_BACK: "active", REFUSE: "refused"}
+_KEYS = {
+    STAGE: "staged",
+    RETIRE: "staged",
+    CANARY: "canary",
+    ACTIVATE: "active",
+    ROLL_BACK: "active",
+    REFUSE: "refused",
+}
 
 
 def record_key(directive: RolloutDirective) -> str:
@@ -67,7 +74,9 @@ def _refused(directives: Sequence[RolloutDirective]) -> tuple[Refusal, ...]:
     if newest is not None:
         return tuple(newest.refusals.refused)
     # From before directives listed them: what was retired is all that is left of it.
-    return tuple(Refusal(version=d.version, manifest_digest=d.manifest_digest) for d in directives if d.action == RETIRE)
+    return tuple(
+        Refusal(version=d.version, manifest_digest=d.manifest_digest) for d in directives if d.action == RETIRE
+    )
 
 
 def _newest(directives: Iterable[RolloutDirective]) -> RolloutDirective | None:

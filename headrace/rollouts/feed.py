@@ -78,7 +78,9 @@ class DirectiveFeed:
         self._consumer = kafka.consumer(settings, f"headrace.directives.{settings.instance}", **FAST)
         self._model = model
 
-    def run(self, stop: Ending, on_directive: Callable[[RolloutDirective], None], on_caught_up: Callable[[], None]) -> None:
+    def run(
+        self, stop: Ending, on_directive: Callable[[RolloutDirective], None], on_caught_up: Callable[[], None]
+    ) -> None:
         """Read until stopped; blocks."""
         try:
             count = kafka.partitions_of(self._consumer, ROLLOUTS.name())

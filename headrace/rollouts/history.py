@@ -64,7 +64,9 @@ class Versions:
         """The coordinator told the fleet something."""
         if not self._follows(directive.model):
             return
-        if directive.action == RolloutDirective.REFUSE:  # an answer to an operator: nothing becomes of the version it names
+        if (
+            directive.action == RolloutDirective.REFUSE
+        ):  # an answer to an operator: nothing becomes of the version it names
             return
         self._directives.setdefault(directive.model, {})[directive.sequence] = directive
         life = self._life(directive.model, directive.version)
@@ -172,7 +174,9 @@ class Versions:
         if version > serves:
             return VersionState("waiting", "the model is pinned" if pinned else "")
         return (
-            VersionState("served") if self._life(model, version).served else VersionState("skipped", "a newer one came first")
+            VersionState("served")
+            if self._life(model, version).served
+            else VersionState("skipped", "a newer one came first")
         )
 
     def _line(self, life: _Life, state: VersionState) -> VersionLine:
@@ -212,6 +216,8 @@ def _size(manifest: bytes) -> int:
 def _activate_ms(life: _Life, activated_us: int) -> float | None:
     if not life.published_us or not activated_us:
         return None
-    waited_for: Iterable[int] = [at for w, at in life.served.items() if life.staged.get(w, activated_us + 1) <= activated_us]
+    waited_for: Iterable[int] = [
+        at for w, at in life.served.items() if life.staged.get(w, activated_us + 1) <= activated_us
+    ]
     end = max(waited_for, default=min(life.served.values(), default=activated_us))
     return round((end - life.published_us) / 1000, 1)

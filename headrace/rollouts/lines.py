@@ -29,8 +29,9 @@ class WorkerLine(msgspec.Struct, frozen=True):
 class VersionLine(msgspec.Struct, frozen=True):
     """A version's life. Times are in µs since the epoch, 0 where it has not happened or is not known any more.
 
-    `activate_ms` is from its publication until every worker that had it ready when it was activated served it. `pulled` is the
-    most bytes of it that travelled to a host, None where none reported; `from_stores` and `from_peers` are all hosts' together.
+    `activate_ms` is from its publication until every worker that had it ready when it was activated served it. `pulled`
+    is the most bytes of it that travelled to a host, None where none reported; `from_stores` and `from_peers` are all
+    hosts' together.
     """
 
     model: str

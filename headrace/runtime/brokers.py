@@ -1,11 +1,13 @@
 """Noticing a Kafka client that has lost every broker and does not look for one any more.
 
-A broker that comes back answers before its controller lets it serve, and until then its list of brokers, itself included, is
-empty. librdkafka drops all brokers that an answer does not list, those of bootstrap.servers too (its issue 5301, open as of
-2.16). With `metadata.recovery.strategy` none, as transactional producers have it, nothing makes the client connect ever again;
-otherwise it begins anew, unless the answer that it takes for a good one cancels that. No error is told: calls time out.
+A broker that comes back answers before its controller lets it serve, and until then its list of brokers, itself
+included, is empty. librdkafka drops all brokers that an answer does not list, those of bootstrap.servers too (its issue
+5301, open as of 2.16). With `metadata.recovery.strategy` none, as transactional producers have it, nothing makes the
+client connect ever again; otherwise it begins anew, unless the answer that it takes for a good one cancels that. No
+error is told: calls time out.
 
-Its statistics tell: they list what the client may connect to, and a sound client always has something there, reachable or not.
+Its statistics tell: they list what the client may connect to, and a sound client always has something there, reachable
+or not.
 """
 
 from typing import Any
@@ -43,7 +45,8 @@ class BrokerWatch:
         """Take the client's newest statistics, JSON.
 
         Raises:
-            DependencyError: the client has nothing left to connect to; another one would, so the process is to be restarted.
+            DependencyError: the client has nothing left to connect to; another one would, so the process is to be
+            restarted.
         """
         known = _DECODER.decode(statistics).brokers.values()
         self._without = 0 if any(broker.source in _REAL for broker in known) else self._without + 1

@@ -1,6 +1,7 @@
 """Endpoint files: how processes of one run find each other's ports.
 
-`<run_dir>/endpoints/<instance>.json` = {"role", "instance", "pid", "endpoints": {"ops": url, "rest": url, "grpc": "host:port"}}
+`<run_dir>/endpoints/<instance>.json` = {"role", "instance", "pid", "endpoints": {"ops": url, "rest": url, "grpc":
+"host:port"}}
 """
 
 import json
@@ -58,4 +59,6 @@ def read_endpoints(run_dir: Path) -> list[Endpoints]:
 
 def find(run_dir: Path, role: str, endpoint: str) -> list[str]:
     """The addresses named `endpoint` of all instances of `role`."""
-    return [one.endpoints[endpoint] for one in read_endpoints(run_dir) if one.role == role and endpoint in one.endpoints]
+    return [
+        one.endpoints[endpoint] for one in read_endpoints(run_dir) if one.role == role and endpoint in one.endpoints
+    ]

@@ -10,8 +10,8 @@ thousand records exceeds many times over, each time for nothing: its objects are
 def settle() -> None:
     """Stop looking at what is there now, which stays for good, and look at new objects less often.
 
-    With torch loaded there are some hundred thousand objects; a full collection walks over all of them with the interpreter's
-    lock held, so every thread of the process stands still for as long.
+    With torch loaded there are some hundred thousand objects; a full collection walks over all of them with the
+    interpreter's lock held, so every thread of the process stands still for as long.
     """
     gc.freeze()
     gc.set_threshold(YOUNG, 20, 100)

@@ -103,11 +103,13 @@ def transactional_producer(settings: ServiceSettings, transactional_id: str, **e
     defaults = {
         "transactional.id": transactional_id,
         "linger.ms": 0,
-        # A commit is answered before its markers are written. Until then the broker refuses the next transaction's first calls,
-        # and by default the client waits 100 ms before it asks again: longer than all the rest of a small transaction.
+        # A commit is answered before its markers are written. Until then the broker refuses the next transaction's
+        # first calls, and by default the client waits 100 ms before it asks again: longer than all the rest of a small
+        # transaction.
         "retry.backoff.ms": 10,
-        # After a broker was away, rebootstrapping can leave send_offsets_to_transaction hanging past its timeout (librdkafka
-        # 5511: in 2 of 18 cases, none without). The price is a client that one answer without brokers strands: told in seconds.
+        # After a broker was away, rebootstrapping can leave send_offsets_to_transaction hanging past its timeout
+        # (librdkafka 5511: in 2 of 18 cases, none without). The price is a client that one answer without brokers
+        # strands: told in seconds.
         "metadata.recovery.strategy": "none",
         **watched(every_ms=1000),
     }

@@ -1,7 +1,7 @@
 """A role's life: settings, logs, ops server, readiness, work, orderly stop, exit code. `run_role` reads as that story.
 
-Shutdown is a small vocabulary. SIGTERM or SIGINT sets the `Stop`; the app stops taking work, finishes what is in hand, commits,
-closes, and returns from `run`. A second signal, or the deadline, ends the process at once.
+Shutdown is a small vocabulary. SIGTERM or SIGINT sets the `Stop`; the app stops taking work, finishes what is in hand,
+commits, closes, and returns from `run`. A second signal, or the deadline, ends the process at once.
 """
 
 import asyncio

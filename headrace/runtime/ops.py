@@ -24,7 +24,9 @@ class OpsServer:
         try:
             self._server = ThreadingHTTPServer((host, port), _handler(ready))
         except OSError as error:
-            raise ConfigError(f"ops server: cannot listen on {host}:{port}: {error.strerror}", hint="--ops-port") from error
+            raise ConfigError(
+                f"ops server: cannot listen on {host}:{port}: {error.strerror}", hint="--ops-port"
+            ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="ops", daemon=True)
 

@@ -22,8 +22,8 @@ def wake_quickly() -> bool:
     """Ask the kernel to let this thread, and threads that it starts from now on, run soon after they wake.
 
     Linux gives a thread the core for a slice at a time, some milliseconds on a busy machine. One that asks for a short
-    slice gets no larger share, but its turns come sooner: since Linux 6.12 it takes the core from a thread with a longer
-    slice as soon as it wakes. It needs no privilege. Older kernels and other systems do nothing.
+    slice gets no larger share, but its turns come sooner: since Linux 6.12 it takes the core from a thread with a
+    longer slice as soon as it wakes. It needs no privilege. Older kernels and other systems do nothing.
 
     Returns:
         Whether the kernel took the request.
@@ -41,9 +41,9 @@ def wake_as_usual() -> bool:
 def step_back(nice: int) -> None:
     """Let this thread, and threads that it starts from now on, have less of busy cores than normal ones.
 
-    Linux shares cores among the threads of a session or a container by this. Sessions share them equally, whatever their
-    threads' priorities, until a session as a whole steps back: so it does if this process leads it. Containers have
-    shares of their own.
+    Linux shares cores among the threads of a session or a container by this. Sessions share them equally, whatever
+    their threads' priorities, until a session as a whole steps back: so it does if this process leads it. Containers
+    have shares of their own.
 
     Args:
         nice: 0 to 19. With 10 a thread gets a tenth of what a normal one beside it gets, and all of an idle core.
@@ -69,11 +69,11 @@ def _step_back_as_session(nice: int) -> None:
 def come_first() -> bool:
     """Let this thread, and threads that it starts from now on, run before all normal threads of the machine.
 
-    This is the real-time policy SCHED_RR at its lowest priority. The kernel keeps a twentieth of each core for the others.
+    This is the real-time policy SCHED_RR at its lowest priority. The kernel keeps a twentieth of each core for the
+    others.
 
-    Returns:
-        False where the process is not permitted to (it needs CAP_SYS_NICE, or a limit RLIMIT_RTPRIO of at least 1), or the
-        system has no such policy.
+    Returns: False where the process is not permitted to (it needs CAP_SYS_NICE, or a limit RLIMIT_RTPRIO of at least
+        1), or the system has no such policy.
     """
     if not hasattr(os, "sched_setscheduler"):
         return False

@@ -34,7 +34,9 @@ class ServiceSettings(BaseSettings):
 
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092",
-        validation_alias=AliasChoices("kafka_bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "HEADRACE_KAFKA_BOOTSTRAP_SERVERS"),
+        validation_alias=AliasChoices(
+            "kafka_bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS", "HEADRACE_KAFKA_BOOTSTRAP_SERVERS"
+        ),
         description="host:port of one or more Kafka brokers, comma-separated",
     )
     redis_url: str = Field(
@@ -49,8 +51,12 @@ class ServiceSettings(BaseSettings):
     pipeline: Path | None = Field(None, description="the pipeline's folder")
     instance: str = Field("", description="this process's name, unique in the fleet; default <role>-<host>-<pid>")
     run_dir: Path | None = Field(None, description="where endpoint files and sockets go; default a temporary folder")
-    storage_dir: Path | None = Field(None, description="shared storage for checkpoints and chunks; default <run_dir>/storage")
-    storage_url: str = Field("", description="keep chunks in s3://bucket/prefix, gs://..., file:///... instead of storage_dir")
+    storage_dir: Path | None = Field(
+        None, description="shared storage for checkpoints and chunks; default <run_dir>/storage"
+    )
+    storage_url: str = Field(
+        "", description="keep chunks in s3://bucket/prefix, gs://..., file:///... instead of storage_dir"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     ops_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -109,7 +115,9 @@ def describe(settings: ServiceSettings) -> dict[str, Any]:
     for name, value in shown.items():
         if isinstance(value, str) and "://" in value:
             shown[name] = _mask_password(value)
-    shown["kafka_config"] = {k: "***" if "password" in k or "secret" in k else v for k, v in settings.kafka_config.items()}
+    shown["kafka_config"] = {
+        k: "***" if "password" in k or "secret" in k else v for k, v in settings.kafka_config.items()
+    }
     return shown
 
 

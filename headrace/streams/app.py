@@ -36,9 +36,9 @@ Commit = Literal["acknowledged", "transactions"]
 class ChunkOptions:
     """What a chunk app's transport is made of.
 
-    `make_consumer(protocol)` makes a consumer of the group for the group protocol "consumer" or, where the broker does not have
-    it, "classic". `commit` says who commits offsets: Faust, for what agents have acknowledged (at least once), or nobody here,
-    since transactions carry them. `most_per_round` bounds the records that one round hands out.
+    `make_consumer(protocol)` makes a consumer of the group for the group protocol "consumer" or, where the broker does
+    not have it, "classic". `commit` says who commits offsets: Faust, for what agents have acknowledged (at least once),
+    or nobody here, since transactions carry them. `most_per_round` bounds the records that one round hands out.
     """
 
     make_consumer: Callable[[str], Consumer]

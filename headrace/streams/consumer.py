@@ -1,8 +1,9 @@
 """Faust's side of the consumer: chunks as Faust messages, rebalances as Faust expects them, commits as the app decides.
 
-One Faust message is one chunk: its value is the `Chunk`, its offset the chunk's last one. A rebalance is, whatever the group
-protocol: quiesce (Faust stops its flow, agents and `Flow` finish what is in hand), a new generation, restart at the committed
-offsets. So a record is never in hand twice, and never in two generations.
+One Faust message is one chunk: its value is the `Chunk`, its offset the chunk's last one. A rebalance is, whatever the
+group
+protocol: quiesce (Faust stops its flow, agents and `Flow` finish what is in hand), a new generation, restart at the
+committed offsets. So a record is never in hand twice, and never in two generations.
 """
 
 import asyncio
@@ -41,7 +42,8 @@ class ChunkConsumer(base.Consumer):
         self._issued: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._counts: dict[str, int] = {}
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life
+    # ------------------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
         """Start polling."""
@@ -65,7 +67,9 @@ class ChunkConsumer(base.Consumer):
         names = sorted(topics)
         self._counts = await self._do(positions.partition_counts, names)
         if missing := [topic for topic in names if topic not in self._counts]:
-            raise DependencyError(f"no such topic: {', '.join(missing)}", hint="headrace up creates a pipeline's topics")
+            raise DependencyError(
+                f"no such topic: {', '.join(missing)}", hint="headrace up creates a pipeline's topics"
+            )
         await self._do(self._poller.subscribe, names)
 
     async def _do(self, function: Any, *arguments: Any) -> Any:
@@ -74,7 +78,8 @@ class ChunkConsumer(base.Consumer):
     def close(self) -> None:
         """Leaving the group is `on_stop`'s part, once the work in hand is committed."""
 
-    # -- the poll thread's listener --------------------------------------------------------------------------------------
+    # -- the poll thread's listener
+    # --------------------------------------------------------------------------------------
 
     def on_quiesce(self, revoked: set[Partition], *, lost: bool) -> "Future[None]":
         """Stop Faust's flow and wait for the work in hand; nothing more is committed of it when the partitions are lost."""
@@ -124,7 +129,8 @@ class ChunkConsumer(base.Consumer):
         """Give up what is in hand and start again at the committed offsets."""
         await self._do(self._poller.rewind)
 
-    # -- fetching --------------------------------------------------------------------------------------------------------
+    # -- fetching
+    # --------------------------------------------------------------------------------------------------------
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's signature
         """One round: a chunk of each partition that has records, when the flow wants it."""
@@ -171,7 +177,8 @@ class ChunkConsumer(base.Consumer):
             generation_id=record.generation,
         )  # fmt: skip
 
-    # -- acknowledging and committing ------------------------------------------------------------------------------------
+    # -- acknowledging and committing
+    # ------------------------------------------------------------------------------------
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Offsets inside a chunk, and those that markers take, are no gaps."""
@@ -206,7 +213,8 @@ class ChunkConsumer(base.Consumer):
         await super().wait_empty()
         await self._flow.quiesce()
 
-    # -- flow control and positions --------------------------------------------------------------------------------------
+    # -- flow control and positions
+    # --------------------------------------------------------------------------------------
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
         """Stop fetching these partitions."""

@@ -10,7 +10,9 @@ Phase = Literal["decode", "features", "forward", "predictions", "train"]
 _LONGEST_REASON = 2000
 
 
-def dead_letter(record: Record, *, phase: Phase, error: Exception | str, service: str, model: str, version: int) -> bytes:
+def dead_letter(
+    record: Record, *, phase: Phase, error: Exception | str, service: str, model: str, version: int
+) -> bytes:
     """The dead letter of `record`, encoded; its Kafka key is the record's."""
     reason = str(error) or type(error).__name__
     letter = DeadLetter(

@@ -23,8 +23,8 @@ class Outgoing(NamedTuple):
 class Batch(NamedTuple):
     """Records without headers for one topic, as confluent_kafka's `produce_batch` takes them: dicts of "value" and "key".
 
-    `partition` of None lets the key choose. Neither headers nor timestamps can be given there: the records carry the time at
-    which they were produced.
+    `partition` of None lets the key choose. Neither headers nor timestamps can be given there: the records carry the
+    time at which they were produced.
     """
 
     topic: str
@@ -36,9 +36,9 @@ class Batch(NamedTuple):
 class Output:
     """What a batch of chunks of one generation becomes.
 
-    All batches are produced before the singles: records whose order matters go all in the one or all in the other. `offsets` is
-    the next offset of every partition that the chunks came from. `records` and `chunks` count what came in, `dead` the dead
-    letters among it; `oldest_ms` is the first Kafka timestamp, 0 where there is none.
+    All batches are produced before the singles: records whose order matters go all in the one or all in the other.
+    `offsets` is the next offset of every partition that the chunks came from. `records` and `chunks` count what came
+    in, `dead` the dead letters among it; `oldest_ms` is the first Kafka timestamp, 0 where there is none.
     """
 
     generation: int

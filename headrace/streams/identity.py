@@ -1,8 +1,8 @@
 """A transactional id that a process keeps over its restarts, however it ended.
 
-A process takes the first free slot of its group on its host: the lock of a file, which the kernel frees with the process. Its
-successor takes the same slot, so the same transactional id, and so aborts at once the transaction that was left open; without
-that, readers of committed records would wait for the transaction's timeout.
+A process takes the first free slot of its group on its host: the lock of a file, which the kernel frees with the
+process. Its successor takes the same slot, so the same transactional id, and so aborts at once the transaction that was
+left open; without that, readers of committed records would wait for the transaction's timeout.
 """
 
 import fcntl

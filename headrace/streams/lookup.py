@@ -1,9 +1,9 @@
 """A topic as a table in memory: the newest value of every key, for agents that join records with it.
 
-Every process reads the whole topic, with a consumer of its own that is in no group, from the beginning at each start, so the
-table needs no changelog, no store and no assignment, and a record's partition does not matter. What it costs is memory: use it
-for topics that are compacted and fit, such as prices, zones or accounts. Reading a table's newest value is not repeatable: a
-record that is processed again after a crash may meet a newer one.
+Every process reads the whole topic, with a consumer of its own that is in no group, from the beginning at each start,
+so the table needs no changelog, no store and no assignment, and a record's partition does not matter. What it costs is
+memory: use it for topics that are compacted and fit, such as prices, zones or accounts. Reading a table's newest value
+is not repeatable: a record that is processed again after a crash may meet a newer one.
 """
 
 import threading
@@ -28,11 +28,14 @@ _MOST = 10_000
 class Lookup(Generic[V]):
     """The newest value by key. Give `open` and `close` to `ChunkApp.during`; read it from any thread meanwhile.
 
-    `decode` makes a value of a record's bytes; a record that it raises ValueError on is logged and left out, and the value that
-    the key had before stays. A record without a value (a tombstone) deletes its key; one without a key is left out.
+    `decode` makes a value of a record's bytes; a record that it raises ValueError on is logged and left out, and the
+    value that the key had before stays. A record without a value (a tombstone) deletes its key; one without a key is
+    left out.
     """
 
-    def __init__(self, settings: ServiceSettings, topic: str, decode: Callable[[bytes], V], *, start_s: float = 60.0) -> None:
+    def __init__(
+        self, settings: ServiceSettings, topic: str, decode: Callable[[bytes], V], *, start_s: float = 60.0
+    ) -> None:
         self._settings, self._topic, self._decode, self._start_s = settings, topic, decode, start_s
         self._values: dict[bytes, V] = {}
         self._caught_up, self._closing = threading.Event(), threading.Event()

@@ -1,8 +1,9 @@
 """This process as a member of its consumer group: which assignment it is in, and the proof that goes into transactions.
 
-A chunk carries the generation in which it was fetched. It may be committed only while that generation lasts, with the group
-metadata taken in it: then the broker refuses the commit of a member that has lost its partitions (KIP-447), and a member that
-knows that it lost them does not even try.
+A chunk carries the generation in which it was fetched. It may be committed only while that generation lasts, with the
+group
+metadata taken in it: then the broker refuses the commit of a member that has lost its partitions (KIP-447), and a
+member that knows that it lost them does not even try.
 """
 
 import struct
@@ -53,9 +54,9 @@ class Membership:
 def usable(metadata: bytes | None) -> bytes | None:
     """The metadata, if it names a member of a generation; else None.
 
-    Between losing its membership and joining again a client has neither, and a broker takes such a commit without fencing: it
-    must never be sent. Layout (librdkafka's rd_kafka_consumer_group_metadata_write): magic, generation as int32, then the
-    group's and the member's ids, each ended by a zero byte.
+    Between losing its membership and joining again a client has neither, and a broker takes such a commit without
+    fencing: it must never be sent. Layout (librdkafka's rd_kafka_consumer_group_metadata_write): magic, generation as
+    int32, then the group's and the member's ids, each ended by a zero byte.
     """
     if metadata is None or not metadata.startswith(_MAGIC):
         return None

@@ -2,10 +2,11 @@
 
     consumer ─ rounds ─▶ agent ─ submit ─▶ pending ─▶ process (one thread) ─▶ deliver (another thread)
 
-A round is a chunk of each partition that has records, and becomes one batch, one forward pass and one transaction. Its size is
-not set but found: while a transaction commits, records wait in the consumer's buffer, and the next round takes them all. With
-little traffic (fewer than `overlap_records` waiting) a round starts only when the pipeline is idle, which gives the lowest
-latency; with a backlog it starts at once, which keeps both threads busy.
+A round is a chunk of each partition that has records, and becomes one batch, one forward pass and one transaction. Its
+size is
+not set but found: while a transaction commits, records wait in the consumer's buffer, and the next round takes them
+all. With little traffic (fewer than `overlap_records` waiting) a round starts only when the pipeline is idle, which
+gives the lowest latency; with a backlog it starts at once, which keeps both threads busy.
 """
 
 import asyncio
@@ -26,8 +27,8 @@ MOST_ABORTS = 8
 """Aborted transactions in a row before the process ends: it is not healing."""
 DELIVER_S = 30.0
 """Longest that a delivery may take: by then the broker has aborted the transaction (after 10 s by default). librdkafka's calls
-can outlast their own timeouts when a coordinator is replaced (its issue 5511): a commit in which the broker was killed was seen
-not to return. Then the process ends, and a successor goes on from the last commit."""
+can outlast their own timeouts when a coordinator is replaced (its issue 5511): a commit in which the broker was killed
+was seen not to return. Then the process ends, and a successor goes on from the last commit."""
 CLOSE_S = 5.0
 _FIRST_BACKOFF_S = 0.05
 
@@ -67,7 +68,8 @@ class ChunkPipeline:
         self._compute_thread = Worker("predict")
         self._commit_thread = Worker("commit")
 
-    # -- the consumer's side ---------------------------------------------------------------------------------------------
+    # -- the consumer's side
+    # ---------------------------------------------------------------------------------------------
 
     def bind(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever a round may have become wanted."""
@@ -111,7 +113,8 @@ class ChunkPipeline:
             await self._changed.wait()
             self._changed.clear()
 
-    # -- the agent's side ------------------------------------------------------------------------------------------------
+    # -- the agent's side
+    # ------------------------------------------------------------------------------------------------
 
     def submit(self, chunk: Chunk) -> None:
         """Hand over a chunk. It is committed by a transaction, whatever Faust does with its acknowledgement."""
@@ -122,7 +125,8 @@ class ChunkPipeline:
         if self._coming <= 0:
             self._complete.set()
 
-    # -- life ------------------------------------------------------------------------------------------------------------
+    # -- life
+    # ------------------------------------------------------------------------------------------------------------
 
     async def start(self, host: Host) -> None:
         """Connect the sink and begin to work.
@@ -149,7 +153,8 @@ class ChunkPipeline:
         self._compute_thread.close()
         self._commit_thread.close()
 
-    # -- the work --------------------------------------------------------------------------------------------------------
+    # -- the work
+    # --------------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
         try:
@@ -191,7 +196,9 @@ class ChunkPipeline:
         except TimeoutError:
             self._void = output.generation
             self._fail(
-                DependencyError(f"a delivery did not end within {DELIVER_S:.0f} s", hint="was the broker away for long?")
+                DependencyError(
+                    f"a delivery did not end within {DELIVER_S:.0f} s", hint="was the broker away for long?"
+                )
             )
         except HeadraceError as error:
             self._void = output.generation

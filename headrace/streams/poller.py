@@ -1,14 +1,15 @@
 """The poll thread: the only one that ever calls the Kafka consumer.
 
-librdkafka's consumer takes calls from any thread, but the Python client holds a lock while it polls: a call from another thread
-can wait for ever. So everything goes through this thread:
+librdkafka's consumer takes calls from any thread, but the Python client holds a lock while it polls: a call from
+another thread can wait for ever. So everything goes through this thread:
 
-- records into the `ChunkBuffer`; while that is full, nothing is fetched, and when it stays full the partitions are paused and
-  polling goes on, so that the group never drops a member whose model is slow;
+- records into the `ChunkBuffer`; while that is full, nothing is fetched, and when it stays full the partitions are
+  paused and polling goes on, so that the group never drops a member whose model is slow;
 - rebalance callbacks, which wait here until the listener has finished what is in hand, serving commands meanwhile;
 - commands from the event loop (`call`), between two polls.
 
-Positions are always explicit: a partition starts at its committed offset, looked up here, or where `auto.offset.reset` says.
+Positions are always explicit: a partition starts at its committed offset, looked up here, or where `auto.offset.reset`
+says.
 """
 
 import threading
@@ -110,7 +111,8 @@ class Poller:
         self.assigned: frozenset[Partition] = frozenset()
         self.highwaters: dict[Partition, int] = {}
 
-    # -- from the event loop ---------------------------------------------------------------------------------------------
+    # -- from the event loop
+    # ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start polling; the consumer is made on the thread."""
@@ -130,7 +132,8 @@ class Poller:
         """The partitions that are to be paused from now on, no others; takes effect at the next poll."""
         self._wanted_pause = frozenset(partitions)
 
-    # -- commands, on the poll thread ------------------------------------------------------------------------------------
+    # -- commands, on the poll thread
+    # ------------------------------------------------------------------------------------
 
     def subscribe(self, consumer: Consumer, topics: Sequence[str]) -> None:
         """Join the group for these topics."""
@@ -161,7 +164,8 @@ class Poller:
         self._apply_pauses(consumer)
         self._listener.on_assignment(set(self.assigned), consumer.consumer_group_metadata())
 
-    # -- the thread ------------------------------------------------------------------------------------------------------
+    # -- the thread
+    # ------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -221,7 +225,9 @@ class Poller:
                 else:
                     records.append(message)
         fetched = {
-            p: r for p, r in by_partition(cast("list[Record]", records)).items() if p in self.assigned and p not in self._held
+            p: r
+            for p, r in by_partition(cast("list[Record]", records)).items()
+            if p in self.assigned and p not in self._held
         }
         if not fetched:
             return
@@ -267,7 +273,8 @@ class Poller:
             log.warning("closing the consumer", error=str(error))
         self._closing = False
 
-    # -- rebalances ------------------------------------------------------------------------------------------------------
+    # -- rebalances
+    # ------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _rebalance(self) -> Iterator[None]:

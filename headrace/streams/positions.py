@@ -26,8 +26,8 @@ def names(partitions: Iterable[Partition]) -> str:
 def committed(consumer: Consumer, partitions: Sequence[Partition], reset: str) -> dict[Partition, int]:
     """Where each partition starts: its committed offset, or where there is none the "earliest" or "latest" end of the log.
 
-    A read_committed consumer's request waits while a transaction that has offsets for them is open, so a predecessor's last
-    commit is never missed.
+    A read_committed consumer's request waits while a transaction that has offsets for them is open, so a predecessor's
+    last commit is never missed.
 
     Raises:
         DependencyError: the broker does not answer, or refuses.
@@ -37,7 +37,9 @@ def committed(consumer: Consumer, partitions: Sequence[Partition], reset: str) -
     positions: dict[Partition, int] = {}
     for entry in _committed_patiently(consumer, partitions):
         partition = Partition(entry.topic, entry.partition)
-        positions[partition] = entry.offset if entry.offset >= 0 else watermarks(consumer, partition)[reset != "earliest"]
+        positions[partition] = (
+            entry.offset if entry.offset >= 0 else watermarks(consumer, partition)[reset != "earliest"]
+        )
     return positions
 
 

@@ -122,4 +122,6 @@ def _settle(future: "asyncio.Future[RecordMetadata]", error: KafkaError | None, 
         return
     tp = TP(cast("str", message.topic()), cast("int", message.partition()))
     kind, timestamp = message.timestamp()
-    future.set_result(RecordMetadata(tp.topic, tp.partition, tp, cast("int", message.offset()), timestamp / 1000.0, kind))
+    future.set_result(
+        RecordMetadata(tp.topic, tp.partition, tp, cast("int", message.offset()), timestamp / 1000.0, kind)
+    )

@@ -83,8 +83,8 @@ def _transaction(producer: Producer) -> Iterator[None]:
         try:
             producer.abort_transaction(_ABORT_S)
         except KafkaException as error:
-            # Fenced, which aborts it too; or the broker is away, and aborts it after its timeout or at the next replay, which
-            # reads from the entries what was committed after all.
+            # Fenced, which aborts it too; or the broker is away, and aborts it after its timeout or at the next replay,
+            # which reads from the entries what was committed after all.
             log.debug("transaction not aborted", code=error.args[0].name(), error=error.args[0].str())
         raise
 
@@ -92,7 +92,9 @@ def _transaction(producer: Producer) -> Iterator[None]:
 def _produce(producer: Producer, made: Outgoing) -> None:
     while True:
         try:
-            producer.produce(made.topic, made.value, made.key, headers=list(made.headers), partition=made.partition or 0)
+            producer.produce(
+                made.topic, made.value, made.key, headers=list(made.headers), partition=made.partition or 0
+            )
         except BufferError:
             producer.poll(0.1)
         else:
@@ -124,7 +126,9 @@ def _committed(settings: ServiceSettings, topic: str, partitions: Sequence[int])
         uncommitted.close()
     consumer = kafka.consumer(settings, GROUP, **{"enable.partition.eof": True})
     try:
-        kafka.end_offsets(consumer, topic, partitions)  # makes it know the leaders; else its first fetch waits for 0.5 s
+        kafka.end_offsets(
+            consumer, topic, partitions
+        )  # makes it know the leaders; else its first fetch waits for 0.5 s
         yield from _until(consumer, topic, ends)
     finally:
         consumer.close()
@@ -143,7 +147,9 @@ def _until(consumer: Consumer, topic: str, ends: Mapping[int, int]) -> Iterator[
             if reached >= waiting.get(partition, 0):
                 waiting.pop(partition, None)
         if waiting and time.monotonic() > quiet_since + _CATCH_UP_S:
-            raise DependencyError(f"{topic} cannot be read to its end: partitions and ends {waiting}", hint="is the broker up?")
+            raise DependencyError(
+                f"{topic} cannot be read to its end: partitions and ends {waiting}", hint="is the broker up?"
+            )
 
 
 def read_letters(settings: ServiceSettings, topic: str) -> Letters:

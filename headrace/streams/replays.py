@@ -1,13 +1,13 @@
 """Putting dead letters back, without Kafka: which letters, what the record is that goes back, and what is noted of it.
 
 Replaying must be idempotent letter by letter, with any filter, in any order, however the last replay ended. A committed
-position in the dead letters cannot say that: a filter passes letters over that a later replay may want. So every letter that
-was put back has an entry of its own on the compacted topic headrace.replays, written in the very transaction that puts the
-record back (`headrace.streams.replayer` has the order).
+position in the dead letters cannot say that: a filter passes letters over that a later replay may want. So every letter
+that was put back has an entry of its own on the compacted topic headrace.replays, written in the very transaction that
+puts the record back (`headrace.streams.replayer` has the order).
 
-What is entered is the *record* and not the letter: the stream and the join may both write a letter of one event that nobody can
-decode, and the event is put back once. A record is its topic, partition, offset and timestamp; the timestamp is there for
-topics that were deleted and made again, where offsets begin anew.
+What is entered is the *record* and not the letter: the stream and the join may both write a letter of one event that
+nobody can decode, and the event is put back once. A record is its topic, partition, offset and timestamp; the timestamp
+is there for topics that were deleted and made again, where offsets begin anew.
 
 A record that was put back and dies again is another record, at another offset, and may be put back again.
 """
@@ -171,7 +171,9 @@ def entry_of(letter: Letter, *, by: str) -> Outgoing:
         replayed_by=by,
         at_us=time.time_ns() // 1000,
     )
-    return Outgoing(REPLAYS.name(), letter.record_id.encode(), entry.SerializeToString(), [], entries_partition(body.topic))
+    return Outgoing(
+        REPLAYS.name(), letter.record_id.encode(), entry.SerializeToString(), [], entries_partition(body.topic)
+    )
 
 
 def entries_partition(topic: str) -> int:
@@ -187,7 +189,9 @@ def parse_place(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"(\d+):(\d+)", text)
     if found is None:
-        raise ConfigError(f"{text!r} is not the place of a dead letter", hint="PARTITION:OFFSET, as headrace dlq list shows it")
+        raise ConfigError(
+            f"{text!r} is not the place of a dead letter", hint="PARTITION:OFFSET, as headrace dlq list shows it"
+        )
     return int(found[1]), int(found[2])
 
 

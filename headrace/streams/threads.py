@@ -13,12 +13,14 @@ T = TypeVar("T")
 class Worker:
     """Runs functions one after the other on a daemon thread.
 
-    Unlike an executor's thread, which the interpreter joins at its end, one that hangs in a library does not keep the process
-    from ending.
+    Unlike an executor's thread, which the interpreter joins at its end, one that hangs in a library does not keep the
+    process from ending.
     """
 
     def __init__(self, name: str) -> None:
-        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = (
+            queue.SimpleQueue()
+        )
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 

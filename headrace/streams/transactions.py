@@ -1,9 +1,9 @@
 """Output to Kafka: exactly once through transactions, or at least once through acknowledged produces.
 
 The order that keeps data safe stands in `TransactionalSink._attempt`. Fencing is KIP-447's: the offsets travel with the
-member's group metadata, so the broker refuses the transaction of a member that has lost its partitions; and the transactional
-id is one per process and stays the same over its restarts (`headrace.streams.identity`), so that a restarted process aborts at
-once what its predecessor left open.
+member's group metadata, so the broker refuses the transaction of a member that has lost its partitions; and the
+transactional id is one per process and stays the same over its restarts (`headrace.streams.identity`), so that a
+restarted process aborts at once what its predecessor left open.
 """
 
 import threading
@@ -25,7 +25,8 @@ _CALL_S = 15.0
 _PAUSE_S = 0.05
 _ATTEND_S = 0.5
 PRODUCER_CONFIG: dict[str, Any] = {
-    # One output is bounded by the chunk limits, and flushed before the next: the queue must never be what refuses a record.
+    # One output is bounded by the chunk limits, and flushed before the next: the queue must never be what refuses a
+    # record.
     "queue.buffering.max.messages": 2_000_000,
     "queue.buffering.max.kbytes": 1_048_576,
     "batch.num.messages": 10_000,

@@ -2,7 +2,8 @@
 
 Threads of one Python process take turns at the interpreter. One that asks for it while another computes in Python waits
 until that one pauses, or for the switch interval; and one that wakes from sleep does not get it from one that merely
-offers it, since the offering thread is first to take it back. So staging is cut into pieces of well under a millisecond,
+offers it, since the offering thread is first to take it back. So staging is cut into pieces of well under a
+millisecond,
 and between two pieces the staging thread sleeps until no lease is held: a request waits for one piece at most.
 """
 

@@ -1,7 +1,8 @@
 """Weights without an agent: whoever reads Kafka and the chunk store can follow the fleet's version by itself.
 
-For a notebook, a batch job, a bridge to another server. It takes no part in rollouts: nobody waits for it, it may lag behind
-the fleet by the time that one pull takes, and its weights are a copy of its own. A worker that serves wants `LiveWeights`.
+For a notebook, a batch job, a bridge to another server. It takes no part in rollouts: nobody waits for it, it may lag
+behind the fleet by the time that one pull takes, and its weights are a copy of its own. A worker that serves wants
+`LiveWeights`.
 
 One thread reads directives; another loads the newest activated version, so that a version that was superseded in the
 meantime is skipped.
@@ -192,7 +193,9 @@ class FollowedWeights:
         check_signature(order.manifest, order.signature, self._key)
         manifest = Manifest.decode(order.manifest)
         if manifest.digest != order.manifest_digest:
-            raise ManifestError(f"the manifest's digest is {manifest.digest}, the directive names {order.manifest_digest}")
+            raise ManifestError(
+                f"the manifest's digest is {manifest.digest}, the directive names {order.manifest_digest}"
+            )
         manifest.check_schema(self._shadows.schema_hash)
         network = self._shadows.make(manifest, fetch(manifest, self._store), {})
         return Bound(manifest.version, manifest.digest, manifest, network)

@@ -1,7 +1,7 @@
 """The trainer's side of deltas: what the next version may be a delta against, and when it must be an anchor.
 
-Versions form chains: an anchor, whose chunks are all in the stores, then deltas, each from the version before it. A version
-is an anchor
+Versions form chains: an anchor, whose chunks are all in the stores, then deltas, each from the version before it. A
+version is an anchor
 
 - if it is the first that this trainer publishes: a new trainer has no payload to compare with;
 - if its tensors, their layout or the chunks' size changed;
@@ -63,7 +63,9 @@ class Lineage:
         if len(links) + 1 >= self._anchor_every or lacking < self._least:
             return None
         changed = {i for i, (old, new) in enumerate(zip(last.chunks, manifest.chunks, strict=True)) if old != new}
-        patches = diff(manifest.tensors, self._payload, payload, chunk_size=manifest.chunk_size, changed=changed, budget=budget)
+        patches = diff(
+            manifest.tensors, self._payload, payload, chunk_size=manifest.chunk_size, changed=changed, budget=budget
+        )
         if patches is None:
             return None
         chunks = [digest_of(patches[a:b]) for a, b in spans(len(patches), manifest.chunk_size)]

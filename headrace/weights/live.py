@@ -186,7 +186,9 @@ class LiveWeights:
         with self._lock:
             current = self._current
             if current is None:
-                raise NotReady(f"model {self.model} has no version yet", hint="Is the agent up, and a checkpoint published?")
+                raise NotReady(
+                    f"model {self.model} has no version yet", hint="Is the agent up, and a checkpoint published?"
+                )
             current.leases += 1
             self._courtesy.admitted()
             return current
@@ -271,7 +273,9 @@ class LiveWeights:
             self._on_change(chosen.bound)
         self._retire(retired)
         self._courtesy.give_way()  # a line of log costs more than a flip
-        log.info("serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds))
+        log.info(
+            "serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds)
+        )
         return True
 
     def _held(self, digest: str) -> _Resident | None:

@@ -30,8 +30,8 @@ def tensors_of(mapped: mmap.mmap, manifest: Manifest) -> dict[str, torch.Tensor]
 def thin(mapped: mmap.mmap, give_way: GiveWay) -> None:
     """Take the pages out of a map that nobody uses any more, piece by piece.
 
-    Unmapping takes all of them out under the lock that every page fault and allocation of the process needs, for milliseconds
-    where they are many. Whoever should still look at a tensor finds the slot's bytes.
+    Unmapping takes all of them out under the lock that every page fault and allocation of the process needs, for
+    milliseconds where they are many. Whoever should still look at a tensor finds the slot's bytes.
     """
     for start in range(0, len(mapped), _THINNED_AT_ONCE):
         give_way()
@@ -50,7 +50,9 @@ def map_slot(path: Path, manifest: Manifest, digest: str) -> mmap.mmap:
         raise SlotError(f"cannot open slot {path} of {manifest.model} {manifest.version}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        mapped = mmap.mmap(fd, PAYLOAD_START + manifest.size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        mapped = mmap.mmap(
+            fd, PAYLOAD_START + manifest.size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+        )
     except BlockingIOError as error:
         raise SlotError(f"slot {path} is being written, and no longer {manifest.model} {manifest.version}") from error
     except (OSError, ValueError) as error:

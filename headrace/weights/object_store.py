@@ -1,12 +1,13 @@
 """Chunks in an object store, or any file system that fsspec has a driver for: s3://, gs://, abfs://, sftp://, memory://.
 
-A chunk is `<prefix>/<model>/chunks/<first two digits>/<digest>`, as on shared storage. An object store shows an object whole
-or not at all, so there a chunk is one put; elsewhere it is written to a temporary name and moved.
+A chunk is `<prefix>/<model>/chunks/<first two digits>/<digest>`, as on shared storage. An object store shows an object
+whole or not at all, so there a chunk is one put; elsewhere it is written to a temporary name and moved.
 
-An object's modification time cannot be set. A claim therefore counts a chunk that is older than `FRESH_S` as absent: putting it
-again is what marks it as used. What a claim found is then safe from sweeps for the rest of their grace, as long as that is
-`GRACE_S` or more. A sweep looks at an object's age once more right before it deletes it; a chunk that was unused for the whole
-grace period and is put again between these two requests is lost, and the next checkpoint that needs it puts it again.
+An object's modification time cannot be set. A claim therefore counts a chunk that is older than `FRESH_S` as absent:
+putting it again is what marks it as used. What a claim found is then safe from sweeps for the rest of their grace, as
+long as that is `GRACE_S` or more. A sweep looks at an object's age once more right before it deletes it; a chunk that
+was unused for the whole grace period and is put again between these two requests is lost, and the next checkpoint that
+needs it puts it again.
 """
 
 import contextlib
@@ -29,7 +30,15 @@ FRESH_S = GRACE_S / 2
 """Seconds for which a chunk that was put is not put again."""
 
 _PUTS_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "r2", "memory"}
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+}
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
@@ -81,7 +90,9 @@ class ObjectStoreChunkStore:
             except FileNotFoundError as error:
                 raise ChunkMissing(f"chunk {digest} of model {model} is not in {self.name}") from error
         if len(data) != len(buffer):
-            raise ChunkCorrupt(f"chunk {digest} of model {model} in {self.name} has {len(data)} bytes, expected {len(buffer)}")
+            raise ChunkCorrupt(
+                f"chunk {digest} of model {model} in {self.name} has {len(data)} bytes, expected {len(buffer)}"
+            )
         buffer[:] = data
         verify(model, digest, buffer, self.name)
 
@@ -139,8 +150,14 @@ def _open(url: str, options: dict[str, Any]) -> tuple[Any, str]:
         fs, root = fsspec.url_to_fs(url, use_listings_cache=False, **options)
     except ImportError as error:
         package = _PACKAGES.get(protocol)
-        hint = f"pip install {package}" if package else known_implementations.get(protocol, {}).get("err", "install its driver")
-        raise ConfigError(f"storage_url {url}: the driver of {protocol}:// is not installed: {error}", hint=hint) from error
+        hint = (
+            f"pip install {package}"
+            if package
+            else known_implementations.get(protocol, {}).get("err", "install its driver")
+        )
+        raise ConfigError(
+            f"storage_url {url}: the driver of {protocol}:// is not installed: {error}", hint=hint
+        ) from error
     except Exception as error:
         raise ConfigError(
             f"storage_url {url}: {type(error).__name__}: {error}",

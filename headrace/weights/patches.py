@@ -1,15 +1,17 @@
 """What changed between two payloads of one layout, as bytes: rows where only some did, whole tensors where most did.
 
-A row is a tensor's innermost vector, [..., row]; of a tensor with one axis or none, it is one element. Bytes are compared,
-never numbers, so that every dtype is alike, and -0.0 or another NaN is a change.
+A row is a tensor's innermost vector, [..., row]; of a tensor with one axis or none, it is one element. Bytes are
+compared, never numbers, so that every dtype is alike, and -0.0 or another NaN is a change.
 
 A patch set is 8 bytes of little-endian header length, a JSON header [[tensor, rows], ...], then for each entry in turn:
 
-- rows >= 0: so many row numbers, ascending, little-endian u32 (u64 where a tensor has more rows), then those rows' bytes;
+- rows >= 0: so many row numbers, ascending, little-endian u32 (u64 where a tensor has more rows), then those rows'
+bytes;
 - rows = -1: the tensor's bytes.
 
-Tensors are named by their place in the manifest. Applying a set twice changes nothing more, and so does applying a chain
-of them to a payload part of which has reached the chain's end already: that is what lets an interrupted rebuild go on.
+Tensors are named by their place in the manifest. Applying a set twice changes nothing more, and so does applying a
+chain of them to a payload part of which has reached the chain's end already: that is what lets an interrupted rebuild
+go on.
 """
 
 import math
@@ -123,7 +125,9 @@ class _Comparison:
         """The numbers of the rows that differ, ascending; None if they are more than ``most``."""
         count, width = row_shape(spec)
         word = math.gcd(width, 8)
-        old, new = (np.frombuffer(of, f"u{word}", count * width // word, spec.start) for of in (self.before, self.after))
+        old, new = (
+            np.frombuffer(of, f"u{word}", count * width // word, spec.start) for of in (self.before, self.after)
+        )
         found: list[npt.NDArray[Any]] = [np.empty(0, np.int64)]
         step, words = max(1, _BLOCK // width), width // word
         for first in range(0, count, step):

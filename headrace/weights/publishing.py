@@ -54,7 +54,8 @@ def publish(
         chunk_size: bytes a chunk.
         created_at: microseconds since the epoch, now by default; give the checkpoint file's to publish it again
             unchanged.
-        lineage: what the model's versions before were; with it, a version whose update is sparse is published as a delta.
+        lineage: what the model's versions before were; with it, a version whose update is sparse is published as a
+        delta.
 
     Raises:
         StoreUnavailable: a chunk could not be written durably.
@@ -110,11 +111,14 @@ def _put_delta(manifest: Manifest, patches: memoryview, store: ChunkStore) -> bo
     return True
 
 
-def put_back(state_dict: Mapping[str, torch.Tensor], *, model: str, store: ChunkStore, chunk_size: int = CHUNK_SIZE) -> int:
+def put_back(
+    state_dict: Mapping[str, torch.Tensor], *, model: str, store: ChunkStore, chunk_size: int = CHUNK_SIZE
+) -> int:
     """Put a published version's own chunks into ``store`` as far as they are missing or corrupt there; return how many were.
 
-    Agents take a version that way when its chain is broken. Of a version published as a delta, no manifest refers to them: they
-    stay for the stores' grace period, by which its successor, an anchor, has them too or whoever lacks them says so again.
+    Agents take a version that way when its chain is broken. Of a version published as a delta, no manifest refers to
+    them: they stay for the stores' grace period, by which its successor, an anchor, has them too or whoever lacks them
+    says so again.
 
     Raises:
         StoreUnavailable: a chunk could not be read or written.
@@ -141,7 +145,9 @@ def _parts(data: memoryview, chunks: list[str], chunk_size: int) -> dict[str, me
 
 
 def _put(manifest: Manifest, parts: dict[str, memoryview], absent: set[str], store: ChunkStore) -> None:
-    in_parallel([partial(store.put, manifest.model, digest, part) for digest, part in parts.items() if digest in absent])
+    in_parallel(
+        [partial(store.put, manifest.model, digest, part) for digest, part in parts.items() if digest in absent]
+    )
 
 
 def checkpoint_event(

@@ -1,15 +1,17 @@
 """The agent's side of deltas: a version built from what is here and what little travels.
 
-Whatever way a payload came to be, its chunks are checked against the digests of its manifest, so that a version built by
-deltas is the one that a full pull would have brought, bit for bit. The ways, each tried when the one before failed:
+Whatever way a payload came to be, its chunks are checked against the digests of its manifest, so that a version built
+by deltas is the one that a full pull would have brought, bit for bit. The ways, each tried when the one before failed:
 
     1. from a payload of the chain that is in memory, the newest: only the links after it travel;
     2. from the anchor: its chunks, then every link;
     3. the version's own chunks, as far as the stores have them.
 
 The last one has a chance: where nothing leads to a version, its trainer hears of it and puts its own chunks back
-(`headrace.weights.publishing.put_back`). A link that cannot be read rules out 2 as well, which needs it too. Chunks that have
-reached the version already are never begun again: applying the chain to them gives what they are (`headrace.weights.patches`).
+(`headrace.weights.publishing.put_back`). A link that cannot be read rules out 2 as well, which needs it too. Chunks
+that have
+reached the version already are never begun again: applying the chain to them gives what they are
+(`headrace.weights.patches`).
 """
 
 import time
@@ -59,7 +61,9 @@ def rebuild(
     """
     known = present if present is not None else []
     known[len(manifest.chunks) :] = [""] * (len(manifest.chunks) - len(known))
-    fill = partial(pull, store=store, buffer=buffer, present=known, resident=resident, cancelled=cancelled, parallel=parallel)
+    fill = partial(
+        pull, store=store, buffer=buffer, present=known, resident=resident, cancelled=cancelled, parallel=parallel
+    )
     if not manifest.delta or known == manifest.chunks:
         return fill(manifest)
     started = time.perf_counter()
@@ -75,7 +79,9 @@ def rebuild(
         except (StoreError, DeltaError) as error:
             failures[name] = error
     if failures:
-        log.warning("not built by its delta at once", model=manifest.model, version=manifest.version, why=_told(failures))
+        log.warning(
+            "not built by its delta at once", model=manifest.model, version=manifest.version, why=_told(failures)
+        )
     try:
         work.moved += fill(manifest).bytes_pulled
     except StoreError as error:
@@ -89,7 +95,9 @@ def _no_way(manifest: Manifest, failures: Mapping[str, StoreError | DeltaError])
     what = f"{manifest.model} version {manifest.version} cannot be built; {_told(failures)}"
     if away:
         return DeltaError(what)
-    return ChainBroken(what, hint="its trainer puts it back when it hears of it; is it running, and on the same storage?")
+    return ChainBroken(
+        what, hint="its trainer puts it back when it hears of it; is it running, and on the same storage?"
+    )
 
 
 def _told(failures: Mapping[str, StoreError | DeltaError]) -> str:
@@ -189,7 +197,9 @@ class _Rebuilding:
                 found = digest_of(self.buffer[slice(*cut[i])])
                 self.known[i] = found if found == target[i] else ""
 
-        in_parallel([partial(some, open_[i :: self.parallel]) for i in range(min(self.parallel, len(open_)))], self.parallel)
+        in_parallel(
+            [partial(some, open_[i :: self.parallel]) for i in range(min(self.parallel, len(open_)))], self.parallel
+        )
         wrong = sum(not at for at in self.known)
         if wrong:
             raise DeltaError(f"{wrong} of {len(target)} chunks came out with other digests than the manifest's")
@@ -199,4 +209,6 @@ class _Rebuilding:
 
     def _go_on(self) -> None:
         if self.cancelled():
-            raise Superseded(f"building {self.manifest.model} version {self.manifest.version} was given up for a newer version")
+            raise Superseded(
+                f"building {self.manifest.model} version {self.manifest.version} was given up for a newer version"
+            )

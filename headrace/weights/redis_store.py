@@ -112,7 +112,9 @@ class RedisChunkStore:
             raise ChunkMissing(f"chunk {digest} of model {model} is not in {self.name}")
         if size != len(buffer):
             connection.disconnect()  # cheaper than reading what nobody wants
-            raise ChunkCorrupt(f"chunk {digest} of model {model} in {self.name} has {size} bytes, expected {len(buffer)}")
+            raise ChunkCorrupt(
+                f"chunk {digest} of model {model} in {self.name} has {size} bytes, expected {len(buffer)}"
+            )
         running = RunningDigest(buffer)
         _fill(_socket(connection), buffer, running.filled)
         _fill(_socket(connection), memoryview(bytearray(2)))
@@ -124,7 +126,9 @@ class RedisChunkStore:
         with self._translated(f"sweep chunks of model {model}"):
             known: list[Any] = self._redis.zrange(_index(model), 0, -1)
             unreferenced = [digest for digest in (raw.decode() for raw in known) if digest not in kept]
-            return sum(int(self._sweep(keys=[_index(model)], args=[grace_s, *batch])) for batch in _batches(unreferenced))
+            return sum(
+                int(self._sweep(keys=[_index(model)], args=[grace_s, *batch])) for batch in _batches(unreferenced)
+            )
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,9 +3,9 @@
 A network's structure is built once and recycled: loading a version assigns the mapped tensors to it, and retiring it
 assigns tensors without storage, which lets the mapped memory go. What `build` computes beside its state dict is kept.
 
-`load_state_dict(assign=True)` assigns, but costs some 30 µs of Python a tensor, which serving threads of the same process
-wait for. So it checks a structure's first version, and later ones are set as the data of the tensors that it left
-(`_Structure`), except in networks whose modules load their state in a way of their own.
+`load_state_dict(assign=True)` assigns, but costs some 30 µs of Python a tensor, which serving threads of the same
+process wait for. So it checks a structure's first version, and later ones are set as the data of the tensors that it
+left (`_Structure`), except in networks whose modules load their state in a way of their own.
 """
 
 import math
@@ -117,11 +117,17 @@ class _Structure:
         if not self._held:
             load_into(self.network, tensors)
             if self._plain:
-                self._held = {name: (held, held.shape) for name, held in self.network.state_dict(keep_vars=True).items()}
-        elif {name: tensor.shape for name, tensor in tensors.items()} == {name: of[1] for name, of in self._held.items()}:
+                self._held = {
+                    name: (held, held.shape) for name, held in self.network.state_dict(keep_vars=True).items()
+                }
+        elif {name: tensor.shape for name, tensor in tensors.items()} == {
+            name: of[1] for name, of in self._held.items()
+        }:
             self._assign(tensors, give_way)
         else:
-            raise IncompatibleWeights("the network cannot take the weights: their names or shapes are not those of its others")
+            raise IncompatibleWeights(
+                "the network cannot take the weights: their names or shapes are not those of its others"
+            )
 
     def unload(self, give_way: GiveWay) -> None:
         """Let the tensors go."""

@@ -201,8 +201,8 @@ class SlotPool:
     def resident(self, chunk_size: int, *, but: Slot) -> dict[str, memoryview]:
         """Return the chunks that the slots hold, by digest, except those of ``but``, which is to be written.
 
-        The views are into the slots' memory, which only the caller's thread writes: they are good until it begins the next
-        slot, and no worker can have changed what they show (`headrace.weights.mapping`).
+        The views are into the slots' memory, which only the caller's thread writes: they are good until it begins the
+        next slot, and no worker can have changed what they show (`headrace.weights.mapping`).
         """
         found: dict[str, memoryview] = {}
         for slot in self._slots:
@@ -230,7 +230,10 @@ class SlotPool:
         free = [slot for slot in self._slots if not (slot.digest and slot.digest in keep)]
 
         def fitness(slot: Slot) -> tuple[bool, bool, bool, int]:
-            begun, useful = bool(digest) and slot.unfinished == digest, bool(spare) and content_digest(slot.chunks) in spare
+            begun, useful = (
+                bool(digest) and slot.unfinished == digest,
+                bool(spare) and content_digest(slot.chunks) in spare,
+            )
             return not begun, useful, slot.capacity < size, abs(slot.capacity - size)
 
         for slot in sorted(free, key=fitness):
@@ -283,7 +286,8 @@ def _making_files_in(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SlotError(
-            f"cannot make slots in {folder}: {error.strerror}", hint="Is /dev/shm writable, and not full of other files?"
+            f"cannot make slots in {folder}: {error.strerror}",
+            hint="Is /dev/shm writable, and not full of other files?",
         ) from error
 
 

@@ -68,7 +68,8 @@ class WeightsSource(Protocol):
     def lease(self) -> AbstractContextManager[Bound]:
         """Bind the current version for the length of a ``with`` block.
 
-        A block that ends by a `WeightsError` says that the version cannot serve; the fleet is told, and may take it back.
+        A block that ends by a `WeightsError` says that the version cannot serve; the fleet is told, and may take it
+        back.
 
         Raises:
             NotReady: there is no version yet.

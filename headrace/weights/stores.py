@@ -63,8 +63,8 @@ class ChunkStore(Protocol):
     def get_each(self, model: str, wanted: Sequence[tuple[str, memoryview]]) -> Generator[None, None, None]:
         """Do as `get_into` with each chunk and its buffer, in this order; yield after each that is in place, verified.
 
-        Reading ahead is up to the store, but no buffer is written before its turn. An error, as of `get_into`, is of the
-        chunk whose turn it is, and ends the iteration.
+        Reading ahead is up to the store, but no buffer is written before its turn. An error, as of `get_into`, is of
+        the chunk whose turn it is, and ends the iteration.
         """
         ...
 
@@ -122,7 +122,9 @@ class MemoryChunkStore:
         """See `ChunkStore.sweep`."""
         with self._lock:
             cutoff = self._clock() - grace_s
-            dead = [key for key, used in self._used.items() if key[0] == model and key[1] not in keep and used <= cutoff]
+            dead = [
+                key for key, used in self._used.items() if key[0] == model and key[1] not in keep and used <= cutoff
+            ]
             for key in dead:
                 del self.chunks[key], self._used[key]
             return len(dead)
@@ -135,9 +137,9 @@ class FallbackStore:
     """A fast store in front of a durable one.
 
     Writes go to both, the durable one first; the fast one may fail. Reads come from the fast one; a chunk that it lost,
-    damaged or cannot serve comes from the durable one and is put back. A fast store that does not answer is left alone for
-    ``retry_s`` seconds, or for four times as long as it took to find out: so that an outage costs one timeout and not one a
-    chunk, also where a host that is gone lets every attempt run into its timeout.
+    damaged or cannot serve comes from the durable one and is put back. A fast store that does not answer is left alone
+    for ``retry_s`` seconds, or for four times as long as it took to find out: so that an outage costs one timeout and
+    not one a chunk, also where a host that is gone lets every attempt run into its timeout.
     """
 
     def __init__(

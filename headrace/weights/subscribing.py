@@ -48,9 +48,9 @@ def subscribe(
 ) -> Iterator[WeightsSource]:
     """Follow the version that a model's fleet serves, for the length of a ``with`` block, in background threads.
 
-    With ``agent`` the process is a worker of the fleet: it shares the host's one copy of the weights, versions are swapped in
-    when everybody's are, and rollouts wait for it. Without, it reads Kafka and the chunk store by itself: nobody waits for it,
-    and it follows a pull later with a copy of its own.
+    With ``agent`` the process is a worker of the fleet: it shares the host's one copy of the weights, versions are
+    swapped in when everybody's are, and rollouts wait for it. Without, it reads Kafka and the chunk store by itself:
+    nobody waits for it, and it follows a pull later with a copy of its own.
 
     Args:
         model: the model's name, which is its pipeline's.
@@ -58,7 +58,8 @@ def subscribe(
         agent: the agent's run folder or socket.
         kafka: the brokers, without ``agent``; default KAFKA_BOOTSTRAP_SERVERS.
         redis: the Redis in front of the storage, without ``agent``; default REDIS_URL, and none if that is empty too.
-        storage: folder or URL of the chunks, without ``agent``; default HEADRACE_STORAGE_URL, then HEADRACE_STORAGE_DIR.
+        storage: folder or URL of the chunks, without ``agent``; default HEADRACE_STORAGE_URL, then
+        HEADRACE_STORAGE_DIR.
         name: this worker's name in `headrace ckpt status`; default <host>-<pid>.
         warm_up: called with each new network before it serves, for a forward pass; what it raises refuses the version.
         on_change: called with each version that begins to serve, from a background thread; it must be quick.
@@ -75,7 +76,9 @@ def subscribe(
         from headrace.weights import live
 
         worker, path = name or f"{socket.gethostname()}-{os.getpid()}", _socket(Path(agent))
-        weights = live.LiveWeights(path, model, build, worker=worker, role="client", warm_up=warm_up, on_change=on_change)
+        weights = live.LiveWeights(
+            path, model, build, worker=worker, role="client", warm_up=warm_up, on_change=on_change
+        )
     else:
         from headrace.weights import following
 
@@ -100,6 +103,8 @@ def _settings(kafka: str, redis: str, storage: str, name: str) -> "ServiceSettin
 
     kind = "--storage-url" if "://" in storage else "--storage-dir"
     given = {"--kafka-bootstrap-servers": kafka, "--redis-url": redis, "--instance": name, kind: storage}
-    settings = load(ServiceSettings, "client", [part for flag, value in given.items() if value for part in (flag, value)])
+    settings = load(
+        ServiceSettings, "client", [part for flag, value in given.items() if value for part in (flag, value)]
+    )
     # A folder that is named here goes before a URL from the environment.
     return settings.model_copy(update={"storage_url": ""}) if storage and kind == "--storage-dir" else settings

@@ -37,8 +37,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class Hello(Message, frozen=True):
     """A worker introduces itself.
 
-    `holds` are digests of versions mapped, `serving` the one that answers, or "". `required` is the one that it must serve
-    before it is ready, or "". `protocol` says which messages it understands.
+    `holds` are digests of versions mapped, `serving` the one that answers, or "". `required` is the one that it must
+    serve before it is ready, or "". `protocol` says which messages it understands.
     """
 
     worker: str

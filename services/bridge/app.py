@@ -44,7 +44,9 @@ class TritonBridgeApp:
         try:
             self._repository.open()
         except OSError as error:
-            raise ConfigError(f"repository {self._repository.folder}: {error.strerror}", hint="--repository FOLDER") from error
+            raise ConfigError(
+                f"repository {self._repository.folder}: {error.strerror}", hint="--repository FOLDER"
+            ) from error
         self._weights.start()
         work = asyncio.ensure_future(asyncio.to_thread(self._follow, stop))
         stopped = asyncio.ensure_future(stop.waited())
@@ -81,7 +83,9 @@ class TritonBridgeApp:
             away = isinstance(error, (DependencyError, OSError))  # Triton, or the repository's disk
             outcome = "unreachable" if away else "wrong" if isinstance(error, Wrong) else "refused"
             metrics.PUBLISHED.labels(self._model, outcome).inc()
-            self._log.warning("not published", model=self._model, version=bound.version, outcome=outcome, error=str(error))
+            self._log.warning(
+                "not published", model=self._model, version=bound.version, outcome=outcome, error=str(error)
+            )
             self._served = None if away else self._served
             self._ready.set("triton", self._served is not None, str(error))
             return False

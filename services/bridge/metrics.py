@@ -4,9 +4,13 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from headrace.runtime.metrics import LATENCY_BUCKETS
 
-VERSION = Gauge("headrace_bridge_triton_version", "The version that Triton serves, verified; 0 before the first.", ["model"])
+VERSION = Gauge(
+    "headrace_bridge_triton_version", "The version that Triton serves, verified; 0 before the first.", ["model"]
+)
 PUBLISHED = Counter(
-    "headrace_bridge_publications", "Versions given to Triton: verified, refused, wrong or unreachable.", ["model", "outcome"]
+    "headrace_bridge_publications",
+    "Versions given to Triton: verified, refused, wrong or unreachable.",
+    ["model", "outcome"],
 )
 STEP = Histogram(
     "headrace_bridge_step_seconds",

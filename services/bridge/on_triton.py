@@ -28,7 +28,10 @@ class TritonPythonModel:
             outputs = self.network(torch.cat(parts))
         outputs = outputs.reshape(len(outputs), -1) if outputs.dim() == 1 else outputs
         answers = outputs.split([len(part) for part in parts])
-        return [triton.InferenceResponse([_tensor(answer.clone(memory_format=torch.contiguous_format))]) for answer in answers]
+        return [
+            triton.InferenceResponse([_tensor(answer.clone(memory_format=torch.contiguous_format))])
+            for answer in answers
+        ]
 
 
 def _tensor(answer: torch.Tensor) -> Any:

@@ -129,7 +129,9 @@ class Publisher:
     def _restore(self, bound: Bound, before: str) -> None:
         """Go back to the configuration before: of the version that is, or was, served. Nothing else can be known of it."""
         model = bound.manifest.model
-        back = bool(before) and served_version(before) != bound.version  # else a bridge that died tried this very version
+        back = (
+            bool(before) and served_version(before) != bound.version
+        )  # else a bridge that died tried this very version
         self._repository.configure(before if back else "")
         self._repository.remove(bound.version)
         try:

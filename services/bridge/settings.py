@@ -14,8 +14,12 @@ class TritonBridgeSettings(ServiceSettings):
     triton: str = Field("127.0.0.1:8001", description="host:port of Triton's gRPC endpoint")
     triton_timeout_s: float = Field(60.0, gt=0, description="seconds that loading a version may take in Triton")
     keep_versions: int = Field(2, ge=1, description="versions kept in the repository, the served one included")
-    max_batch: int = Field(1024, ge=1, description="rows of one request to Triton at most, and of requests batched together")
+    max_batch: int = Field(
+        1024, ge=1, description="rows of one request to Triton at most, and of requests batched together"
+    )
     rows: int = Field(64, ge=1, description="sample rows whose answers are compared")
     tolerance: float = Field(1e-5, ge=0, description="greatest difference of answers, relative to the largest one")
     check_s: float = Field(5.0, gt=0, description="seconds between looks at whether Triton still serves the version")
-    retry_s: float = Field(5.0, gt=0, description="seconds before a version that Triton did not take is tried again; doubles")
+    retry_s: float = Field(
+        5.0, gt=0, description="seconds before a version that Triton did not take is tried again; doubles"
+    )

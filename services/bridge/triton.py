@@ -69,7 +69,9 @@ class Triton:
             text = f"Triton at {self._address}, {doing}: {error.message()} [{error.status()}]"
             if error.status() in _AWAY:
                 raise DependencyError(text, hint="is it running, and its gRPC endpoint there?") from error
-            raise Refused(text, hint="Triton needs the Python backend, torch, and --model-control-mode=explicit") from error
+            raise Refused(
+                text, hint="Triton needs the Python backend, torch, and --model-control-mode=explicit"
+            ) from error
         except ValueError as error:  # what grpc raises of a channel that was closed
             if not self._closed:
                 raise

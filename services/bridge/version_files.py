@@ -1,8 +1,8 @@
 """What a version consists of in Triton's repository: its network as a torch.export program, and the model's configuration.
 
 The exported program is the network's graph with the version's weights: Triton's host needs torch to run it, and neither
-Headrace nor the pipeline's code. The graph calls the same operators as the network does, so answers on the same hardware agree
-to the last bits.
+Headrace nor the pipeline's code. The graph calls the same operators as the network does, so answers on the same
+hardware agree to the last bits.
 """
 
 import io

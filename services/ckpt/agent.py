@@ -10,8 +10,8 @@ A worker is driven towards the fleet's state in small steps, each taken only aft
        Activate it;
     2. then stage the version that is to be active next.
 
-A worker that has not served what is meant for it for longer than a grace, or never has, is told that it is not ready until
-it does (services.ckpt.fences).
+A worker that has not served what is meant for it for longer than a grace, or never has, is told that it is not ready
+until it does (services.ckpt.fences).
 """
 
 from collections.abc import Iterable, Iterator
@@ -238,7 +238,9 @@ class HostAgent:
 
     def on_tick(self, now: float) -> list[Effect]:
         """Report that every worker is still there, and try again what failed."""
-        effects: list[Effect] = [self._report(worker, WeightsApplied.HEARTBEAT, now) for worker in self.workers.values()]
+        effects: list[Effect] = [
+            self._report(worker, WeightsApplied.HEARTBEAT, now) for worker in self.workers.values()
+        ]
         for worker in self.workers.values():
             kept = self.keeps(worker.hello.model)
             worker.failed = {digest: at for digest, at in worker.failed.items() if digest in kept}
@@ -310,7 +312,11 @@ class HostAgent:
             yield Send(worker.connection, stage, by=version.stage_by)
 
     def _report(
-        self, worker: Worker, state: "WeightsApplied.State.ValueType", now: float, word: Staged | Active | Failed | None = None
+        self,
+        worker: Worker,
+        state: "WeightsApplied.State.ValueType",
+        now: float,
+        word: Staged | Active | Failed | None = None,
     ) -> Report:
         applied = WeightsApplied(
             model=worker.hello.model,

@@ -44,7 +44,9 @@ class AgentApp:
 
     def __init__(self, context: Context[AgentSettings]) -> None:
         self._settings = settings = context.settings
-        step_back(settings.nice)  # before any thread is started: a swap can wait for a moment, and those who serve cannot
+        step_back(
+            settings.nice
+        )  # before any thread is started: a swap can wait for a moment, and those who serve cannot
         self._ready = context.ready
         self._ready.declare("directives", "socket")
         self._logic = HostAgent(
@@ -59,7 +61,12 @@ class AgentApp:
         self._shelf = Shelf()
         self._peers = Peers(settings, self._shelf, signing_key(settings)) if settings.peers else None
         self._slots = HostSlots(
-            self._store, run, limit=settings.slots, parallel=settings.parallel_pulls, peers=self._peers, shelf=self._shelf
+            self._store,
+            run,
+            limit=settings.slots,
+            parallel=settings.parallel_pulls,
+            peers=self._peers,
+            shelf=self._shelf,
         )
         self._turns = Turns(settings.stage_at_once)
         self._outbox = Outbox()

@@ -9,16 +9,18 @@ skipped over and not worked through. What holds at any time:
   others only after them;
 - one that too many refuse is retired, and not tried again; workers that are merely slow are left behind at the
   deadline, serving what they have;
-- the active version goes back by an operator's roll back, which pins it until an operator resumes; or by itself, one step
+- the active version goes back by an operator's roll back, which pins it until an operator resumes; or by itself, one
+step
   and once, when workers or a critical alert say that it cannot serve: then it is refused, nothing is pinned, and newer
-  versions come. A version that was gone back to is not judged again: it has served before, so if it is now bad too, then
-  it is not the weights;
+  versions come. A version that was gone back to is not judged again: it has served before, so if it is now bad too,
+  then it is not the weights;
 - what an operator pinned is not judged either;
 - an operator's request that cannot be done is refused, with the reason; it changes nothing.
 
-    checkpoint ──▶ candidate ──STAGE──▶ staging ──quorum, or deadline with somebody ready──▶ [CANARY ──▶] ACTIVATE ──▶ on trial
-                       ▲                   ├──refused, or deadline with nobody ready──▶ RETIRE   │                          │
-                       └── the newest ─────┴───────────────── RETIRE ◀── failure, alert ─────────┘      ROLL_BACK ◀─────────┘
+    checkpoint ──▶ candidate ──STAGE──▶ staging ──quorum, or deadline with somebody ready──▶ [CANARY ──▶] ACTIVATE ──▶
+                       on trial ▲                   ├──refused, or deadline with nobody ready──▶ RETIRE   │
+                       │ └── the newest ─────┴───────────────── RETIRE ◀── failure, alert ─────────┘      ROLL_BACK
+                       ◀─────────┘
 """
 
 from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
@@ -141,7 +143,9 @@ class Rollout(Judged):
     def _advance(self, now: float) -> list[RolloutDirective]:
         """Move the version being staged on, if it is time."""
         staging = self.staging
-        verdict = staging.verdict(self.workers, self.policy, now, missing=bool(self._silent)) if staging is not None else None
+        verdict = (
+            staging.verdict(self.workers, self.policy, now, missing=bool(self._silent)) if staging is not None else None
+        )
         chosen = self.find(staging.digest) if staging is not None else None
         if staging is None or verdict is None or chosen is None:
             return []
@@ -169,7 +173,9 @@ class Rollout(Judged):
             return [self.activate(self.active, request.reason or "resumed", now)]
         if request.kind == Operation.ROLL_BACK:
             return self._roll_back(request, now)
-        return [self.refuse_request(request, "this coordinator knows no such request: is it older than the command line?")]
+        return [
+            self.refuse_request(request, "this coordinator knows no such request: is it older than the command line?")
+        ]
 
     def _roll_back(self, request: Operation, now: float) -> list[RolloutDirective]:
         # While there are canaries, the version before theirs is the active one.

@@ -1,16 +1,16 @@
 """The coordinator's edge to Kafka: which models are its own, what happened to them, and directives, exactly once.
 
 One consumer reads headrace.checkpoints, headrace.operations, headrace.applied and headrace.alerts. They have as many
-partitions, a model is in the same one of each, and the range assignor gives a member the same partitions of all: whoever has
-partition p is the only coordinator of p's models. (While a group has members of a release that did not read the alerts, whose
-they are may differ; the checkpoints' partitions decide.)
+partitions, a model is in the same one of each, and the range assignor gives a member the same partitions of all:
+whoever has partition p is the only coordinator of p's models. (While a group has members of a release that did not read
+the alerts, whose they are may differ; the checkpoints' partitions decide.)
 
 Taking a partition over, in this order:
 
     1. fence: a transactional producer `headrace.coordinator.<p>` ends whatever the coordinator before may still be
     writing; 2. read headrace.rollouts[p] to its end: what was decided; directives of this life carry a greater epoch;
-    3. read checkpoints (the newest), and reports and alerts (as far back as workers, a staging, a canary or the trial of what
-    serves may matter), and operations that were not answered; 4. decide, once everything in 3 was read.
+    3. read checkpoints (the newest), and reports and alerts (as far back as workers, a staging, a canary or the trial
+    of what serves may matter), and operations that were not answered; 4. decide, once everything in 3 was read.
 
 Issuing directives is one transaction with the offsets of the operations that they answer.
 """
@@ -219,7 +219,9 @@ class CoordinatorLog:
     def _matters_since(self, owned: Owned) -> float:
         """From when on reports and alerts matter: workers must be known, and what is going on in the partition's models."""
         now = time.time()
-        since = now - self._settings.worker_ttl_s - self._settings.stage_timeout_s  # also of those that fell silent lately
+        since = (
+            now - self._settings.worker_ttl_s - self._settings.stage_timeout_s
+        )  # also of those that fell silent lately
         models = {directive.model for directive in owned.directives}
         for found in (restored([d for d in owned.directives if d.model == model]) for model in models):
             for going_on in (found.staged, found.canary):

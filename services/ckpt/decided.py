@@ -57,7 +57,9 @@ class Decided:
                 self.known.checkpoints[going_on.version] = as_checkpoint(going_on)
         return found
 
-    def serve(self, chosen: CheckpointPublished, reason: str, *, pins: bool = False, cause: str = "") -> RolloutDirective:
+    def serve(
+        self, chosen: CheckpointPublished, reason: str, *, pins: bool = False, cause: str = ""
+    ) -> RolloutDirective:
         """Let the fleet serve a version; it is a roll back if something caused it."""
         if self.active is not None and self.active.version != chosen.version:
             self.previous_version = self.active.version

@@ -3,8 +3,8 @@
 What holds:
 
 - an ordinary flip fences nobody: a worker may be behind for the length of the grace;
-- a worker that serves nothing yet is behind at once, so that its first version makes it ready only if that is the one that is
-  meant for it by then;
+- a worker that serves nothing yet is behind at once, so that its first version makes it ready only if that is the one
+  that is meant for it by then;
 - a worker that is told nothing stays as it is: the loss of the agent, or of the coordinator, fences nobody;
 - a worker clears its fence itself by serving what was required; when something else is meant for it meanwhile, that is
   required instead. A successor of the agent learns from the worker's `Hello` what was.

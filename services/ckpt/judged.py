@@ -35,7 +35,9 @@ class Judged(Decided):
             why = f"{alert.name}: {alert.message}" if alert.message else alert.name
             self._alarms.setdefault(alert.version, []).append(Alarm(at, why))
 
-    def activate(self, chosen: CheckpointPublished, reason: str, now: float, staged: Staging | None = None) -> RolloutDirective:
+    def activate(
+        self, chosen: CheckpointPublished, reason: str, now: float, staged: Staging | None = None
+    ) -> RolloutDirective:
         """Let the fleet serve a version, on trial unless an operator wants it."""
         by_operator = staged is not None and staged.rolls_back
         voters = frozenset(self.workers) if staged is None or staged.waiting is None else frozenset(staged.waiting)
@@ -87,7 +89,9 @@ class Judged(Decided):
         directives = self._judge_canary(canaried, alarms, now) if canaried is not None else []
         return [*directives, *self._judge_active(alarms, now)]
 
-    def _judge_canary(self, chosen: CheckpointPublished, alarms: dict[int, list[Alarm]], now: float) -> list[RolloutDirective]:
+    def _judge_canary(
+        self, chosen: CheckpointPublished, alarms: dict[int, list[Alarm]], now: float
+    ) -> list[RolloutDirective]:
         canary = self.canary
         verdict = canary.verdict(self.workers, self.policy, now) if canary is not None else None
         if chosen.version in alarms:
@@ -134,7 +138,9 @@ class Judged(Decided):
         chosen = self.find(going_on.digest) if going_on is not None else None
         if chosen is None:
             return []
-        return [self._end_canary(chosen, reason, "") if self.canary is not None else self.directive(RETIRE, chosen, reason)]
+        return [
+            self._end_canary(chosen, reason, "") if self.canary is not None else self.directive(RETIRE, chosen, reason)
+        ]
 
     def forget_others(self) -> None:
         """Keep what is named: what serves, what is going on, the version before, and the newest."""

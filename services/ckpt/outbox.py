@@ -1,9 +1,9 @@
 """Reports of a host's workers that say the same go out together.
 
-Workers of a host stage and activate a version within milliseconds of each other. A report written for each wakes broker and
-coordinator each time, on a small machine next to those who serve, and nothing follows from any but the last. So a report
-waits for a moment while another worker is about to say the same; any other report takes along what waits, so that the
-order stays.
+Workers of a host stage and activate a version within milliseconds of each other. A report written for each wakes broker
+and coordinator each time, on a small machine next to those who serve, and nothing follows from any but the last. So a
+report waits for a moment while another worker is about to say the same; any other report takes along what waits, so
+that the order stays.
 """
 
 from collections.abc import Sequence

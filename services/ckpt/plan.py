@@ -1,7 +1,7 @@
 """From whom each agent is to take a version: planned from the agents' reports alone, without clock or client.
 
-A coordinator that takes over reads the reports again, knows the same agents, and plans the same. What was planned before is in
-the STAGE directive, which compaction keeps.
+A coordinator that takes over reads the reports again, knows the same agents, and plans the same. What was planned
+before is in the STAGE directive, which compaction keeps.
 """
 
 from dataclasses import dataclass

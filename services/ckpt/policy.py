@@ -75,7 +75,9 @@ class Staging:
     refused: set[str] = field(default_factory=set)
     rolls_back: bool = False
 
-    def verdict(self, workers: Mapping[str, Worker], policy: Policy, now: float, *, missing: bool = False) -> Verdict | None:
+    def verdict(
+        self, workers: Mapping[str, Worker], policy: Policy, now: float, *, missing: bool = False
+    ) -> Verdict | None:
         """What becomes of the version; None while it is open. ``missing``: others have fallen silent a while ago."""
         if self.waiting is None:
             if not workers and missing and now < self.deadline:

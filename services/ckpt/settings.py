@@ -24,7 +24,9 @@ class AgentSettings(ServiceSettings):
     heartbeat_s: float = Field(1.0, gt=0, description="seconds between reports that the workers are still there")
     slots: int = Field(4, ge=3, description="shared-memory slots a model: two serving, one staging, and spare ones")
     fence_grace_s: float = Field(
-        5.0, ge=0, description="seconds for which a worker may serve another version than it is to, before it is not ready"
+        5.0,
+        ge=0,
+        description="seconds for which a worker may serve another version than it is to, before it is not ready",
     )
     nice: int = Field(10, ge=0, le=19, description=NICE)
     stage_at_once: int = Field(
@@ -36,8 +38,12 @@ class AgentSettings(ServiceSettings):
     )
     peer_port: int = Field(0, ge=0, le=65535, description="port at which other agents take chunks; 0 takes a free one")
     peer_host: str = Field("", description="name or address at which others reach it; default host, or host_name")
-    peer_connections: int = Field(64, ge=1, description="agents served at the same time; more take the chunks elsewhere")
-    peer_patience_s: float = Field(PATIENCE_S, gt=0.25, description="seconds of silence after which another agent is given up")
+    peer_connections: int = Field(
+        64, ge=1, description="agents served at the same time; more take the chunks elsewhere"
+    )
+    peer_patience_s: float = Field(
+        PATIENCE_S, gt=0.25, description="seconds of silence after which another agent is given up"
+    )
 
 
 class CoordinatorSettings(ServiceSettings):
@@ -47,9 +53,13 @@ class CoordinatorSettings(ServiceSettings):
     quorum: str = Field(
         "all", description="workers that must be ready before a version is activated: all, majority or a number"
     )
-    stage_timeout_s: float = Field(30.0, gt=0, description="seconds after which workers that are not ready are left behind")
+    stage_timeout_s: float = Field(
+        30.0, gt=0, description="seconds after which workers that are not ready are left behind"
+    )
     worker_ttl_s: float = Field(5.0, gt=0, description="seconds without a word after which a worker counts as gone")
-    canary_share: float = Field(0.0, ge=0, lt=1, description="share of workers that serve a new version first; 0: all at once")
+    canary_share: float = Field(
+        0.0, ge=0, lt=1, description="share of workers that serve a new version first; 0: all at once"
+    )
     canary_s: float = Field(60.0, gt=0, description="seconds for which they do, before the others follow")
     rollback_window_s: float = Field(
         600.0, ge=0, description="seconds after its activation in which a version is rolled back by itself; 0: never"
@@ -57,14 +67,24 @@ class CoordinatorSettings(ServiceSettings):
     rollback_on_failures: bool = Field(
         default=True, description="roll back by itself when so many workers fail to activate that the quorum is lost"
     )
-    rollback_on_alerts: bool = Field(default=True, description="roll back by itself on a critical alert that names the version")
-    activate_grace_s: float = Field(3.0, ge=0, description="seconds for which a worker may fail to activate before it counts")
+    rollback_on_alerts: bool = Field(
+        default=True, description="roll back by itself on a critical alert that names the version"
+    )
+    activate_grace_s: float = Field(
+        3.0, ge=0, description="seconds for which a worker may fail to activate before it counts"
+    )
     keep_versions: int = Field(8, ge=2, description="newest versions kept in the chunk stores for a roll back")
-    sweep_every_s: float = Field(60.0, gt=0, description="seconds between removals of chunks that no kept version refers to")
-    sweep_grace_s: float = Field(GRACE_S, gt=0, description="seconds for which a chunk is spared after it was published")
+    sweep_every_s: float = Field(
+        60.0, gt=0, description="seconds between removals of chunks that no kept version refers to"
+    )
+    sweep_grace_s: float = Field(
+        GRACE_S, gt=0, description="seconds for which a chunk is spared after it was published"
+    )
     peer_min_bytes: int = Field(16 << 20, ge=0, description="agents take from each other what is at least so large")
     peer_fan_out: int = Field(4, ge=0, description="agents below an agent in a tree of the plan; 0 plans nothing")
-    peer_stripes: int = Field(8, ge=1, description="trees of a plan, at most: so many agents take a share from the store")
+    peer_stripes: int = Field(
+        8, ge=1, description="trees of a plan, at most: so many agents take a share from the store"
+    )
     session_timeout_s: float = Field(6.0, gt=0, description="seconds after which a silent coordinator is replaced")
 
     @field_validator("quorum")
@@ -77,7 +97,9 @@ class CoordinatorSettings(ServiceSettings):
     @model_validator(mode="after")
     def _grace(self) -> Self:
         if self.storage_url and not is_file(self.storage_url) and self.sweep_grace_s < GRACE_S:
-            raise ValueError(f"with storage_url, sweep_grace_s must be {GRACE_S:.0f} or more: claims cannot mark an object")
+            raise ValueError(
+                f"with storage_url, sweep_grace_s must be {GRACE_S:.0f} or more: claims cannot mark an object"
+            )
         return self
 
     @property

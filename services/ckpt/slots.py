@@ -56,8 +56,8 @@ class HostSlots:
     ) -> tuple[Path, Pulled]:
         """Return the slot that holds a version, pulling what this host lacks.
 
-        Chunks that another slot of the model holds, unchanged since an earlier version, are copied from there; a version
-        published as a delta is built from the newest version that it goes on from.
+        Chunks that another slot of the model holds, unchanged since an earlier version, are copied from there; a
+        version published as a delta is built from the newest version that it goes on from.
 
         Args:
             manifest: the version.
@@ -93,8 +93,9 @@ class HostSlots:
     ) -> Pulled:
         """Fill a slot that is locked: from other agents as far as they go, and then from the store.
 
-        The own chunks of a version with a delta are in no store. Where it can be built from what is here, it is; elsewhere
-        peers that have it give them. Others take them when it is whole: building may write a chunk more than once.
+        The own chunks of a version with a delta are in no store. Where it can be built from what is here, it is;
+        elsewhere peers that have it give them. Others take them when it is whole: building may write a chunk more than
+        once.
         """
         started = time.perf_counter()
         self._shelf.withdraw(slot.path)
@@ -125,7 +126,11 @@ class HostSlots:
         moved = pulled.bytes_pulled + store + peers
         seconds = time.perf_counter() - started
         return replace(
-            pulled, bytes_pulled=moved, bytes_reused=max(0, manifest.size - moved), bytes_from_peers=peers, seconds=seconds
+            pulled,
+            bytes_pulled=moved,
+            bytes_reused=max(0, manifest.size - moved),
+            bytes_from_peers=peers,
+            seconds=seconds,
         )
 
     def _show(self, slot: Slot, manifest: Manifest) -> None:

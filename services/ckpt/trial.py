@@ -1,7 +1,8 @@
 """A version that has begun to serve, and what its workers say of it: as the fleet's active version, or on canaries first.
 
-A worker that fails to activate is tried again by its agent, and most often then succeeds; so a failure counts only once it
-has lasted. One that served the version and found that it cannot counts at once, and for good: the worker may be gone by then.
+A worker that fails to activate is tried again by its agent, and most often then succeeds; so a failure counts only once
+it has lasted. One that served the version and found that it cannot counts at once, and for good: the worker may be gone
+by then.
 """
 
 import math
@@ -25,8 +26,8 @@ class Trial:
     Attributes:
         digest: the version's.
         since: when it began, in seconds since the epoch.
-        voters: the workers that it was given to; None as long as nobody is known: there was nobody, or a coordinator that takes
-            over learns only then who is there.
+        voters: the workers that it was given to; None as long as nobody is known: there was nobody, or a coordinator
+            that takes over learns only then who is there.
     """
 
     digest: str
@@ -45,7 +46,9 @@ class Trial:
         name = applied.worker
         if applied.state in _SERVING:
             self.failed.pop(name, None)
-        elif applied.state == WeightsApplied.FAILED and not applied.chunks_lost:  # the stores are at fault, not the weights
+        elif (
+            applied.state == WeightsApplied.FAILED and not applied.chunks_lost
+        ):  # the stores are at fault, not the weights
             self.errors[name] = applied.error
             self.failed.setdefault(name, now)
             if applied.while_serving:
@@ -101,12 +104,14 @@ class Canary(Trial):
 def canaries(workers: Mapping[str, Worker], share: float, ready: AbstractSet[str] = frozenset()) -> list[str]:
     """Choose canaries: ``share`` of the workers, at least one, and not all where there are several.
 
-    They come from those that are ``ready``, if any are. The same fleet gives the same canaries. Roles take turns, so that a
-    canary is found in each where there are enough.
+    They come from those that are ``ready``, if any are. The same fleet gives the same canaries. Roles take turns, so
+    that a canary is found in each where there are enough.
     """
     by_role: dict[str, list[str]] = {}
     for name in sorted(ready & workers.keys() or workers, key=lambda name: (zlib.crc32(name.encode()), name)):
         by_role.setdefault(workers[name].role, []).append(name)
-    turns = [(turn, role != SCORED_ROLE, role, name) for role, names in by_role.items() for turn, name in enumerate(names)]
+    turns = [
+        (turn, role != SCORED_ROLE, role, name) for role, names in by_role.items() for turn, name in enumerate(names)
+    ]
     count = max(1, min(len(workers) - 1, math.ceil(share * len(workers))))
     return sorted(name for *_, name in sorted(turns)[:count])

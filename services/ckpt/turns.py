@@ -1,11 +1,12 @@
 """A host's workers stage in turn, so that on its cores there is always room for those who serve.
 
-Staging is work of each worker's own: mapping, checking every byte, a warm-up. All workers of a host at once would keep all its
-cores busy for as long, beside serving threads that wait for the interpreter which a staging thread holds. In turn they take
-no longer together, and disturb less.
+Staging is work of each worker's own: mapping, checking every byte, a warm-up. All workers of a host at once would keep
+all its cores busy for as long, beside serving threads that wait for the interpreter which a staging thread holds. In
+turn they take no longer together, and disturb less.
 
-A worker that is slow must not cost the others their chance: the time until the coordinator stops waiting is divided evenly over
-those that stage and those that wait behind them. Who needs more than that share goes on, and the next one begins beside it.
+A worker that is slow must not cost the others their chance: the time until the coordinator stops waiting is divided
+evenly over those that stage and those that wait behind them. Who needs more than that share goes on, and the next one
+begins beside it.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,9 @@ class Turns:
     def next_end(self) -> float:
         """When `on_tick` has something to do, if nothing is heard until then; inf where nobody waits."""
         rounds = self._rounds
-        return min((turn.ends(rounds, self._patience_s) for turn in self._turns.values() if rounds), default=float("inf"))
+        return min(
+            (turn.ends(rounds, self._patience_s) for turn in self._turns.values() if rounds), default=float("inf")
+        )
 
     @property
     def _rounds(self) -> int:

@@ -46,7 +46,8 @@ class WorkerSocket:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(
-                f"another agent listens on {self._path}", hint="one agent per host and run: stop it, or use another run_dir"
+                f"another agent listens on {self._path}",
+                hint="one agent per host and run: stop it, or use another run_dir",
             ) from error
         self._path.unlink(missing_ok=True)  # its owner is dead: its lock was free
         self._server = await asyncio.start_unix_server(self._serve, self._path)

@@ -36,8 +36,12 @@ class GatewayApp:
         self._feeds = {"predictions": self._feed(PREDICTIONS.name(pipeline))}
         if spec.has_shadows:
             self._feeds["shadows"] = self._feed(SHADOWS.name(pipeline))
-        models = Upstream("rpc", resolver(settings.inference_urls, run, "rpc"), settings.predict_timeout_s, self._client)
-        ingest = Upstream("ingest", resolver(settings.ingest_urls, run, "ingest"), settings.ingest_timeout_s, self._client)
+        models = Upstream(
+            "rpc", resolver(settings.inference_urls, run, "rpc"), settings.predict_timeout_s, self._client
+        )
+        ingest = Upstream(
+            "ingest", resolver(settings.ingest_urls, run, "ingest"), settings.ingest_timeout_s, self._client
+        )
         monitors = resolver(settings.monitor_urls, run, "monitor")
         self._gateway = Gateway(
             Models(spec),

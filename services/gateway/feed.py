@@ -1,6 +1,7 @@
 """Following the sink: one live reader for all, started by the first follower; the past by a reader of one's own.
 
-A follower that wants the past first reads up to the end alone, at its own pace; then it subscribes, reads the few records that
+A follower that wants the past first reads up to the end alone, at its own pace; then it subscribes, reads the few
+records that
 arrived before that, and goes on with what its queue holds: nothing is missed, nothing comes twice.
 """
 
@@ -66,7 +67,8 @@ class Feed:
     async def follow(self, start: Start, choice: Choice) -> AsyncGenerator[bytes]:
         """The predictions from `start` on that are chosen; ends when the gateway closes or the follower is dropped.
 
-        Returns only once everything that can be refused was checked. The caller closes what it gets, whether it reads or not.
+        Returns only once everything that can be refused was checked. The caller closes what it gets, whether it reads
+        or not.
 
         Raises:
             BadRequestError: `start` is no position.
@@ -92,7 +94,9 @@ class Feed:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _stream(self, replay: Reader | None, subscriber: Subscriber | None, choice: Choice) -> AsyncGenerator[bytes]:
+    async def _stream(
+        self, replay: Reader | None, subscriber: Subscriber | None, choice: Choice
+    ) -> AsyncGenerator[bytes]:
         try:
             if replay is not None:
                 try:

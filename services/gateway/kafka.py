@@ -20,7 +20,9 @@ class SinkReader:
     def __init__(self, settings: ServiceSettings, topic: str) -> None:
         self._settings, self._topic = settings, topic
         self._consumer: Consumer | None = None
-        self._lock = threading.Lock()  # a reader is closed by whoever is cancelled, while its thread may still be reading
+        self._lock = (
+            threading.Lock()
+        )  # a reader is closed by whoever is cancelled, while its thread may still be reading
         self._ended: set[int] = set()
         self.positions: Positions = {}
 

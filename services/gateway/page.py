@@ -5,7 +5,11 @@ from html import escape
 from headrace import __version__
 
 _ROUTES = (
-    ("POST", "/v1/pipelines/{p}/predict", "one event, or a list: predictions with the version and checkpoint that made them"),
+    (
+        "POST",
+        "/v1/pipelines/{p}/predict",
+        "one event, or a list: predictions with the version and checkpoint that made them",
+    ),
     ("POST", "/v1/pipelines/{p}/events", "append events"),
     ("POST", "/v1/pipelines/{p}/labels", "append labels"),
     ("GET", "/v1/pipelines/{p}/predictions", "follow them (server-sent events); ?from=earliest, ?key=..., ?model=..."),

@@ -108,7 +108,9 @@ def _add_append(app: FastAPI, gateway: Gateway, stream: Literal["events", "label
         """Answered once the broker has acknowledged every accepted record, as the role `ingest` answers."""
         gateway.check(pipeline)
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        answer = await gateway.ingest.forward(f"/v1/pipelines/{pipeline}/{stream}", await gateway.body(request), headers)
+        answer = await gateway.ingest.forward(
+            f"/v1/pipelines/{pipeline}/{stream}", await gateway.body(request), headers
+        )
         return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
 
 
@@ -174,7 +176,9 @@ _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}}
+            "application/json": {
+                "schema": {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
+            }
         },
     }
 }

@@ -130,4 +130,6 @@ def _column(output: Mapping[str, Any], *, json: bool) -> list[Any]:
     values, (count, width) = output["data"], output["shape"]
     if json:
         return [msgspec.json.decode(v) for v in values]
-    return values if len(values) == count and width == 1 else [values[i * width : (i + 1) * width] for i in range(count)]
+    return (
+        values if len(values) == count and width == 1 else [values[i * width : (i + 1) * width] for i in range(count)]
+    )

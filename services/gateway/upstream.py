@@ -59,7 +59,9 @@ class Upstream:
         """POST what must not be done twice: another instance is tried only where no connection came about."""
         return await self._call("POST", path, body, headers, again=False)
 
-    async def _call(self, method: str, path: str, body: bytes, headers: dict[str, str], *, again: bool) -> httpx.Response:
+    async def _call(
+        self, method: str, path: str, body: bytes, headers: dict[str, str], *, again: bool
+    ) -> httpx.Response:
         reason = "none is running"
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -76,13 +78,17 @@ class Upstream:
                         except httpx.TransportError as error:
                             reason = f"{address}: {error!r}"
                             if not again:
-                                raise UnavailableError(f"role {self._role} went away while answering: {reason}") from error
+                                raise UnavailableError(
+                                    f"role {self._role} went away while answering: {reason}"
+                                ) from error
                             continue
                         if not again or response.status_code not in _AGAIN:
                             return response
                         reason = f"{address}: {_reason(response)}"
         except TimeoutError as error:
-            raise DeadlineError(f"role {self._role} did not answer within {self._timeout_s:g} s; last: {reason}") from error
+            raise DeadlineError(
+                f"role {self._role} did not answer within {self._timeout_s:g} s; last: {reason}"
+            ) from error
         raise UnavailableError(f"role {self._role} is not available: {reason}")
 
     def _in_turn(self) -> list[str]:

@@ -33,11 +33,15 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
 
 
 def live_weights(
-    context: "Context[InferenceSettings]", pipeline: Pipeline, rehearsal: Rehearsal, on_change: "Callable[[Bound], None]"
+    context: "Context[InferenceSettings]",
+    pipeline: Pipeline,
+    rehearsal: Rehearsal,
+    on_change: "Callable[[Bound], None]",
 ) -> LiveWeights:
     """The host's agent's versions of the pipeline's model, warmed up by rehearsal.
 
-    While the champion is behind its fleet the process is not ready; a further model is no reason not to serve the champion.
+    While the champion is behind its fleet the process is not ready; a further model is no reason not to serve the
+    champion.
     """
 
     def on_behind(why: str) -> None:
@@ -83,7 +87,9 @@ def other_weights(context: "Context[InferenceSettings]", pipeline: Pipeline, reh
         return live_weights(context, pipeline, rehearsal, lambda _: None)
     except Exception as error:  # noqa: BLE001 - its author's `network` may raise anything
         said = f"{type(error).__name__}: {error}"
-        context.log.error("a model stays without a version: its network cannot be made", model=pipeline.model_name, error=said)  # noqa: TRY400
+        context.log.error(  # noqa: TRY400 - the reason is in the line
+            "a model stays without a version: its network cannot be made", model=pipeline.model_name, error=said
+        )
         return StaticWeights(None, model=pipeline.model_name)
 
 

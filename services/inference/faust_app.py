@@ -3,9 +3,9 @@
     export HEADRACE_PIPELINE=examples/rides KAFKA_BOOTSTRAP_SERVERS=...
     faust -A services.inference.faust_app worker --without-web
 
-Settings come from the environment (`HEADRACE_*`), since the command line is Faust's. Everything else is the role's: weights
-from the host's agent, transactions, dead letters, metrics on the ops port. The app is composed when Faust asks for it, not when
-the module is imported.
+Settings come from the environment (`HEADRACE_*`), since the command line is Faust's. Everything else is the role's:
+weights from the host's agent, transactions, dead letters, metrics on the ops port. The app is composed when Faust asks
+for it, not when the module is imported.
 """
 
 from functools import cache

@@ -50,7 +50,9 @@ def _typed_input(tensor: pb.ModelInferRequest.InferInputTensor, model: str) -> I
         raise InvalidRequest("shared memory is not supported: send the data in the request")
     field = _CONTENTS.get(tensor.datatype)
     if field is None:
-        raise InvalidRequest(f"input '{tensor.name}' for model '{model}': datatype '{tensor.datatype}' needs raw contents")
+        raise InvalidRequest(
+            f"input '{tensor.name}' for model '{model}': datatype '{tensor.datatype}' needs raw contents"
+        )
     set_fields = {descriptor.name for descriptor, _ in tensor.contents.ListFields()}
     if set_fields - {field}:
         raise InvalidRequest(f"input '{tensor.name}' for model '{model}': {tensor.datatype} goes in {field} alone")
@@ -75,4 +77,7 @@ def render_answer(answer: InferAnswer) -> pb.ModelInferResponse:
 
 def parameter_values(parameters: Any) -> dict[str, Any]:
     """The plain values of a map of oneofs."""
-    return {name: getattr(value, value.WhichOneof("parameter_choice") or "string_param") for name, value in parameters.items()}
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+        for name, value in parameters.items()
+    }

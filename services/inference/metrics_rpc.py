@@ -57,8 +57,8 @@ class RpcMetrics:
 class ProtocolCollector(Collector):
     """The names that dashboards of the Open Inference Protocol read, from the protocol's own statistics.
 
-    They carry no version: one lives for seconds here, and a series each would outgrow any store. Durations are counters of µs.
-    They are exposed as untyped, since a counter's sample would have to end in _total.
+    They carry no version: one lives for seconds here, and a series each would outgrow any store. Durations are counters
+    of µs. They are exposed as untyped, since a counter's sample would have to end in _total.
     """
 
     def __init__(self, model: str, statistics: Statistics, registry: CollectorRegistry = REGISTRY) -> None:

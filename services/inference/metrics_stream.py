@@ -8,12 +8,16 @@ from headrace.runtime.metrics import LATENCY_BUCKETS, SIZE_BUCKETS
 from headrace.streams.chunks import Partition
 from headrace.streams.delivery import Output
 
-RECORDS = Counter("headrace_inference_stream_records", "Records read and committed, dead letters among them.", ["pipeline"])
+RECORDS = Counter(
+    "headrace_inference_stream_records", "Records read and committed, dead letters among them.", ["pipeline"]
+)
 CHUNKS = Counter(
     "headrace_inference_stream_chunks", "Chunks committed: records of one partition in one transaction.", ["pipeline"]
 )
 PREDICTIONS = Counter("headrace_inference_stream_predictions", "Predictions committed to the sink.", ["pipeline"])
-DEAD_LETTERS = Counter("headrace_inference_stream_dead_letters", "Records that became dead letters.", ["pipeline", "phase"])
+DEAD_LETTERS = Counter(
+    "headrace_inference_stream_dead_letters", "Records that became dead letters.", ["pipeline", "phase"]
+)
 ABORTS = Counter("headrace_inference_stream_aborts", "Transactions aborted and tried again.", ["pipeline"])
 ROUND_RECORDS = Histogram(
     "headrace_inference_stream_round_records", "Records in one transaction.", ["pipeline"], buckets=SIZE_BUCKETS
@@ -35,7 +39,9 @@ LAG = Gauge(
     "Records behind the end of the log when a round was committed.",
     ["pipeline", "partition"],
 )
-VERSION = Gauge("headrace_inference_stream_version", "Version of the weights of the newest round.", ["pipeline", "model"])
+VERSION = Gauge(
+    "headrace_inference_stream_version", "Version of the weights of the newest round.", ["pipeline", "model"]
+)
 MODEL_PREDICTIONS = Counter(
     "headrace_inference_stream_model_predictions",
     "Predictions by model, shadows' among them, where there are several; those of an aborted transaction count again.",

@@ -16,7 +16,9 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "headrace", "version": __version__, "extensions": EXTENSIONS}
 
 
-def model_metadata(name: str, version: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, Any]:
+def model_metadata(
+    name: str, version: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> dict[str, Any]:
     """A ModelMetadataResponse; a version of 0 is none."""
     return {
         "name": name,

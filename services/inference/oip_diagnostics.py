@@ -66,5 +66,7 @@ def trace_settings(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """
     for name, value in wanted.items():
         if value not in (None, [], TRACE_SETTINGS.get(name)):
-            raise Unsupported(f"trace setting '{name}' cannot be changed: requests are not traced through this protocol")
+            raise Unsupported(
+                f"trace setting '{name}' cannot be changed: requests are not traced through this protocol"
+            )
     return dict(TRACE_SETTINGS)

@@ -177,7 +177,9 @@ class EventSchema:
         rows = {tensor.shape[0] for tensor in sent if tensor.shape}
         if len(rows) > 1:
             raise InvalidRequest(f"inputs of model '{self._model}' disagree on the batch size: {sorted(rows)}")
-        columns = [i.column(by_name[i.spec.name], self._model) if i.spec.name in by_name else i.absent() for i in self._inputs]
+        columns = [
+            i.column(by_name[i.spec.name], self._model) if i.spec.name in by_name else i.absent() for i in self._inputs
+        ]
         if rows == {0}:
             raise InvalidRequest(f"a batch of 0 events was sent to model '{self._model}'")
         try:

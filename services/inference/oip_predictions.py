@@ -61,7 +61,9 @@ class PredictionSchema:
             return OutputTensor(name, spec.kind.datatype, [len(values), 1], values)
         widths = {len(row) for row in values}
         if len(widths) > 1:
-            raise ModelFailed(f"model '{self._model}' predicts lists of different lengths in '{name}': {sorted(widths)}")
+            raise ModelFailed(
+                f"model '{self._model}' predicts lists of different lengths in '{name}': {sorted(widths)}"
+            )
         flat = list(itertools.chain.from_iterable(values))
         return OutputTensor(name, spec.kind.datatype, [len(values), widths.pop() if widths else 0], flat)
 

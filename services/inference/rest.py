@@ -91,7 +91,9 @@ class _Rest:
         try:
             return _json({"model_stats": self._plane.model_statistics(*_model(request))})
         except OipError as error:
-            raise InvalidRequest(str(error)) from error  # for statistics alone the protocol answers 400 to an unknown model
+            raise InvalidRequest(
+                str(error)
+            ) from error  # for statistics alone the protocol answers 400 to an unknown model
 
     async def infer(self, request: Request) -> Response:
         headers = request.headers

@@ -1,13 +1,14 @@
 """Which keys a canary answers: a pure function of the key and of the canary's own part, so that it is the same everywhere.
 
-A key's place is its xxh3 hash as a fraction of the hash's range. A canary has the keys whose place lies in [start, start +
-share). So the same key always goes to the same model, whichever process, partition or day it comes by; growing a share moves
-keys into that canary and none elsewhere; and another canary that comes or goes moves nothing. (Parts that follow from shares
+A key's place is its xxh3 hash as a fraction of the hash's range. A canary has the keys whose place lies in [start,
+start + share). So the same key always goes to the same model, whichever process, partition or day it comes by; growing
+a share moves keys into that canary and none elsewhere; and another canary that comes or goes moves nothing. (Parts that
+follow from shares
 alone could not promise that: with three canaries, no rule lets each of them grow without moving another's keys.)
 
-The key is the author's (`Model.key`), as text, as it stands on every prediction. Kafka's would do where producers agree on
-it, but they need not set one, and the author's is the same whether an event came by REST, gRPC, Kafka or a replay. And whoever
-reads the sink can tell from a prediction alone which model should have made it.
+The key is the author's (`Model.key`), as text, as it stands on every prediction. Kafka's would do where producers agree
+on it, but they need not set one, and the author's is the same whether an event came by REST, gRPC, Kafka or a replay.
+And whoever reads the sink can tell from a prediction alone which model should have made it.
 """
 
 from collections.abc import Sequence

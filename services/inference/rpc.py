@@ -1,6 +1,7 @@
 """The role `rpc`: predictions on request. Every transport calls this one data plane, which knows none of them.
 
-A request is bound to the version that is live when it is admitted, keeps it however long it takes, and its answer names it.
+A request is bound to the version that is live when it is admitted, keeps it however long it takes, and its answer names
+it.
 """
 
 import re
@@ -137,7 +138,9 @@ class DataPlane:
         if name != self.name:
             raise InvalidRequest(f"failed to load '{name}', this server serves '{self.name}' alone")
         if parameters:
-            raise InvalidRequest(f"failed to load '{name}', its configuration comes from its pipeline and cannot be overridden")
+            raise InvalidRequest(
+                f"failed to load '{name}', its configuration comes from its pipeline and cannot be overridden"
+            )
         self._loaded = True
 
     def unload(self, name: str) -> None:
@@ -184,7 +187,9 @@ class DataPlane:
     def _check_batch(self, request: InferRequest) -> None:
         shape = request.inputs[0].shape if request.inputs else ()
         if shape and shape[0] > self._max_batch:
-            raise InvalidRequest(f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {shape[0]}")
+            raise InvalidRequest(
+                f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {shape[0]}"
+            )
 
     def _check(self, name: str, version: str, live: int) -> None:
         if name != self.name:
@@ -194,6 +199,8 @@ class DataPlane:
         if not version:
             return
         if not _VERSION.fullmatch(version):
-            raise InvalidRequest(f"failed to get model version from specified version string '{version}': not an integer")
+            raise InvalidRequest(
+                f"failed to get model version from specified version string '{version}': not an integer"
+            )
         if int(version) != live:
             raise NotFound(f"Request for unknown model: '{name}' version {version} is not found")

@@ -23,7 +23,9 @@ _WATCH_S = 0.25
 class RpcApp:
     """Answers over REST and gRPC; ready while what it serves is what the fleet is to serve."""
 
-    def __init__(self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: Rehearsal, weights: WeightsSource) -> None:
+    def __init__(
+        self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: Rehearsal, weights: WeightsSource
+    ) -> None:
         self._context, self._settings, self._weights = context, context.settings, weights
         self._batcher = DirectBatcher(pipeline.model, self._settings.predict_threads, rehearsal.remember)
         self._plane = DataPlane(
@@ -41,7 +43,9 @@ class RpcApp:
 
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand."""
-        rest = WebServer(create_app(self._plane, self._logs), self._settings.host, self._settings.rest_port, grace_s=_GRACE_S)
+        rest = WebServer(
+            create_app(self._plane, self._logs), self._settings.host, self._settings.rest_port, grace_s=_GRACE_S
+        )
         grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port)
         self._weights.start()
         serving = asyncio.create_task(rest.serve())

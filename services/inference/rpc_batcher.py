@@ -1,7 +1,7 @@
 """The one place that every prediction on request goes through: between requests and the network.
 
-`DirectBatcher` executes each request by itself. One that puts several requests into one execution has the same face: it would
-make the events of each, join them, and cut the predictions apart.
+`DirectBatcher` executes each request by itself. One that puts several requests into one execution has the same face: it
+would make the events of each, join them, and cut the predictions apart.
 """
 
 import asyncio
@@ -92,4 +92,6 @@ class DirectBatcher:
         ended = time.perf_counter_ns()
         if self._remember is not None:
             self._remember(features)
-        return Executed(predictions, Phases(started - submitted, prepared - started, predicted - prepared, ended - predicted))
+        return Executed(
+            predictions, Phases(started - submitted, prepared - started, predicted - prepared, ended - predicted)
+        )

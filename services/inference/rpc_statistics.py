@@ -1,7 +1,7 @@
 """What the protocol's statistics count, since this process started.
 
-They are the model's over all its versions: a version lives for seconds here, and a counter that starts again with each would
-tell nobody anything. Times are nanoseconds.
+They are the model's over all its versions: a version lives for seconds here, and a counter that starts again with each
+would tell nobody anything. Times are nanoseconds.
 """
 
 import threading

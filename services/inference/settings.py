@@ -10,7 +10,9 @@ from headrace.runtime.settings import ServiceSettings
 class InferenceSettings(ServiceSettings):
     """Settings of both roles."""
 
-    torch_threads: int = Field(1, ge=1, description="threads of one forward pass; processes, not threads, use the other cores")
+    torch_threads: int = Field(
+        1, ge=1, description="threads of one forward pass; processes, not threads, use the other cores"
+    )
 
 
 class StreamSettings(InferenceSettings):
@@ -27,7 +29,9 @@ class StreamSettings(InferenceSettings):
         ge=1000,
         description="after a crash readers wait for the open transaction until a successor aborts it, or so long",
     )
-    bad_ratio: float = Field(0.5, gt=0, le=1, description="stop when this share of recent records cannot be predicted ...")
+    bad_ratio: float = Field(
+        0.5, gt=0, le=1, description="stop when this share of recent records cannot be predicted ..."
+    )
     bad_least: int = Field(200, ge=1, description="... and more than so many could not")
 
 

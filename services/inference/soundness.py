@@ -1,8 +1,9 @@
 """Whose fault it is when an event cannot be predicted: the event's, or the version's that is to predict it.
 
-A version of the weights that overflows, or does not fit, fails on sound events. They must not become dead letters: the role
-ends with nothing committed, and a sound version predicts them. So before the first letter that blames an event for what the
-weights had a part in, the version is put to the test on events that were predicted before, or on the pipeline's samples.
+A version of the weights that overflows, or does not fit, fails on sound events. They must not become dead letters: the
+role ends with nothing committed, and a sound version predicts them. So before the first letter that blames an event for
+what the weights had a part in, the version is put to the test on events that were predicted before, or on the
+pipeline's samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,8 +38,8 @@ class Soundness:
         """Return if the events that fail with this version are to blame; `others` of the same round were predicted with it.
 
         Raises:
-            WeightsError: the version is. It fails on an event that was predicted before; or, where none was yet, on every
-                event that it was given.
+            WeightsError: the version is. It fails on an event that was predicted before; or, where none was yet, on
+                every event that it was given.
         """
         if self._sound == checkpoint:
             return

@@ -1,8 +1,9 @@
 """Predicting on the stream, without Kafka: chunks of events in, predictions and dead letters out.
 
-Everything is by columns over the chunks of one round: decode, features, one forward pass (split at `max_batch`), predictions,
-encode. The round is bound to one version of the weights. What cannot be processed is found one by one and becomes a dead
-letter; when that is not the exception, or the version is at fault, the role ends before anything of the round is committed.
+Everything is by columns over the chunks of one round: decode, features, one forward pass (split at `max_batch`),
+predictions, encode. The round is bound to one version of the weights. What cannot be processed is found one by one and
+becomes a dead letter; when that is not the exception, or the version is at fault, the role ends before anything of the
+round is committed.
 
 A pipeline's further models, where it has any, come in as `Others`: `services.inference.stream_models`.
 """
@@ -113,8 +114,8 @@ class StreamPredictor:
         pipeline: its model, decoder and names.
         weights: leased once a call.
         breaker: ends the role when too many records are bad.
-        same_partitions: a prediction goes to the partition of the event's number, which keeps the order of each key; where the
-            two topics differ in their number of partitions, the key chooses.
+        same_partitions: a prediction goes to the partition of the event's number, which keeps the order of each key;
+            where the two topics differ in their number of partitions, the key chooses.
         served: told of the features of each batch.
         soundness: tells a version that is at fault from an event that is.
     """
@@ -185,7 +186,8 @@ class StreamPredictor:
         yield
         self._observer.phase(name, time.perf_counter() - started)
 
-    # -- decode ----------------------------------------------------------------------------------------------------------
+    # -- decode
+    # ----------------------------------------------------------------------------------------------------------
 
     def _decode(self, chunk: Chunk, bad: list[_Bad]) -> Rows:
         decode = self._decode_one
@@ -204,7 +206,8 @@ class StreamPredictor:
         bad += found
         return rows
 
-    # -- predict ---------------------------------------------------------------------------------------------------------
+    # -- predict
+    # ---------------------------------------------------------------------------------------------------------
 
     def _predict(self, rows: Sequence[Rows], bound: Bound, bad: list[_Bad], others: OthersRound | None) -> None:
         """Fill in each row's predictions; rows lose the records that have none."""
@@ -259,7 +262,8 @@ class StreamPredictor:
 
         self._soundness.examine(bound.version, bound.checkpoint, predict, others=others)
 
-    # -- encode ----------------------------------------------------------------------------------------------------------
+    # -- encode
+    # ----------------------------------------------------------------------------------------------------------
 
     def _encode(self, row: Rows, bound: Bound, output: Output) -> None:
         if not row.events:
@@ -295,7 +299,8 @@ class StreamPredictor:
         *values, _end = self._encoder.encode_lines(predictions).split(b"\n")
         return values if len(values) == len(predictions) else [self._encoder.encode(p) for p in predictions]
 
-    # -- dead letters ----------------------------------------------------------------------------------------------------
+    # -- dead letters
+    # ----------------------------------------------------------------------------------------------------
 
     def _dead_letter(self, bad: _Bad, bound: Bound) -> Outgoing:
         letter = dead_letter(

@@ -133,7 +133,9 @@ class StreamApp:
     def _predictor(self, weights: WeightsSource) -> StreamPredictor:
         admin = kafka.admin(self._settings)
         source, sink = (kafka.partitions_of(admin, topic.name(self._pipeline.name)) for topic in (EVENTS, PREDICTIONS))
-        shadows = kafka.partitions_of(admin, SHADOWS.name(self._pipeline.name)) if self._pipeline.spec.has_shadows else source
+        shadows = (
+            kafka.partitions_of(admin, SHADOWS.name(self._pipeline.name)) if self._pipeline.spec.has_shadows else source
+        )
         contenders = [contender for _, contender in self._others]
         return StreamPredictor(
             self._pipeline,

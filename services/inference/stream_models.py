@@ -1,8 +1,9 @@
 """The pipeline's further models on the stream: canaries, which answer their keys, and shadows, which only predict.
 
-Neither may cost the served predictions anything but time. A canary that has no version yet, or that raises or returns NaN for a
-record, leaves the record to the champion. A shadow predicts after everything served has been encoded, and what it cannot
-predict it leaves out. Both are counted and logged, never dead-lettered: the record itself has its answer.
+Neither may cost the served predictions anything but time. A canary that has no version yet, or that raises or returns
+NaN for a record, leaves the record to the champion. A shadow predicts after everything served has been encoded, and
+what it cannot predict it leaves out. Both are counted and logged, never dead-lettered: the record itself has its
+answer.
 """
 
 import time
@@ -146,7 +147,12 @@ class StreamModels:
     """
 
     def __init__(
-        self, pipeline: Pipeline, contenders: Sequence[Contender], observer: ModelsObserver, *, same_partitions: bool = True
+        self,
+        pipeline: Pipeline,
+        contenders: Sequence[Contender],
+        observer: ModelsObserver,
+        *,
+        same_partitions: bool = True,
     ) -> None:
         self.champion = pipeline.model_name
         self.observer = observer
@@ -218,16 +224,25 @@ class ModelsRound:
         return batches
 
     def _encoded(self, shadow: Contender, bound: Bound, row: Rows, predictions: Sequence[Any]) -> list[dict[str, Any]]:
-        encode, key_of, at_us, partition = _ENCODER.encode, self._models.key, time.time_ns() // 1000, row.source.partition
+        encode, key_of, at_us, partition = (
+            _ENCODER.encode,
+            self._models.key,
+            time.time_ns() // 1000,
+            row.source.partition,
+        )
         records: list[dict[str, Any]] = []
         errors: list[Exception | str] = []
-        for record, event, made, ms in zip(row.records, row.events, predictions, timestamps_ms(row.records), strict=True):
+        for record, event, made, ms in zip(
+            row.records, row.events, predictions, timestamps_ms(row.records), strict=True
+        ):
             if type(made) is Failed:
                 continue
             source = (partition, record.offset())
             try:
                 value = encode(
-                    Prediction(str(key_of(event)), made, shadow.name, bound.version, bound.checkpoint, source, ms, at_us)
+                    Prediction(
+                        str(key_of(event)), made, shadow.name, bound.version, bound.checkpoint, source, ms, at_us
+                    )
                 )
             except Exception as error:  # noqa: BLE001 - the model's author chooses what a prediction is
                 errors.append(error)

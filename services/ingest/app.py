@@ -47,7 +47,10 @@ class IngestApp:
             max_in_flight=settings.max_in_flight,
         )
         ingest = Ingest(
-            schemas(pipeline), self._log, max_in_flight=settings.max_in_flight, max_record_bytes=settings.max_record_bytes
+            schemas(pipeline),
+            self._log,
+            max_in_flight=settings.max_in_flight,
+            max_record_bytes=settings.max_record_bytes,
         )
         limit = settings.max_request_bytes
         self._grace_s = settings.shutdown_timeout_s / 2

@@ -5,14 +5,15 @@ rebalance all decide the same:
 
 - A record's time is the greatest timestamp in its partition up to and including it: its partition's watermark.
 - A record is a duplicate if its key was seen in the same log within two windows before. The first one wins.
-- An event and a label of the same key, neither a duplicate, belong together if their times are at most one window apart.
-  Two first records of one key are more than two windows apart, so neither side can have a second candidate.
-- An event that the labels' watermark has passed by more than a window will never get a label: it has expired. And vice versa.
+- An event and a label of the same key, neither a duplicate, belong together if their times are at most one window
+  apart. Two first records of one key are more than two windows apart, so neither side can have a second candidate.
+- An event that the labels' watermark has passed by more than a window will never get a label: it has expired. And vice
+versa.
 
-The state is memory only; the log is its backup. It is a function of the two prefixes that were processed, so after a crash
-it is rebuilt by reading again what lies up to three windows below the committed times, up to the committed offsets, with
-nothing emitted; only when both sides are there does the join go on. (Going on with one side early would commit offsets above
-pairs that were not emitted yet.)
+The state is memory only; the log is its backup. It is a function of the two prefixes that were processed, so after a
+crash it is rebuilt by reading again what lies up to three windows below the committed times, up to the committed
+offsets, with nothing emitted; only when both sides are there does the join go on. (Going on with one side early would
+commit offsets above pairs that were not emitted yet.)
 """
 
 from collections import deque
@@ -139,7 +140,8 @@ class PairJoin:
         key_of_event: see `KeyOf`.
         key_of_label: see `KeyOf`.
         rebuild: False if reading starts at the committed offsets, because there is nothing before them.
-        max_waiting: records of one side that may wait for their other half; beyond, the oldest are given up (`Counts.evicted`).
+        max_waiting: records of one side that may wait for their other half; beyond, the oldest are given up
+        (`Counts.evicted`).
     """
 
     def __init__(

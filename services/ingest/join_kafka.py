@@ -36,13 +36,22 @@ class KafkaLogs:
     """
 
     def __init__(
-        self, settings: ServiceSettings, names: Names, owner: Owner, *, member: str, batch: int, wait_s: float, session_s: float
+        self,
+        settings: ServiceSettings,
+        names: Names,
+        owner: Owner,
+        *,
+        member: str,
+        batch: int,
+        wait_s: float,
+        session_s: float,
     ) -> None:
         self._names, self._owner, self._batch, self._wait_s = names, owner, batch, wait_s
         self._sides = {topic: side for side, topic in enumerate(names.topics)}
         self._membership, self._paused = Membership(), set[tuple[int, int]]()
         config = {
-            # A static member: a restarted process is the member that it was, and need not wait until that one is given up.
+            # A static member: a restarted process is the member that it was, and need not wait until that one is given
+            # up.
             "group.instance.id": member,
             "session.timeout.ms": round(session_s * 1000),
             "heartbeat.interval.ms": round(session_s * 1000 / 4),
@@ -76,7 +85,8 @@ class KafkaLogs:
                 kafka.check(message)
         if generation == self._membership.generation:
             return polled
-        # A rebalance fell inside this very call, and nobody can tell which records came before it: begin again after it.
+        # A rebalance fell inside this very call, and nobody can tell which records came before it: begin again after
+        # it.
         if polled.records or polled.ends:
             self._consumer.assign(self._begins)
         return Polled()
@@ -86,7 +96,9 @@ class KafkaLogs:
         where = (side, partition)
         if paused == (where in self._paused):
             return
-        change, remember = (self._consumer.pause, self._paused.add) if paused else (self._consumer.resume, self._paused.discard)
+        change, remember = (
+            (self._consumer.pause, self._paused.add) if paused else (self._consumer.resume, self._paused.discard)
+        )
         change([TopicPartition(self._names.topics[side], partition)])
         remember(where)
 
@@ -193,6 +205,8 @@ def _resume(committed: TopicPartition, low: int, high: int) -> Resume:
             hint="delete the join's consumer group to read it from its beginning",
         )
     if committed.offset < low:
-        log.warning("records were deleted before they were joined", where=where, committed=committed.offset, begins_at=low)
+        log.warning(
+            "records were deleted before they were joined", where=where, committed=committed.offset, begins_at=low
+        )
     watermark = int(committed.metadata) if committed.metadata else NEVER
     return Resume(max(committed.offset, low), watermark)

@@ -19,7 +19,19 @@ from headrace.streams.chunks import Partition
 from headrace.streams.dead_letters import dead_letter
 from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output, Sink
 from headrace.streams.membership import Member
-from services.ingest.join import EVENTS, LABELS, SIDES, Counts, KeyOf, Pair, PairJoin, Record, Rejected, Resume, reread_from
+from services.ingest.join import (
+    EVENTS,
+    LABELS,
+    SIDES,
+    Counts,
+    KeyOf,
+    Pair,
+    PairJoin,
+    Record,
+    Rejected,
+    Resume,
+    reread_from,
+)
 from services.ingest.join import Output as Joined
 
 log = get_logger("headrace.join")
@@ -151,7 +163,9 @@ class Joiner:
         for (side, partition), end in polled.ends.items():
             if partition in self.joins:
                 _merge(produced, partition, self.joins[partition].reach(side, end))
-        touched = {p for _, p in polled.records} | {p for p, joined in produced.items() if joined.pairs or joined.rejected}
+        touched = {p for _, p in polled.records} | {
+            p for p, joined in produced.items() if joined.pairs or joined.rejected
+        }
         self._commit(logs, {p: produced.get(p, Joined()) for p in touched if p in self.joins})
         self._hold(logs)
         return sum(map(len, polled.records.values()))
@@ -202,7 +216,12 @@ class Joiner:
 
     def _dead(self, partition: int, rejected: Rejected) -> Outgoing:
         letter = dead_letter(
-            rejected.record.message, phase="decode", error=rejected.error, service="join", model=self._names.pipeline, version=0
+            rejected.record.message,
+            phase="decode",
+            error=rejected.error,
+            service="join",
+            model=self._names.pipeline,
+            version=0,
         )
         topic = dead_letters(self._names.topics[rejected.side])
         return Outgoing(topic, rejected.record.message.key(), letter, (), partition)
@@ -228,7 +247,9 @@ def encode_example(pair: Pair, partition: int) -> bytes:
     )  # fmt: skip
 
 
-def run(joiner: Joiner, logs: Logs, stopped: Callable[[], bool], tick: Callable[[], None], every_s: float = 1.0) -> None:
+def run(
+    joiner: Joiner, logs: Logs, stopped: Callable[[], bool], tick: Callable[[], None], every_s: float = 1.0
+) -> None:
     """Step until stopped; call `tick` about every `every_s` seconds."""
     due = time.monotonic()
     while not stopped():

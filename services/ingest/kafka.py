@@ -85,7 +85,8 @@ class KafkaLog:
 
     def _batch(self, topic: str, records: Sequence[KeyedRecord], delivery: _Delivery) -> None:
         messages: list[dict[str, Any]] = [
-            {"key": r.key, "value": r.value, "callback": partial(delivery.acknowledge, i)} for i, r in enumerate(records)
+            {"key": r.key, "value": r.value, "callback": partial(delivery.acknowledge, i)}
+            for i, r in enumerate(records)
         ]
         if self._producer.produce_batch(topic, messages) == len(messages):
             return

@@ -80,7 +80,9 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _too_large(size: int, limit: int) -> TooLargeError:
-    return TooLargeError(f"the body has {size} bytes or more; {limit} are allowed", hint="send the records in several requests")
+    return TooLargeError(
+        f"the body has {size} bytes or more; {limit} are allowed", hint="send the records in several requests"
+    )
 
 
 def _answer(outcome: Outcome) -> Response:
@@ -111,7 +113,11 @@ _REQUEST: dict[str, Any] = {
         NDJSON: {"schema": {"type": "string", "description": "one JSON object a line"}},
     },
 }
-_ERROR = {"content": {JSON: {"schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}}}}
+_ERROR = {
+    "content": {
+        JSON: {"schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}}
+    }
+}
 _OUTCOME = {
     "type": "object",
     "properties": {
@@ -128,5 +134,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     404: {"description": "This pipeline is not served here.", **_ERROR},
     413: {"description": "The body is too large.", **_ERROR},
     429: {"description": "Too many records are in flight; try again.", **_ERROR},
-    503: {"description": "The broker did not acknowledge in time; `unacknowledged` names the records' positions.", **_ERROR},
+    503: {
+        "description": "The broker did not acknowledge in time; `unacknowledged` names the records' positions.",
+        **_ERROR,
+    },
 }

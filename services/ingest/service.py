@@ -86,7 +86,12 @@ class Ingest:
     """
 
     def __init__(
-        self, schemas: Mapping[tuple[str, str], StreamSchema], log: RecordLog, *, max_in_flight: int, max_record_bytes: int
+        self,
+        schemas: Mapping[tuple[str, str], StreamSchema],
+        log: RecordLog,
+        *,
+        max_in_flight: int,
+        max_record_bytes: int,
     ) -> None:
         self._schemas, self._log = schemas, log
         self._max_in_flight, self._max_record_bytes = max_in_flight, max_record_bytes
@@ -101,11 +106,19 @@ class Ingest:
         found = self._schemas.get((pipeline, stream))
         if found is None:
             served = ", ".join(sorted({name for name, _ in self._schemas}))
-            raise UnknownPipelineError(f"no pipeline {pipeline!r} with a stream {stream!r} here", hint=f"served: {served}")
+            raise UnknownPipelineError(
+                f"no pipeline {pipeline!r} with a stream {stream!r} here", hint=f"served: {served}"
+            )
         return found
 
     async def produce(
-        self, pipeline: str, stream: str, records: Sequence[bytes], *, traceparent: str | None = None, edge: str = "rest"
+        self,
+        pipeline: str,
+        stream: str,
+        records: Sequence[bytes],
+        *,
+        traceparent: str | None = None,
+        edge: str = "rest",
     ) -> Outcome:
         """Append the records that fit; return once the broker has acknowledged all of those.
 
@@ -127,7 +140,9 @@ class Ingest:
         metrics.REQUEST_SECONDS.labels(pipeline, edge).observe(time.perf_counter() - started)
         return Outcome(len(good), rejected)
 
-    def _check(self, schema: StreamSchema, records: Sequence[bytes]) -> tuple[list[KeyedRecord], list[int], list[Rejected]]:
+    def _check(
+        self, schema: StreamSchema, records: Sequence[bytes]
+    ) -> tuple[list[KeyedRecord], list[int], list[Rejected]]:
         good: list[KeyedRecord] = []
         indexes: list[int] = []
         rejected: list[Rejected] = []

@@ -12,8 +12,12 @@ class IngestSettings(ServiceSettings):
     grpc_port: int = Field(0, ge=0, le=65535, description="port of gRPC; 0 takes a free one")
     delivery_timeout_s: float = Field(10.0, gt=0, description="seconds in which the broker must acknowledge a record")
     max_request_bytes: int = Field(8 << 20, ge=1024, description="size of one request at most")
-    max_record_bytes: int = Field(900_000, ge=64, description="size of one record at most; brokers refuse more than 1 MB")
-    max_in_flight: int = Field(100_000, ge=1, description="records waiting for acknowledgement at most; more are refused")
+    max_record_bytes: int = Field(
+        900_000, ge=64, description="size of one record at most; brokers refuse more than 1 MB"
+    )
+    max_in_flight: int = Field(
+        100_000, ge=1, description="records waiting for acknowledgement at most; more are refused"
+    )
     linger_ms: int = Field(2, ge=0, description="ms that the producer waits to fill a batch")
 
 
@@ -22,6 +26,12 @@ class JoinSettings(ServiceSettings):
 
     batch: int = Field(5000, ge=1, description="records in one transaction at most")
     poll_s: float = Field(0.03, gt=0, description="seconds to wait for a full batch")
-    max_waiting: int = Field(1_000_000, ge=1, description="records of a partition's side that may wait for their other half")
-    session_timeout_s: float = Field(6.0, gt=0, description="seconds after which a silent member's partitions go to another")
-    transaction_timeout_ms: int = Field(10_000, ge=1000, description="after which a crashed member's transaction is aborted")
+    max_waiting: int = Field(
+        1_000_000, ge=1, description="records of a partition's side that may wait for their other half"
+    )
+    session_timeout_s: float = Field(
+        6.0, gt=0, description="seconds after which a silent member's partitions go to another"
+    )
+    transaction_timeout_ms: int = Field(
+        10_000, ge=1000, description="after which a crashed member's transaction is aborted"
+    )

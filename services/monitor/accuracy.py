@@ -73,9 +73,10 @@ class Means:
 class Accuracy:
     """Joins events, predictions and labels by key and scores them.
 
-    `error(prediction, label)` is the model's own measure. A baseline predicts when its event comes and learns when the label
-    does, so that it knows what the model could have known. Keys whose hash falls outside `sample` are not followed. At most
-    `limit` keys wait, `wait_s` seconds each; what is dropped is counted in `expired`. `models` are those that answer, where
+    `error(prediction, label)` is the model's own measure. A baseline predicts when its event comes and learns when the
+    label does, so that it knows what the model could have known. Keys whose hash falls outside `sample` are not
+    followed. At most `limit` keys wait, `wait_s` seconds each; what is dropped is counted in `expired`. `models` are
+    those that answer, where
     there are several: each is scored apart too. `scored` is told of every score, and whose it is.
     """
 

@@ -1,8 +1,8 @@
 """What the monitor raises an alarm for. Each rule says when it starts and when it stops; drift has its own place.
 
-A CRITICAL alert that names a version says that this version is at fault: the coordinator takes it back. So a worker that fails
-is a WARNING, since it may be the worker; the coordinator counts failures itself. And so is an error above the baseline's: it
-is that of the last versions together.
+A CRITICAL alert that names a version says that this version is at fault: the coordinator takes it back. So a worker
+that fails is a WARNING, since it may be the worker; the coordinator counts failures itself. And so is an error above
+the baseline's: it is that of the last versions together.
 """
 
 from collections.abc import Mapping
@@ -107,4 +107,6 @@ class Alarms:
 
     def _alert(self, name: str, severity: Alert.Severity.ValueType, text: str, now_us: int, what: str = "") -> Alert:
         identity = "/".join(part for part in (self._model, name, what) if part)
-        return Alert(id=identity, model=self._model, name=name, severity=severity, message=text, firing=True, at_us=now_us)
+        return Alert(
+            id=identity, model=self._model, name=name, severity=severity, message=text, firing=True, at_us=now_us
+        )

@@ -53,7 +53,9 @@ class Fleet:
             return
         self._sequence = directive.sequence
         begins = directive.action == RolloutDirective.CANARY
-        self._canary = Canary(directive.version, tuple(directive.canaries), directive.canary_until_us) if begins else None
+        self._canary = (
+            Canary(directive.version, tuple(directive.canaries), directive.canary_until_us) if begins else None
+        )
         if not swaps:
             return
         if self._active not in {0, directive.version}:

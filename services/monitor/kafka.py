@@ -70,7 +70,9 @@ class Feed:
         """
         partitions = {name: self._partitions(name, stop) for name in self._handlers}
         since = self._since()
-        start = [TopicPartition(name, p, since(name, count)[p]) for name, count in partitions.items() for p in range(count)]
+        start = [
+            TopicPartition(name, p, since(name, count)[p]) for name, count in partitions.items() for p in range(count)
+        ]
         self._consumer.assign(start)
         timed = (self._names[topics.EVENTS], self._names[topics.LABELS])
         return [(name, p) for name in timed for p in range(partitions[name])]
@@ -205,7 +207,9 @@ def _event(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -
     try:
         value = pipeline.event_decoder.decode(message.value() or b"") if key is None or monitor.follows(key) else None
     except msgspec.MsgspecError:
-        monitor.event(lane, _record(pipeline, lane, message, None, key or b""))  # it counts: its dead letter will answer it
+        monitor.event(
+            lane, _record(pipeline, lane, message, None, key or b"")
+        )  # it counts: its dead letter will answer it
         raise
     monitor.event(lane, _record(pipeline, lane, message, value, key))
 

@@ -1,7 +1,7 @@
 """Events and labels of several partitions in the order of time.
 
-A backlog is read partition by partition, which is not the order in which things happened; a baseline must not learn what it
-could not have known.
+A backlog is read partition by partition, which is not the order in which things happened; a baseline must not learn
+what it could not have known.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,8 @@ _TIME = itemgetter(0)
 class TimeMerge(Generic[T]):
     """Holds items back until no lane can bring an older one.
 
-    A lane is a (topic, partition). It brings items in about the order of time; one that is at its end holds nothing back.
+    A lane is a (topic, partition). It brings items in about the order of time; one that is at its end holds nothing
+    back.
     At most `limit` items are held: beyond that the oldest go on regardless.
     """
 

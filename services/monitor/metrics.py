@@ -6,7 +6,9 @@ from headrace.contracts.snapshot import Counts, ModelStatus, Snapshot
 
 RECORDS = Counter("headrace_monitor_records", "Records read, by topic kind.", ["pipeline", "kind"])
 DUPLICATES = Counter("headrace_monitor_duplicates", "Predictions of events that had one already.", ["pipeline"])
-EXPIRED = Counter("headrace_monitor_expired", "Keys dropped before event, prediction and label were together.", ["pipeline"])
+EXPIRED = Counter(
+    "headrace_monitor_expired", "Keys dropped before event, prediction and label were together.", ["pipeline"]
+)
 UNREADABLE = Counter("headrace_monitor_unreadable", "Records that could not be decoded or scored.", ["pipeline"])
 MISSING = Gauge("headrace_monitor_missing", "Events passed over by the stream.", ["pipeline"])
 ERROR_WINDOW = Gauge(
@@ -14,20 +16,30 @@ ERROR_WINDOW = Gauge(
     "Mean error over the last window, by predictor.",
     ["pipeline", "predictor"],
 )
-ERROR_MEAN = Gauge("headrace_monitor_error_mean", "Mean error since the start, by predictor.", ["pipeline", "predictor"])
+ERROR_MEAN = Gauge(
+    "headrace_monitor_error_mean", "Mean error since the start, by predictor.", ["pipeline", "predictor"]
+)
 LAG = Gauge("headrace_monitor_lag_records", "Records that a role has still to read.", ["pipeline", "role"])
-VERSION = Gauge("headrace_monitor_version", "Newest checkpoint, and the version told to the fleet.", ["pipeline", "which"])
+VERSION = Gauge(
+    "headrace_monitor_version", "Newest checkpoint, and the version told to the fleet.", ["pipeline", "which"]
+)
 SWAPS = Gauge("headrace_monitor_swaps", "Times that the fleet was told to serve another version.", ["pipeline"])
 WORKERS = Gauge("headrace_monitor_workers", "Connected serving processes, by state.", ["pipeline", "state"])
-FRESHNESS = Gauge("headrace_monitor_freshness_seconds", "Label to a serving version trained on it.", ["pipeline", "quantile"])
+FRESHNESS = Gauge(
+    "headrace_monitor_freshness_seconds", "Label to a serving version trained on it.", ["pipeline", "quantile"]
+)
 MODEL_PREDICTIONS = Counter(
-    "headrace_monitor_model_predictions", "Predictions read, by model, where a pipeline has several.", ["pipeline", "model"]
+    "headrace_monitor_model_predictions",
+    "Predictions read, by model, where a pipeline has several.",
+    ["pipeline", "model"],
 )
 MODEL_SCORED = Counter("headrace_monitor_model_scored", "Those whose label has arrived.", ["pipeline", "model"])
 MODEL_ERROR_WINDOW = Gauge(
     "headrace_monitor_model_error_window", "Mean error over the last window, by model.", ["pipeline", "model"]
 )
-MODEL_ERROR_MEAN = Gauge("headrace_monitor_model_error_mean", "Mean error since the start, by model.", ["pipeline", "model"])
+MODEL_ERROR_MEAN = Gauge(
+    "headrace_monitor_model_error_mean", "Mean error since the start, by model.", ["pipeline", "model"]
+)
 MODEL_VERSION = Gauge(
     "headrace_monitor_model_version",
     "A model's newest checkpoint, and its version told to the fleet.",

@@ -24,7 +24,8 @@ class WatchedModel(NamedTuple):
 class ShadowAccuracy:
     """Joins a shadow's predictions with labels by key, in whichever order they come. Events and baselines are not its matter.
 
-    At most `limit` keys wait on each side, `wait_s` seconds each: a label may belong to an event that the shadow left out.
+    At most `limit` keys wait on each side, `wait_s` seconds each: a label may belong to an event that the shadow left
+    out.
     """
 
     def __init__(
@@ -130,7 +131,9 @@ class WatchedModels:
     @property
     def first_prediction_us(self) -> int:
         """When the first of what was served was made; 0 before that."""
-        served = [self._fleets[model.name].versions().first_prediction_us for model in self._models if model.role != SHADOW]
+        served = [
+            self._fleets[model.name].versions().first_prediction_us for model in self._models if model.role != SHADOW
+        ]
         return min(filter(None, served), default=0)
 
     def statuses(self, scores: Callable[[WatchedModel], tuple[int, Score]]) -> tuple[ModelStatus, ...]:

@@ -1,7 +1,8 @@
 """Whether the newest version that serves is at fault: much worse than the versions before it, or failing on events.
 
-Both look at what the versions themselves did, by the version that stands on each prediction and dead letter; what the fleet was
-told to serve plays no part. Errors come in as late as labels do: for labels that take an hour, so does the verdict.
+Both look at what the versions themselves did, by the version that stands on each prediction and dead letter; what the
+fleet was told to serve plays no part. Errors come in as late as labels do: for labels that take an hour, so does the
+verdict.
 """
 
 import math
@@ -40,8 +41,8 @@ class Fault:
 class VersionErrors:
     """The newest version's errors beside those of other versions.
 
-    Where others predicted at the same time, as beside a canary, they are compared with those predictions alone; else with the
-    last ones of before, and then what the baselines lost since is the world's doing and not the version's.
+    Where others predicted at the same time, as beside a canary, they are compared with those predictions alone; else
+    with the last ones of before, and then what the baselines lost since is the world's doing and not the version's.
 
     Args:
         window: labelled predictions looked at, the last ones.

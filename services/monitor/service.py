@@ -175,7 +175,11 @@ class Monitor:
         self._accuracy.expire(now)
         for shadow in self._shadows.values():
             shadow.expire(now)
-        return [alert for name, alarms in self._models.alarms.items() for alert in self._alerts(name, alarms, int(now * 1e6))]
+        return [
+            alert
+            for name, alarms in self._models.alarms.items()
+            for alert in self._alerts(name, alarms, int(now * 1e6))
+        ]
 
     def _alerts(self, name: str, alarms: Alarms, now_us: int) -> list[Alert]:
         """A model's alerts that changed. The error that is compared with the baselines' is of what was served, by whomever."""

@@ -89,7 +89,9 @@ class TrainerApp:
     def _run(self, stop: Stop) -> None:
         settings, name = self._settings, self._pipeline.model_name
         torch.set_num_threads(settings.torch_threads)
-        announcer = KafkaAnnouncer(settings, name, self._pipeline.name, transaction_timeout_ms=settings.transaction_timeout_ms)
+        announcer = KafkaAnnouncer(
+            settings, name, self._pipeline.name, transaction_timeout_ms=settings.transaction_timeout_ms
+        )
         examples = KafkaExamples(settings, self._pipeline.name, model=name, fetch=settings.fetch)
         complaints = KafkaComplaints(settings, name)
         store = open_store(settings)

@@ -1,9 +1,10 @@
 """Which examples make a batch, and in which order: the part of training that a replay must repeat.
 
 Order: partitions are merged by the time of the label, then by partition and offset. On a log that does not grow, the
-sequence of batches is a function of the log and of where reading began: a full batch is taken only when every partition either
-has a whole batch waiting or was read to its end. On a growing log, what happens to be there decides, so every batch's end is
-written down (`Batch.ends`) and goes into the checkpoint: read up to the same ends and merge, and the same batches come again.
+sequence of batches is a function of the log and of where reading began: a full batch is taken only when every partition
+either has a whole batch waiting or was read to its end. On a growing log, what happens to be there decides, so every
+batch's end is written down (`Batch.ends`) and goes into the checkpoint: read up to the same ends and merge, and the
+same batches come again.
 """
 
 from collections import deque
@@ -39,7 +40,9 @@ def merged(queues: Mapping[int, Iterable[Item]], most: int | None = None) -> lis
     """The first `most` items of several partitions' items: always the least of the heads."""
     heads = [list(islice(queue, most)) for queue in queues.values()]
     if all(left.label_ms <= right.label_ms for head in heads for left, right in pairwise(head)):
-        return sorted(chain.from_iterable(heads))[:most]  # the same, since labels' times rise, and several times as fast
+        return sorted(chain.from_iterable(heads))[
+            :most
+        ]  # the same, since labels' times rise, and several times as fast
     return list(islice(merge(*heads), most))
 
 

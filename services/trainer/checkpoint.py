@@ -1,7 +1,7 @@
 """A checkpoint: everything that training needs to go on, in one safetensors file that is there whole or not at all.
 
-Tensors are named weights/..., optimizer/..., random/... and letters/...; the rest stands as JSON in the file's metadata. The
-file's name carries the digest of its bytes, so that damage anywhere is noticed.
+Tensors are named weights/..., optimizer/..., random/... and letters/...; the rest stands as JSON in the file's
+metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
 """
 
 import json
@@ -42,8 +42,8 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
         topic: that of the examples.
         offsets: partition → next offset to read.
         partitions: the order of partitions in `batches`.
-        batches: the next offsets after every batch since `base_version`: with the base checkpoint and the log they give the
-            same weights again, bit for bit.
+        batches: the next offsets after every batch since `base_version`: with the base checkpoint and the log they give
+            the same weights again, bit for bit.
         newest_label_us: when the newest label learned from was appended, µs since the epoch; 0 if none.
         created_at: µs since the epoch.
         metrics: figures to show beside the version.
@@ -112,7 +112,9 @@ class Checkpoint:
             tensors = load(data)
             weights = {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}
             letters = [_unpack(letter, tensors) for letter in plain["letters"]]
-            return cls(header, weights, unflatten(plain["optimizer"], tensors), unflatten(plain["random"], tensors), letters)
+            return cls(
+                header, weights, unflatten(plain["optimizer"], tensors), unflatten(plain["random"], tensors), letters
+            )
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"not a checkpoint of format {FORMAT}: {error}") from error
 
@@ -199,7 +201,8 @@ class CheckpointFolder:
             _sync_folder(self.path)
         except OSError as error:
             raise StoreUnavailable(
-                f"cannot write {self.path / name}: {error.strerror}", hint="is the storage mounted, writable and not full?"
+                f"cannot write {self.path / name}: {error.strerror}",
+                hint="is the storage mounted, writable and not full?",
             ) from error
         return len(data)
 

@@ -130,7 +130,9 @@ class KafkaComplaints:
 class KafkaAnnouncer:
     """See `services.trainer.publishing.Announcer`. Opening it fences every other trainer of the model."""
 
-    def __init__(self, settings: ServiceSettings, model: str, pipeline: str = "", *, transaction_timeout_ms: int) -> None:
+    def __init__(
+        self, settings: ServiceSettings, model: str, pipeline: str = "", *, transaction_timeout_ms: int
+    ) -> None:
         self._settings, self._model = settings, model
         self._topic, self._letters = CHECKPOINTS.name(), dead_letters(EXAMPLES.name(pipeline or model))
         config: dict[str, Any] = {"transaction.timeout.ms": transaction_timeout_ms}
@@ -145,7 +147,9 @@ class KafkaAnnouncer:
             self._producer.begin_transaction()
             for letter in letters:
                 self._producer.produce(self._letters, letter.value, letter.key, partition=letter.partition)
-            self._producer.produce(self._topic, event.SerializeToString(), self._model.encode(), partition=self._partition)
+            self._producer.produce(
+                self._topic, event.SerializeToString(), self._model.encode(), partition=self._partition
+            )
             self._commit()
         except (KafkaException, BufferError) as error:
             self._usable = False

@@ -5,8 +5,8 @@
     2. the next version is an anchor, so that nothing is built on what was lost;
     3. and it comes after the usual time even if nothing new was learned: the broken version may have been refused by the fleet.
 
-An agent that sees other stores than the trainer complains for ever. That costs the others a look at the stores every so often,
-and an anchor instead of a delta; no version where nothing was put back.
+An agent that sees other stores than the trainer complains for ever. That costs the others a look at the stores every so
+often, and an anchor instead of a delta; no version where nothing was put back.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,9 @@ class Mender:
         clock: monotonic seconds.
     """
 
-    def __init__(self, complaints: Complaints, publisher: Publisher, observer: Observer, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, complaints: Complaints, publisher: Publisher, observer: Observer, clock: Callable[[], float]
+    ) -> None:
         self._complaints, self._publisher, self._observer, self._clock = complaints, publisher, observer, clock
         self._next_listen = self._next_mend = clock()
         self._lost: set[int] = set()

@@ -6,15 +6,25 @@ from headrace.runtime.metrics import LATENCY_BUCKETS
 
 EXAMPLES = Counter("headrace_trainer_examples", "Examples learned from.", ["model"])
 STEPS = Gauge("headrace_trainer_steps", "Optimizer steps taken, over all starts.", ["model"])
-SKIPPED = Counter("headrace_trainer_skipped_batches", "Batches skipped because loss or gradients were not finite.", ["model"])
+SKIPPED = Counter(
+    "headrace_trainer_skipped_batches", "Batches skipped because loss or gradients were not finite.", ["model"]
+)
 RESTORED = Counter(
     "headrace_trainer_restored_weights", "Times that weights stopped being finite and were taken back.", ["model"]
 )
-DEAD_LETTERS = Counter("headrace_trainer_dead_letters", "Examples that could not be decoded or learned from.", ["model"])
+DEAD_LETTERS = Counter(
+    "headrace_trainer_dead_letters", "Examples that could not be decoded or learned from.", ["model"]
+)
 LOSS = Gauge("headrace_trainer_loss", "Loss of the last batch, before learning from it.", ["model"])
-ERROR = Gauge("headrace_trainer_error", "Mean error of predictions made before learning from the example.", ["model", "window"])
-BASELINE_ERROR = Gauge("headrace_trainer_baseline_error", "The same of the model's baselines.", ["model", "baseline", "window"])
-STEP_SECONDS = Histogram("headrace_trainer_step_seconds", "One batch: predict, learn.", ["model"], buckets=LATENCY_BUCKETS)
+ERROR = Gauge(
+    "headrace_trainer_error", "Mean error of predictions made before learning from the example.", ["model", "window"]
+)
+BASELINE_ERROR = Gauge(
+    "headrace_trainer_baseline_error", "The same of the model's baselines.", ["model", "baseline", "window"]
+)
+STEP_SECONDS = Histogram(
+    "headrace_trainer_step_seconds", "One batch: predict, learn.", ["model"], buckets=LATENCY_BUCKETS
+)
 CHECKPOINTS = Counter("headrace_trainer_published_checkpoints", "Checkpoints published.", ["model"])
 VERSION = Gauge("headrace_trainer_version", "The newest published version.", ["model"])
 SNAPSHOT_SECONDS = Histogram(

@@ -1,7 +1,7 @@
 """Progressive validation: every example is predicted before it is learned from, by the model and by its baselines.
 
-The mean of those errors is an honest figure of a model that learns online: Gama, Sebastião and Rodrigues, "On evaluating stream
-learning algorithms", Machine Learning 90 (2013).
+The mean of those errors is an honest figure of a model that learns online: Gama, Sebastião and Rodrigues, "On
+evaluating stream learning algorithms", Machine Learning 90 (2013).
 """
 
 import math
@@ -50,7 +50,9 @@ class RunningError:
 class Progress:
     """The errors of a model and of its baselines, side by side."""
 
-    def __init__(self, model: Model[Any, Any], window: int, saved: Mapping[str, tuple[float, int]] | None = None) -> None:
+    def __init__(
+        self, model: Model[Any, Any], window: int, saved: Mapping[str, tuple[float, int]] | None = None
+    ) -> None:
         self._model = model
         self._baselines: dict[str, Baseline] = dict(model.baselines())
         saved = saved or {}

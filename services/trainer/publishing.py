@@ -2,8 +2,10 @@
 
 - The file first: it is what a restarted trainer goes on from, so whatever it has announced it still has.
 - Then the chunks, then the event: nobody is pointed to what is not there.
-- A trainer that dies in between is restarted, finds the file, and does the rest again: the same weights and dead letters. What
-  would have been a delta is an anchor then: the trainer that knew the version before is gone, and nobody has heard of it.
+- A trainer that dies in between is restarted, finds the file, and does the rest again: the same weights and dead
+letters. What
+  would have been a delta is an anchor then: the trainer that knew the version before is gone, and nobody has heard of
+  it.
 """
 
 from collections.abc import Sequence
@@ -75,7 +77,8 @@ class Publisher:
             WeightsError: storage refuses.
             DependencyError: Kafka does not answer.
         """
-        # 1. `checkpoint` is the copy of weights, optimizer, random state, offsets and counters, made between two batches.
+        # 1. `checkpoint` is the copy of weights, optimizer, random state, offsets and counters, made between two
+        # batches.
         # 2. The file, durably.
         size = self.folder.write(checkpoint)
         # 3. and 4. The chunks, then the event that points to them.
@@ -136,7 +139,9 @@ class Publisher:
         epoch = max((event.epoch for event in events), default=0)
         if not readable:
             if version:
-                log.warning("no readable checkpoint: beginning anew above the versions that were announced", announced=version)
+                log.warning(
+                    "no readable checkpoint: beginning anew above the versions that were announced", announced=version
+                )
             return Resumed(None, version + 1, epoch + 1)
         entry = _announced_first(readable, events)
         checkpoint = self.folder.read(entry)

@@ -75,7 +75,9 @@ class Trainer:
                 self._warm_up(value)
         self.batcher = Batcher(offsets, self._spec.batch_size, self._spec.max_wait_s, self._clock)
         self._log.seek(offsets)
-        log.info("training", version=resumed.next_version - 1, epoch=resumed.epoch, step=self.learner.steps, offsets=offsets)
+        log.info(
+            "training", version=resumed.next_version - 1, epoch=resumed.epoch, step=self.learner.steps, offsets=offsets
+        )
 
     def _warm_up(self, value: bytes) -> None:
         try:
@@ -164,8 +166,8 @@ class Trainer:
     def _bury(self, message: Any, phase: Phase, error: Exception) -> None:
         """Dead letters go out with the next checkpoint, in its transaction: its offsets are what lies beyond them.
 
-        Only the champion's trainer writes any: putting a letter back teaches the example to every model of the pipeline, and
-        one that has learned it already must not learn it again because another could not.
+        Only the champion's trainer writes any: putting a letter back teaches the example to every model of the
+        pipeline, and one that has learned it already must not learn it again because another could not.
         """
         self._observer.dead(1)
         if self._pipeline.variant is not None:

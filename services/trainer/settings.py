@@ -11,7 +11,9 @@ from headrace.weights.lineage import ANCHOR_EVERY, Lineage
 class TrainerSettings(ServiceSettings):
     """Settings of the role `trainer`."""
 
-    model: str = Field("", description="one of the pipeline's further models, by its name in pipeline.yaml; default its own")
+    model: str = Field(
+        "", description="one of the pipeline's further models, by its name in pipeline.yaml; default its own"
+    )
     torch_threads: int = Field(
         1, ge=1, description="threads of one tensor operation; with more, results may depend on their number"
     )
@@ -21,7 +23,9 @@ class TrainerSettings(ServiceSettings):
     warm_up: int = Field(
         10_000, ge=0, description="examples before the checkpoint that baselines learn from again at a restart"
     )
-    transaction_timeout_ms: int = Field(10_000, ge=1000, description="after which a crashed trainer's transaction is aborted")
+    transaction_timeout_ms: int = Field(
+        10_000, ge=1000, description="after which a crashed trainer's transaction is aborted"
+    )
     deltas: Literal["auto", "off"] = Field(
         "auto", description="publish changed rows instead of chunks where that is less than half the bytes: auto or off"
     )

@@ -1,7 +1,8 @@
 """Nested Python values (an optimizer's state, generators' states) as named tensors and plain JSON. Nothing is pickled.
 
-Tensors are moved out under their path and leave {"$tensor": path}; tuples become {"$tuple": [...]}, dicts whose keys are not
-all strings {"$items": [[key, value], ...]}. What is none of these, nor a number, text, bool, None, list or dict, is refused.
+Tensors are moved out under their path and leave {"$tensor": path}; tuples become {"$tuple": [...]}, dicts whose keys
+are not all strings {"$items": [[key, value], ...]}. What is none of these, nor a number, text, bool, None, list or
+dict, is refused.
 """
 
 from typing import Any

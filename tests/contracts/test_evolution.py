@@ -1,7 +1,7 @@
 """Encodings of earlier versions of the system events must be readable, field by field, for ever.
 
-tests/contracts/kept/<version>/<Message>.bin holds an encoding made when that version was current, and <Message>.json what it
-meant. Add a folder when a field is added; never change one that exists.
+tests/contracts/kept/<version>/<Message>.bin holds an encoding made when that version was current, and <Message>.json
+what it meant. Add a folder when a field is added; never change one that exists.
 """
 
 from pathlib import Path

@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYER = {"contracts": 0, "runtime": 1, "streams": 2, "weights": 2, "model": 2, "platform": 2, "rollouts": 2, "cli": 3}
+LAYER = {
+    "contracts": 0,
+    "runtime": 1,
+    "streams": 2,
+    "weights": 2,
+    "model": 2,
+    "platform": 2,
+    "rollouts": 2,
+    "launch": 3,
+    "replay": 3,
+    "cli": 4,
+}
 MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])
 
 

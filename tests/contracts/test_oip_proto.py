@@ -31,7 +31,9 @@ def _key(field: tuple) -> int:
 def test_a_message_is_the_clients_field_by_field(ours, name) -> None:
     their = next(t for o, t in PAIRS if o is ours)
 
-    assert _described(ours.DESCRIPTOR.message_types_by_name[name]) == _described(their.DESCRIPTOR.message_types_by_name[name])
+    assert _described(ours.DESCRIPTOR.message_types_by_name[name]) == _described(
+        their.DESCRIPTOR.message_types_by_name[name]
+    )
 
 
 def _described(message: Descriptor) -> dict:

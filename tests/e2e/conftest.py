@@ -56,7 +56,14 @@ class Run:
         environment = {**self._environment, "KAFKA_BOOTSTRAP_SERVERS": self.kafka, "COLUMNS": "200"}
         argv = [sys.executable, "-m", "headrace", *arguments]
         done = subprocess.run(
-            argv, check=False, env=environment, capture_output=True, text=True, timeout=WAIT_S, cwd=self.folder.parent, **extra
+            argv,
+            check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            cwd=self.folder.parent,
+            **extra,
         )
         assert done.returncode == expect, f"headrace {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
         return done
@@ -119,7 +126,9 @@ class Run:
         consumer = Consumer(
             {"bootstrap.servers": self.kafka, "group.id": "e2e", "isolation.level": level, "enable.auto.commit": False}
         )
-        partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions]
+        partitions = [
+            TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions
+        ]
         ends = {tp.partition: consumer.get_watermark_offsets(tp, timeout=WAIT_S)[1] for tp in partitions}
         consumer.assign([TopicPartition(topic, tp.partition, 0) for tp in partitions])
         records: list[Any] = []

@@ -32,7 +32,8 @@ def test_a_killed_service_comes_back(replay: Run, role: str) -> None:
     killed = replay.kill(role)
     replay.wait_restarted(role, killed)
     wait_for(
-        lambda: len(replay.read(topics.PREDICTIONS.name("flights"))) > before + 100, f"predictions after {role} was killed"
+        lambda: len(replay.read(topics.PREDICTIONS.name("flights"))) > before + 100,
+        f"predictions after {role} was killed",
     )
 
 

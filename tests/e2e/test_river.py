@@ -39,7 +39,8 @@ def pipeline() -> Pipeline:
 def river(run: Run) -> Run:
     """The run, after flights and their landings were produced and predicted.
 
-    They come in slices, each once the stream serves what was learned from all before it, until there are enough versions on the
+    They come in slices, each once the stream serves what was learned from all before it, until there are enough
+    versions on the
     sink: however fast the machine, and however slow, a later slice finds newer weights.
     """
     run.wait_ready()
@@ -52,10 +53,14 @@ def river(run: Run) -> Run:
 
 def test_each_event_was_predicted_exactly_once(river: Run, pipeline: Pipeline) -> None:
     events = river.read(topics.EVENTS.name("flights"))
-    predictions = [pipeline.prediction_decoder.decode(r.value()) for r in river.read(topics.PREDICTIONS.name("flights"))]
+    predictions = [
+        pipeline.prediction_decoder.decode(r.value()) for r in river.read(topics.PREDICTIONS.name("flights"))
+    ]
     assert len(events) == river.produced
     assert Counter(p.source for p in predictions) == Counter((e.partition(), e.offset()) for e in events)
-    keys = {(e.partition(), e.offset()): pipeline.model.key_of(pipeline.event_decoder.decode(e.value())) for e in events}
+    keys = {
+        (e.partition(), e.offset()): pipeline.model.key_of(pipeline.event_decoder.decode(e.value())) for e in events
+    }
     assert all(p.key == keys[p.source] for p in predictions)
     assert all(np.isfinite(p.prediction) for p in predictions)
 

@@ -1,6 +1,7 @@
 """The counts of the stream's faults, said at the end of the run.
 
-Here and not beside those tests: a pytest that has others run tests reads no deeper than this for what it says at the end.
+Here and not beside those tests: a pytest that has others run tests reads no deeper than this for what it says at the
+end.
 """
 
 from tests.faults.stream import report

@@ -20,7 +20,12 @@ from benchmarks.stream.task.mlp import features, make_network
 from benchmarks.stream.terms import Terms, told
 from headrace.contracts.records import Prediction
 
-CONFIG = {"compression.type": "lz4", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000, "batch.num.messages": 10_000}
+CONFIG = {
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "queue.buffering.max.messages": 1_000_000,
+    "batch.num.messages": 10_000,
+}
 BATCH = 10_000
 
 

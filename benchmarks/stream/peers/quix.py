@@ -49,7 +49,9 @@ def main(argv: list[str]) -> None:
     def answer(event: Event, _key: Any, timestamp: int, _headers: Any) -> bytes:
         at = message_context()
         now = time.time_ns() // 1000
-        return encode(Prediction(event.id, predict(event), "bench", 1, "quix", (at.partition, at.offset), timestamp, now))
+        return encode(
+            Prediction(event.id, predict(event), "bench", 1, "quix", (at.partition, at.offset), timestamp, now)
+        )
 
     events = app.topic(terms.events, key_deserializer="bytes", value_deserializer=EventDeserializer())
     predictions = app.topic(terms.predictions, key_serializer="bytes", value_serializer="bytes")

@@ -26,7 +26,10 @@ def make_events() -> list[tuple[bytes, bytes]]:
     dice = random.Random(0)
     made = [
         Event(
-            f"event-{n}", *(round(dice.uniform(-1, 1), 6) for _ in range(4)), *(dice.randrange(100) for _ in range(3)), "x" * 40
+            f"event-{n}",
+            *(round(dice.uniform(-1, 1), 6) for _ in range(4)),
+            *(dice.randrange(100) for _ in range(3)),
+            "x" * 40,
         )
         for n in range(DIFFERENT)
     ]

@@ -80,7 +80,9 @@ def decode(name: str, count: int, raw: bytes | memoryview) -> list[Any]:
         return _decode_bytes(count, raw)
     if len(raw) != count * kind.itemsize:
         raise TensorError(f"{len(raw)} bytes where {count} elements of {name} take {count * kind.itemsize}")
-    if count == 1 and (scalar := _SCALARS.get(name)) is not None:  # most requests are for one event: numpy takes thrice as long
+    if (
+        count == 1 and (scalar := _SCALARS.get(name)) is not None
+    ):  # most requests are for one event: numpy takes thrice as long
         return list(scalar.unpack(raw))
     return np.frombuffer(raw, kind).tolist()  # type: ignore[no-any-return]
 

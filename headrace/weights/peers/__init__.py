@@ -7,6 +7,6 @@
 - `routes`    from whom to take a chunk, by the coordinator's plan;
 - `exchange`  fills a slot from peers and the store at the same time.
 
-Nothing here decides whether a version can be had: what an exchange leaves out, whatever the reason, is pulled from the store
-(`headrace.weights.transfer.pull`).
+Nothing here decides whether a version can be had: what an exchange leaves out, whatever the reason, is pulled from the
+store (`headrace.weights.transfer.pull`).
 """

@@ -1,8 +1,9 @@
 """Filling a slot from peers and the store at once.
 
-Every chunk has a list of sources, tried in turn: this host's own memory, where another slot has it; the peers of its route; the
-store. Every source that is named has a worker with a queue. A chunk that a source cannot give goes on to the next source's
-queue; a peer that fails is not asked again, and what is queued there goes on too. A chunk that no source could give is left
+Every chunk has a list of sources, tried in turn: this host's own memory, where another slot has it; the peers of its
+route; the store. Every source that is named has a worker with a queue. A chunk that a source cannot give goes on to the
+next source's queue; a peer that fails is not asked again, and what is queued there goes on too. A chunk that no source
+could give is left
 out: the pull that follows (`headrace.weights.transfer.pull`) gets it from the store, or says why it cannot be had.
 
 What arrives is told at once, so that it can be passed on while the rest is on its way.
@@ -71,8 +72,8 @@ class Exchange:
         present: by chunk index, the digests in place, brought up to date as chunks arrive.
         resident: chunks elsewhere in memory, by digest.
         peers: by chunk index, the addresses to ask, in this order.
-        store: asked where no peer is to be, or could give it. Without one, only what peers have already is taken: who waits
-            for nobody can be waited for.
+        store: asked where no peer is to be, or could give it. Without one, only what peers have already is taken: who
+            waits for nobody can be waited for.
         dial: connects to an address.
         arrived: called, from any thread, after a chunk is in place and `present` says so.
         cancelled: asked often; True ends the exchange.
@@ -261,7 +262,9 @@ class Exchange:
         try:
             with closing(self._dial(address)) as peer:
                 self._watch(peer)
-                with closing(peer.take(self._manifest.model, [(task.digest, task.target) for task in batch])) as replies:
+                with closing(
+                    peer.take(self._manifest.model, [(task.digest, task.target) for task in batch])
+                ) as replies:
                     for index, kind in replies:
                         if self._stopped.is_set():
                             return

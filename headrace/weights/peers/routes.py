@@ -1,8 +1,9 @@
 r"""From whom to take a chunk: striped trees, after SplitStream (Castro et al., SOSP 2003).
 
-The chunks of a version are dealt out over stripes, chunk i to stripe i mod S. Each stripe flows down a tree of its own over
-all members. The trees are rotations of one another: who is above others in one is a leaf in most. So the store is asked for
-each chunk once, by the root of its stripe, and everybody sends about as much as he takes, which one tree for everything would
+The chunks of a version are dealt out over stripes, chunk i to stripe i mod S. Each stripe flows down a tree of its own
+over all members. The trees are rotations of one another: who is above others in one is a leaf in most. So the store is
+asked for each chunk once, by the root of its stripe, and everybody sends about as much as he takes, which one tree for
+everything would
 not give: there the leaves' bandwidth is of no use.
 
     members A B C D E F, 2 below each, 3 stripes:      A            C            E
@@ -69,8 +70,8 @@ class Shunned:
 class Routes:
     """One agent's view of a plan.
 
-    An agent that the plan does not name, because it came later, takes what it can from members, another one for each stripe;
-    nobody takes anything from it.
+    An agent that the plan does not name, because it came later, takes what it can from members, another one for each
+    stripe; nobody takes anything from it.
 
     Args:
         plan: the coordinator's.

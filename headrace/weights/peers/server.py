@@ -1,8 +1,8 @@
 """Serves the shelf's chunks to other agents: one thread a connection, a bounded number of them.
 
-Bytes go from the mapped slot into the socket by `send`: one copy, made by the kernel. `sendfile` would make none: it puts
-references to the slot's pages into the socket's queue, where writing the slot later would change what was "sent" already, and
-nobody says when they are gone.
+Bytes go from the mapped slot into the socket by `send`: one copy, made by the kernel. `sendfile` would make none: it
+puts references to the slot's pages into the socket's queue, where writing the slot later would change what was "sent"
+already, and nobody says when they are gone.
 """
 
 import contextlib

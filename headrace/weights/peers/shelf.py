@@ -1,8 +1,9 @@
 """What this host's slots hold of verified chunks, for other agents to take: as they arrive, leased while they are sent.
 
-A slot is put on the shelf when it begins to be filled, and taken off before it is written again. Between the two, a chunk that
-is in place stays as it is, so a lease needs no copy: taking a slot off waits for those who are reading it, briefly, and then
-interrupts them. Whoever takes a chunk verifies it, so that this protects time, and not correctness.
+A slot is put on the shelf when it begins to be filled, and taken off before it is written again. Between the two, a
+chunk that
+is in place stays as it is, so a lease needs no copy: taking a slot off waits for those who are reading it, briefly, and
+then interrupts them. Whoever takes a chunk verifies it, so that this protects time, and not correctness.
 """
 
 import threading

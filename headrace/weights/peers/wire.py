@@ -7,9 +7,9 @@
     client ─ count, digests ─────────────────────▶ server
     client ◀─ a reply to each, in any order: the chunk, or ABSENT; WAIT now and then while chunks are on their way there
 
-A proof is an HMAC-SHA256 over both nonces and the prover's side, by a key derived from the manifests' key: neither side learns
-anything that it could use elsewhere, and what signs a manifest never signs what a stranger chose. Without a key it is
-zeros. Bytes travel in the clear: the key keeps weights from whoever connects, not from whoever listens in.
+A proof is an HMAC-SHA256 over both nonces and the prover's side, by a key derived from the manifests' key: neither side
+learns anything that it could use elsewhere, and what signs a manifest never signs what a stranger chose. Without a key
+it is zeros. Bytes travel in the clear: the key keeps weights from whoever connects, not from whoever listens in.
 
 Integers are little-endian.
 """

@@ -26,8 +26,9 @@ KEY = b"the fleet's key"
 class Loaded:
     """A fleet with a Redis of its own, a coordinator, an agent, and two workers that are asked all the time.
 
-    One worker is the role `rpc`, asked through the serving protocol; the other lives in the tests' process. Versions are
-    signed. `serves` says what the fleet is to serve next; at the end `check` compares every answer with all that was said.
+    One worker is the role `rpc`, asked through the serving protocol; the other lives in the tests' process. Versions
+    are signed. `serves` says what the fleet is to serve next; at the end `check` compares every answer with all that
+    was said.
     """
 
     def __init__(self, kafka: Any, folder: Path, closing: ExitStack) -> None:
@@ -60,7 +61,10 @@ class Loaded:
     def _fork(self, name: str, role: Callable[..., int], *arguments: Any) -> Forked:
         log = self._folder / f"{name}-{len(self._forks)}.log"
         made = Forked(
-            role, *arguments, env={**self.fleet.env, "HEADRACE_SIGNING_KEY": KEY.decode(), "HEADRACE_INSTANCE": name}, log=log
+            role,
+            *arguments,
+            env={**self.fleet.env, "HEADRACE_SIGNING_KEY": KEY.decode(), "HEADRACE_INSTANCE": name},
+            log=log,
         )
         self._forks.append(made)
         return made

@@ -1,9 +1,9 @@
 """The real roles of the checkpoint engine, over ports that end the process at a named step.
 
-A step is named by what is about to happen, or has just happened, to a version: "STAGE decided", "chunk 2 pulled", "Staged
-said". The first time that it comes, the process sends itself a signal: SIGKILL, or SIGSTOP, so that a test can change the
-world in the middle of something. Nothing of this is in the roles themselves: here their stores, logs, slots, reports and
-sockets are wrapped, or a method of theirs that writes to one is.
+A step is named by what is about to happen, or has just happened, to a version: "STAGE decided", "chunk 2 pulled",
+"Staged said". The first time that it comes, the process sends itself a signal: SIGKILL, or SIGSTOP, so that a test can
+change the world in the middle of something. Nothing of this is in the roles themselves: here their stores, logs, slots,
+reports and sockets are wrapped, or a method of theirs that writes to one is.
 """
 
 import itertools
@@ -200,7 +200,9 @@ class _MortalClient(Wrapped):
 class MortalPublisher(Publisher):
     """Steps: "file written", the durable store's, "event due", "event written" (in an open transaction), "event committed"."""
 
-    def __init__(self, folder: CheckpointFolder, store: Any, announcer: KafkaAnnouncer, fate: Fate, **more: Any) -> None:
+    def __init__(
+        self, folder: CheckpointFolder, store: Any, announcer: KafkaAnnouncer, fate: Fate, **more: Any
+    ) -> None:
         self._fate = fate
         store._durable = self._chunks = MortalStore(store._durable, fate)  # which is written before the fast one
         super().__init__(folder, store, _MortalAnnouncer(announcer, fate), **more)
@@ -216,7 +218,9 @@ class _MortalAnnouncer(Wrapped):
     def announce(self, event: CheckpointPublished, letters: Any) -> None:
         self.fate.at("event due", event.version)
         producer = self.inner._producer
-        self.inner._producer = _Uncommitted(producer, lambda: self.fate.at("event written", event.version, producer.flush))
+        self.inner._producer = _Uncommitted(
+            producer, lambda: self.fate.at("event written", event.version, producer.flush)
+        )
         self.inner.announce(event, letters)
         self.inner._producer = producer
         self.fate.at("event committed", event.version)

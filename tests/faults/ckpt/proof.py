@@ -1,7 +1,8 @@
 """A model whose answers prove the weights that gave them, and a caller who checks the proof.
 
-Its network's output is a fingerprint of every bit of its weights and of their places: a sum, modulo 2**64, of the weights' bits
-times odd keys. Weights of two versions mixed, a chunk out of place or one flipped bit give another number.
+Its network's output is a fingerprint of every bit of its weights and of their places: a sum, modulo 2**64, of the
+weights' bits times odd keys. Weights of two versions mixed, a chunk out of place or one flipped bit give another
+number.
 """
 
 import threading

@@ -30,7 +30,9 @@ def wait_for_log(log: Path, words: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("damage", [lambda data: bytes(len(data)), lambda data: data[:-1]], ids=["corrupt", "truncated"])
+@pytest.mark.parametrize(
+    "damage", [lambda data: bytes(len(data)), lambda data: data[:-1]], ids=["corrupt", "truncated"]
+)
 def test_a_chunk_damaged_in_redis_comes_from_shared_storage_and_is_put_back(loaded: Loaded, damage) -> None:
     manifest = loaded.put()
     chunk = manifest.chunks[0]

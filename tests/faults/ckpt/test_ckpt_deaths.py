@@ -1,6 +1,7 @@
 """SIGKILL at every named step of a rollout, under load: see tests/faults/ckpt/mortal.py for how, loaded.py for what must hold.
 
-Deaths follow one another: whoever takes a dead process's place finishes what it had begun, and then dies at the next step.
+Deaths follow one another: whoever takes a dead process's place finishes what it had begun, and then dies at the next
+step.
 """
 
 import signal
@@ -28,7 +29,9 @@ def events(loaded: Loaded, kafka: Any) -> list[tuple[int, int]]:
     return [(event.version, event.epoch) for event in mine]
 
 
-def test_a_trainer_that_dies_at_any_step_of_publishing_has_announced_each_version_once(loaded: Loaded, kafka: Any) -> None:
+def test_a_trainer_that_dies_at_any_step_of_publishing_has_announced_each_version_once(
+    loaded: Loaded, kafka: Any
+) -> None:
     """Before the event nobody hears of the version, and the next trainer announces it; after it, the fleet serves it."""
     steps = ["event committed", "file written", "chunk 1 put", "event due", "event written"]
     first = loaded.version + 1

@@ -37,7 +37,10 @@ def use(fleet: Fleet, processes: dict[str, Process]) -> Use:
     return Use(
         {name: (of.rss - of.shared) >> 10 for name, of in memory.items()},
         {name: process.num_fds() for name, process in found.items()},
-        {name: sum("/slot-" in of.path for of in process.memory_maps(grouped=False)) for name, process in found.items()},
+        {
+            name: sum("/slot-" in of.path for of in process.memory_maps(grouped=False))
+            for name, process in found.items()
+        },
         {name: process.num_threads() for name, process in found.items()},
         {path.name: path.stat().st_size for path in slots},
     )

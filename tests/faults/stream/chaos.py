@@ -1,7 +1,8 @@
 """Faults, each a method of `Chaos`, and what a supervisor does about what they leave.
 
-Faults are real: signals, a real broker that is stopped, killed or frozen, and a second producer of the same transactional id.
-Those of a transaction happen at a named step of it, at which the worker halts (`tests/stream_worker.py`).
+Faults are real: signals, a real broker that is stopped, killed or frozen, and a second producer of the same
+transactional id. Those of a transaction happen at a named step of it, at which the worker halts
+(`tests/stream_worker.py`).
 """
 
 import os
@@ -66,7 +67,8 @@ class Chaos:
         while len(self.workers) < 2:
             self._start()
 
-    # -- workers ---------------------------------------------------------------------------------------------------------
+    # -- workers
+    # ---------------------------------------------------------------------------------------------------------
 
     def _kill(self) -> None:
         self._any().kill()
@@ -89,7 +91,8 @@ class Chaos:
         assert victim.stop(40) in {0, -signal.SIGTERM, *_REPLACED}, victim.tail()  # SIGTERM while it was still starting
         self._forget(victim)
 
-    # -- versions --------------------------------------------------------------------------------------------------------
+    # -- versions
+    # --------------------------------------------------------------------------------------------------------
 
     def _slow_version(self) -> None:
         self._serve("slow")
@@ -105,14 +108,17 @@ class Chaos:
     def _poison(self, kind: str) -> None:
         """Served to a worker that has predicted much; whoever predicts with it ends. The sound version comes when one has."""
         proven = self._working(None)
-        wait_for(lambda: proven.metric("records_total") > 2000 or not proven.alive, WAIT_S, f"{proven.name} predicts nothing")
+        wait_for(
+            lambda: proven.metric("records_total") > 2000 or not proven.alive, WAIT_S, f"{proven.name} predicts nothing"
+        )
         self._serve(kind)
         self._suspects.update(self.workers)
         wait_for(lambda: any(w.process.poll() in _POISONED for w in self.workers), WAIT_S, f"{kind}: nobody ended")
         time.sleep(self._random.uniform(0.0, 1.0))
         self._serve("sound")
 
-    # -- the broker ------------------------------------------------------------------------------------------------------
+    # -- the broker
+    # ------------------------------------------------------------------------------------------------------
 
     def _broker_stop(self) -> None:
         self._broker.restart_kafka()
@@ -135,7 +141,8 @@ class Chaos:
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    # -- transactions ----------------------------------------------------------------------------------------------------
+    # -- transactions
+    # ----------------------------------------------------------------------------------------------------
 
     def _fence(self) -> None:
         """A second producer of the same transactional id, while a transaction is open: the worker must end."""
@@ -179,7 +186,11 @@ class Chaos:
         while time.monotonic() < deadline:
             victim = self._working(transaction_ms)
             victim.halt(step, how)
-            wait_for(lambda victim=victim: victim.halts or not victim.alive, WAIT_S, f"{victim.name} did not halt after {step}")
+            wait_for(
+                lambda victim=victim: victim.halts or not victim.alive,
+                WAIT_S,
+                f"{victim.name} did not halt after {step}",
+            )
             if victim.alive:
                 return victim  # else an earlier fault ended it first
         raise TimeoutError(f"no worker halted after {step}")
@@ -205,7 +216,8 @@ class Chaos:
         wait_for(lambda: not victim.alive, WAIT_S, f"{victim.name} goes on")
         assert victim.process.returncode in codes, victim.tail()
 
-    # -- means -----------------------------------------------------------------------------------------------------------
+    # -- means
+    # -----------------------------------------------------------------------------------------------------------
 
     def _any(self) -> Worker:
         return self._random.choice(self.workers)

@@ -1,8 +1,9 @@
 """Numbered events while workers, versions, transactions and the broker fail on a seeded schedule.
 
-Afterwards, reading committed: no event unseen, none predicted twice, every key's in order, and the dead letters are exactly the
-bad records, whatever version was served. The long form (`make faults`) has four faults of each kind over a million events; the
-short ones are part of `make test`. Both tell counts and seed, also when they pass; HEADRACE_FAULT_SEED repeats a schedule.
+Afterwards, reading committed: no event unseen, none predicted twice, every key's in order, and the dead letters are
+exactly the bad records, whatever version was served. The long form (`make faults`) has four faults of each kind over a
+million events; the short ones are part of `make test`. Both tell counts and seed, also when they pass;
+HEADRACE_FAULT_SEED repeats a schedule.
 """
 
 import os

@@ -12,7 +12,7 @@ import torch
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
-from headrace.cli.new import write
+from headrace.cli.commands.new import write
 from headrace.contracts.events_pb2 import Operation
 from tests.integration.bridge.triton_server import TritonServer
 from tests.integration.ckpt.heat import NETWORK, READING, release

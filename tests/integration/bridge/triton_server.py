@@ -28,7 +28,13 @@ class TritonServer:
         self._binary = wheel / "pytriton" / "tritonserver" / "bin" / "tritonserver"
         self._backends = folder / "backends"
         shutil.copytree(wheel / "pytriton" / "tritonserver" / "backends", self._backends)
-        stub = wheel / "pytriton" / "tritonserver" / "python_backend_stubs" / f"{sys.version_info[0]}.{sys.version_info[1]}"
+        stub = (
+            wheel
+            / "pytriton"
+            / "tritonserver"
+            / "python_backend_stubs"
+            / f"{sys.version_info[0]}.{sys.version_info[1]}"
+        )
         shutil.copy(stub / "triton_python_backend_stub", self._backends / "python")
         for program in (self._binary, self._backends / "python" / "triton_python_backend_stub"):
             program.chmod(0o755)

@@ -21,13 +21,30 @@ from confluent_kafka import Producer, TopicPartition
 from torch import nn
 from typer.testing import CliRunner
 
-from headrace.cli.commands import application
+from headrace.cli.catalogue import application
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, WeightsApplied
-from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, TopicSpec, model_partition, system_topics
+from headrace.contracts.topics import (
+    ALERTS,
+    APPLIED,
+    CHECKPOINTS,
+    OPERATIONS,
+    TopicSpec,
+    model_partition,
+    system_topics,
+)
 from headrace.runtime import kafka as clients
 from headrace.runtime.endpoints import find
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import Bound, ChunkStore, LiveWeights, Manifest, agent_socket, checkpoint_event, open_store, publish
+from headrace.weights import (
+    Bound,
+    ChunkStore,
+    LiveWeights,
+    Manifest,
+    agent_socket,
+    checkpoint_event,
+    open_store,
+    publish,
+)
 from headrace.weights.slots import remove_stale_pools
 from tests.patience import WAIT_S, wait_for
 
@@ -189,7 +206,9 @@ def ask(fleet: Fleet, command: str) -> Any:
     options = [fleet.model, "--kafka", fleet.settings.kafka_bootstrap_servers, "--json"]
     answered = CliRunner().invoke(application(), ["ckpt", command, *options])
     assert answered.exit_code == 0, answered.output
-    printed = re.search(r"^[\[{]", answered.stdout, re.MULTILINE)  # beside what other threads of the tests log meanwhile
+    printed = re.search(
+        r"^[\[{]", answered.stdout, re.MULTILINE
+    )  # beside what other threads of the tests log meanwhile
     assert printed is not None, answered.stdout
     return json.JSONDecoder().raw_decode(answered.stdout[printed.start() :])[0]
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from headrace.cli.commands import application
+from headrace.cli.catalogue import application
 from headrace.contracts.events_pb2 import Operation
 from headrace.weights import agent_socket, open_store, publish
 from tests.patience import WAIT_S

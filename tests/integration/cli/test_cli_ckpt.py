@@ -9,7 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from headrace.cli.commands import application
+from headrace.cli.catalogue import application
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.runtime import kafka as clients
@@ -77,7 +77,10 @@ def test_the_fleet_and_its_versions_are_read_from_the_topics(kafka: Any, send: C
 
     fleet = json.loads(headrace(kafka, "ckpt", "status", model, "--json").stdout)
     assert fleet["active"][model] == {"version": 1, "pinned": True, "reason": "2 is off"}
-    assert [(w["worker"], w["version"], w["state"]) for w in fleet["workers"]] == [("a", 1, "serving"), ("b", 2, "refused 1")]
+    assert [(w["worker"], w["version"], w["state"]) for w in fleet["workers"]] == [
+        ("a", 1, "serving"),
+        ("b", 2, "refused 1"),
+    ]
     assert fleet["workers"][1]["error"] == "no room"
     assert 0 <= fleet["workers"][0]["age_s"] < 600
     versions = json.loads(headrace(kafka, "ckpt", "history", model, "--json").stdout)

@@ -14,8 +14,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from typer.testing import CliRunner
 
-from headrace.cli.commands import application
-from headrace.cli.dlq import Place
+from headrace.cli.catalogue import application
+from headrace.cli.commands.dlq import Place
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import DeadLetter, Header
 from headrace.runtime import kafka as clients
@@ -243,7 +243,9 @@ def interrupted() -> None:
 
 
 @pytest.mark.parametrize("how", [DependencyError, KeyboardInterrupt])
-def test_a_replay_that_fails_leaves_no_transaction_open_that_readers_wait_for(dead: Dead, how: type[BaseException]) -> None:
+def test_a_replay_that_fails_leaves_no_transaction_open_that_readers_wait_for(
+    dead: Dead, how: type[BaseException]
+) -> None:
     dead.bury(range(4))
     found: list[Any] = read_letters(dead.settings, dead.events).found
     too_large = DeadLetter(topic=dead.events, value=b"x" * 2_000_000)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from headrace.cli.commands import application
+from headrace.cli.catalogue import application
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import Operation, RolloutDirective, WeightsApplied
 from headrace.runtime import kafka as clients

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from headrace.cli.commands import application
+from headrace.cli.catalogue import application
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter
 from headrace.runtime import kafka as clients
@@ -24,7 +24,9 @@ def pipeline(kafka: Any) -> str:
     for batch in range(3):
         producer.begin_transaction()
         for i in range(batch * 10, batch * 10 + 10):
-            producer.produce(events, json.dumps({"i": i}).encode(), f"k{i}".encode(), i % 2, timestamp=1_700_000_000_000 + i)
+            producer.produce(
+                events, json.dumps({"i": i}).encode(), f"k{i}".encode(), i % 2, timestamp=1_700_000_000_000 + i
+            )
         producer.commit_transaction()
     producer.begin_transaction()
     producer.produce(events, b'{"i": "aborted"}', b"k", 0)
@@ -57,7 +59,10 @@ def test_as_many_as_there_are_in_spite_of_transaction_markers(kafka: Any, pipeli
 
 
 def test_values_alone_are_what_was_produced(kafka: Any, pipeline: str) -> None:
-    assert [json.loads(line) for line in tail(kafka, f"{pipeline}.events", "-n", "2", "--values")] == [{"i": 28}, {"i": 29}]
+    assert [json.loads(line) for line in tail(kafka, f"{pipeline}.events", "-n", "2", "--values")] == [
+        {"i": 28},
+        {"i": 29},
+    ]
 
 
 def test_the_oldest_records_of_each_partition(kafka: Any, pipeline: str) -> None:

@@ -41,7 +41,9 @@ class World:
 
     def start(self, role: str, service: str, *flags: str, wanted: int) -> dict[str, str]:
         flags = ("--kafka-bootstrap-servers", self.kafka.bootstrap_servers, *flags)
-        process, endpoints = start(self.run_dir, *flags, pipeline=self.pipeline, service=service, role=role, wanted=wanted)
+        process, endpoints = start(
+            self.run_dir, *flags, pipeline=self.pipeline, service=service, role=role, wanted=wanted
+        )
         self.processes[role] = process
         return endpoints
 
@@ -61,7 +63,9 @@ class World:
     def publish(self, *predictions: str, commit: bool = True, shadow: bool = False) -> None:
         """Put predictions, the champion's or its shadow's, where they belong, in one transaction."""
         topic, model = (SHADOWS, f"{self.name}.next") if shadow else (PREDICTIONS, self.name)
-        producer = Producer({"bootstrap.servers": self.kafka.bootstrap_servers, "transactional.id": self.kafka.unique("sink")})
+        producer = Producer(
+            {"bootstrap.servers": self.kafka.bootstrap_servers, "transactional.id": self.kafka.unique("sink")}
+        )
         producer.init_transactions(30)
         producer.begin_transaction()
         for one in predictions:
@@ -145,7 +149,13 @@ def test_a_prediction_is_the_models_by_hand_and_names_its_weights(world: World) 
 
 
 def test_a_list_is_answered_in_order_whatever_fields_its_events_have(world: World) -> None:
-    trips = [TRIP, {**TRIP, "tip": 2.0}, {**TRIP, "tip": None, "note": "x"}, {**TRIP, "distance_km": 7}, {**TRIP, "tip": 3.5}]
+    trips = [
+        TRIP,
+        {**TRIP, "tip": 2.0},
+        {**TRIP, "tip": None, "note": "x"},
+        {**TRIP, "distance_km": 7},
+        {**TRIP, "tip": 3.5},
+    ]
 
     answer = httpx.post(world.path("predict"), json=trips).json()
 
@@ -192,7 +202,9 @@ def test_every_error_is_json(world: World, method: str, path: str, status: int) 
 def test_events_and_labels_are_forwarded_to_ingest(world: World) -> None:
     assert httpx.post(world.path("events"), json=TRIP, timeout=WAIT_S).json() == {"accepted": 1, "rejected": []}
     assert httpx.post(world.path("labels"), json=[ARRIVAL], timeout=WAIT_S).json()["accepted"] == 1
-    refused = httpx.post(world.path("events"), content=b"{", headers={"content-type": "application/json"}, timeout=WAIT_S)
+    refused = httpx.post(
+        world.path("events"), content=b"{", headers={"content-type": "application/json"}, timeout=WAIT_S
+    )
     assert refused.status_code == 400
     assert "error" in refused.json()
     assert httpx.post(world.path("shouts"), json=TRIP).status_code == 404

@@ -40,7 +40,10 @@ def test_what_rest_has_accepted_is_in_the_topic_as_it_was_sent(served: tuple[Rol
     answer = post(served, "events", array, traceparent=TRACE)
     assert answer.status_code == 200
     assert answer.json() == {"accepted": 2, "rejected": [{"index": 2, "reason": "Object missing required field `x`"}]}
-    assert post(served, "events", b'{"id":"d","x":1}\n\n{"id":"e","x":2}\n', "application/x-ndjson").json()["accepted"] == 2
+    assert (
+        post(served, "events", b'{"id":"d","x":1}\n\n{"id":"e","x":2}\n', "application/x-ndjson").json()["accepted"]
+        == 2
+    )
     assert post(served, "events", b'{"id":"f","x":1}').json() == {"accepted": 1, "rejected": []}
     records = {m.key(): m for m in read_all(kafka.bootstrap_servers, f"{served[1]}.events", 2, 5)}
     assert sorted(records) == [b"a", b"b", b"d", b"e", b"f"]
@@ -85,13 +88,17 @@ async def test_grpc_takes_batches_and_streams_of_them(served: tuple[RoleProcess,
 
         async def batches() -> Any:
             for n in range(3):
-                yield ingest_pb2.ProduceRequest(pipeline=name, stream=ingest_pb2.LABELS, records=[b'{"id":"s%d","y":1}' % n])
+                yield ingest_pb2.ProduceRequest(
+                    pipeline=name, stream=ingest_pb2.LABELS, records=[b'{"id":"s%d","y":1}' % n]
+                )
 
         assert [a.accepted async for a in stub.ProduceStream(batches())] == [1, 1, 1]
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await stub.Produce(ingest_pb2.ProduceRequest(pipeline="nobody", stream=ingest_pb2.EVENTS))
         assert error.value.code() == grpc.StatusCode.NOT_FOUND
-        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="headrace.v1.Ingest"))
+        health = await health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service="headrace.v1.Ingest")
+        )
         assert health.status == health_pb2.HealthCheckResponse.SERVING
     keys = sorted(m.key() for m in read_all(kafka.bootstrap_servers, f"{name}.labels", 2, 4))
     assert keys == [b"a", b"s0", b"s1", b"s2"]

@@ -71,7 +71,8 @@ def test_killed_twice_it_emits_every_pair_once_and_every_bad_record_once(kafka: 
     decoder = load_pipeline(pipeline).example_decoder
     found = [decoder.decode(m.value() or b"") for m in examples]
     assert all(
-        e.key == e.event.id == e.label.id and e.event_source[0] == m.partition() for e, m in zip(found, examples, strict=True)
+        e.key == e.event.id == e.label.id and e.event_source[0] == m.partition()
+        for e, m in zip(found, examples, strict=True)
     )
     assert [m.headers() for m in examples if m.key() == b"7"] == [[TRACE]]
 

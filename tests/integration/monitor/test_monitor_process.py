@@ -106,7 +106,9 @@ class Toy:
     ) -> None:
         now = time.time()
         source = (i % 2, i // 2)
-        made = Prediction(f"k{i}", value, model or self.name, version, "d", source, int(now * 1000) - 10, int(now * 1e6))
+        made = Prediction(
+            f"k{i}", value, model or self.name, version, "d", source, int(now * 1000) - 10, int(now * 1e6)
+        )
         self._send(topic.name(self.name), f"k{i}", made, partition=i % 2)
 
     def system(self, topic: topics.TopicSpec, message: Any) -> None:
@@ -137,7 +139,9 @@ class Process:
             str(run_dir),
         ]
         bootstrap = {"KAFKA_BOOTSTRAP_SERVERS": toy.settings.kafka_bootstrap_servers}
-        self.process = subprocess.Popen([*command, "--tick-s", "0.1"], stderr=self._log, env={**os.environ, **bootstrap})
+        self.process = subprocess.Popen(
+            [*command, "--tick-s", "0.1"], stderr=self._log, env={**os.environ, **bootstrap}
+        )
 
     def snapshot(self) -> contract.Snapshot | None:
         for url in find(self.run_dir, "monitor", "rest"):
@@ -182,9 +186,12 @@ def monitor(toy: Toy, tmp_path: Path) -> Iterator[Process]:
 
 def river(toy: Toy, count: int) -> None:
     toy.system(topics.CHECKPOINTS, CheckpointPublished(model=toy.name, version=1))
-    toy.system(topics.ROLLOUTS, RolloutDirective(model=toy.name, action=RolloutDirective.ACTIVATE, version=1, sequence=2))
     toy.system(
-        topics.APPLIED, WeightsApplied(model=toy.name, worker="s", role="stream", state=WeightsApplied.ACTIVE, version=1)
+        topics.ROLLOUTS, RolloutDirective(model=toy.name, action=RolloutDirective.ACTIVATE, version=1, sequence=2)
+    )
+    toy.system(
+        topics.APPLIED,
+        WeightsApplied(model=toy.name, worker="s", role="stream", state=WeightsApplied.ACTIVE, version=1),
     )
     for i in range(count):
         toy.event(i)
@@ -282,7 +289,9 @@ def test_its_metrics_and_readiness_are_served(toy: Toy, monitor: Process) -> Non
     assert f'headrace_monitor_records_total{{kind="joined",pipeline="{toy.name}"}} 10.0' in text
 
 
-MODELS = "[{name: c, model: model.py:Doubling, role: canary, share: 0.5}, {name: s, model: model.py:Doubling, role: shadow}]"
+MODELS = (
+    "[{name: c, model: model.py:Doubling, role: canary, share: 0.5}, {name: s, model: model.py:Doubling, role: shadow}]"
+)
 
 
 def test_models_beside_the_champion_are_scored_apart(kafka: Any, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from tests.patience import WAIT_S
 
 
 def read_all(bootstrap: str, topic: str, wanted: int, **conf: str) -> list[bytes]:
-    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest", **conf})
+    reader = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest", **conf}
+    )
     try:
         reader.assign([TopicPartition(topic, 0, 0)])
         found: list[bytes] = []

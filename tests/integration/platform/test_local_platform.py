@@ -90,7 +90,9 @@ def test_stopped_means_gone_and_started_again_offline_everything_is_there(tmp_pa
         admin.create_topics([NewTopic("kept", 2, 1)])["kept"].result(WAIT_S)
         ran = processes(platform)
     assert not any(process.alive() for process in ran)
-    assert {"kafka", "kafka.log", "redis.log", "server.properties", "state.json"} <= {p.name for p in platform.folder.iterdir()}
+    assert {"kafka", "kafka.log", "redis.log", "server.properties", "state.json"} <= {
+        p.name for p in platform.folder.iterdir()
+    }
 
     monkeypatch.setenv("HEADRACE_MAVEN_URL", f"http://127.0.0.1:{closed_port}")
     with embedded(tmp_path) as again:

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from headrace.platform import process, runs
+from headrace.launch import runs
+from headrace.platform import process
 from headrace.platform.process import ProcessId
 from headrace.platform.state import read_status
 from tests.patience import WAIT_S
@@ -21,7 +22,7 @@ def command(tmp_path):
     started = []
 
     def command(*words):
-        line = [sys.executable, "-m", "headrace.cli.platform", *words]
+        line = [sys.executable, "-m", "headrace.cli.commands.platform", *words]
         started.append(subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 

@@ -51,7 +51,16 @@ def start(
     log_dir: Path | None = None,
 ) -> tuple["subprocess.Popen[bytes]", dict[str, str]]:
     """Start a role and return it with its endpoints, once it has as many as are wanted."""
-    command = [sys.executable, "-m", f"services.{service}", role, "--pipeline", str(pipeline), "--run-dir", str(run_dir)]
+    command = [
+        sys.executable,
+        "-m",
+        f"services.{service}",
+        role,
+        "--pipeline",
+        str(pipeline),
+        "--run-dir",
+        str(run_dir),
+    ]
     log_file = (log_dir or run_dir) / f"{role}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen([*command, "--instance", instance or f"{role}-under-test", *flags], stderr=log)

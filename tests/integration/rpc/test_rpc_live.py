@@ -97,7 +97,9 @@ class Load:
 @pytest.fixture
 def endpoints(fleet: Fleet, pipeline: Path) -> Iterator[dict[str, str]]:
     fleet.coordinator("coordinator", "--stage-timeout-s", "10")
-    fleet.agent("agent", "--fence-grace-s", "0.5", "--stage-at-once", "1")  # one that is slow keeps nobody waiting for too long
+    fleet.agent(
+        "agent", "--fence-grace-s", "0.5", "--stage-at-once", "1"
+    )  # one that is slow keeps nobody waiting for too long
     process, made = start(fleet.folder, pipeline=pipeline)
     yield made
     assert stop(process) == 0

@@ -35,7 +35,9 @@ class Shop:
     """Topics of orders, prices and totals on the broker."""
 
     def __init__(self, kafka, folder) -> None:
-        self.settings = ServiceSettings(kafka_bootstrap_servers=kafka.bootstrap_servers, run_dir=folder).for_role("test")
+        self.settings = ServiceSettings(kafka_bootstrap_servers=kafka.bootstrap_servers, run_dir=folder).for_role(
+            "test"
+        )
         self.folder, self.group = folder, kafka.unique("shop")
         self.orders, self.totals = (kafka.create_topic(name, PARTITIONS) for name in ("orders", "totals"))
         self.prices = kafka.create_topic("prices", 3, {"cleanup.policy": "compact"})
@@ -179,7 +181,9 @@ async def test_a_price_that_changes_meanwhile_is_seen(shop):
 
 
 def test_a_lookup_leaves_out_what_it_cannot_decode_and_says_when_its_topic_is_not_there(shop, kafka):
-    rates = kafka.create_topic("rates", 3)  # not compacted: there the broker refuses a batch that holds a record without a key
+    rates = kafka.create_topic(
+        "rates", 3
+    )  # not compacted: there the broker refuses a batch that holds a record without a key
     for value, key in ((b"1.5", b"apple"), (b"cheap", b"apple"), (b"7", None)):
         shop._producer.produce(rates, value, key)
     assert shop._producer.flush(WAIT_S) == 0

@@ -83,7 +83,9 @@ def numbers(chunks: list[Chunk], partition: int = 0) -> list[int]:
 def committed(kafka, group: str, topic: str, partitions: int = 1) -> list[int]:
     reader = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
     try:
-        return [p.offset for p in reader.committed([TopicPartition(topic, n) for n in range(partitions)], timeout=WAIT_S)]
+        return [
+            p.offset for p in reader.committed([TopicPartition(topic, n) for n in range(partitions)], timeout=WAIT_S)
+        ]
     finally:
         reader.close()
 
@@ -135,7 +137,9 @@ async def test_fetching_stops_at_the_limits_and_polls_go_on(kafka, make, produce
     topic = kafka.create_topic()
     produce(topic, 20_000, size=100)
     app = make(
-        limits=Limits(records=1000, bytes=50_000), most_per_round=100, consumer_config={"fetch.message.max.bytes": 20_000}
+        limits=Limits(records=1000, bytes=50_000),
+        most_per_round=100,
+        consumer_config={"fetch.message.max.bytes": 20_000},
     )
     go, got = asyncio.Event(), []
 
@@ -184,7 +188,9 @@ async def test_pause_resume_seek_and_positions(kafka, make, produce):
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
-async def test_two_members_share_the_partitions_and_see_every_record_once_each(kafka, make, produce, settings, protocol):
+async def test_two_members_share_the_partitions_and_see_every_record_once_each(
+    kafka, make, produce, settings, protocol
+):
     topic, group = kafka.create_topic(partitions=4), kafka.unique("group")
     for partition in range(4):
         produce(topic, 100, partition)
@@ -242,7 +248,8 @@ async def test_a_topic_that_does_not_exist_ends_the_app_with_a_clear_error(kafka
         await asyncio.wait_for(app.run(Stop()), WAIT_S)
 
 
-# -- transactions ------------------------------------------------------------------------------------------------------------
+# -- transactions
+# ------------------------------------------------------------------------------------------------------------
 
 
 class Copier:
@@ -255,7 +262,9 @@ class Copier:
         )
         self.aborts = 0
         self.pipeline = ChunkPipeline(self.copy, self.sink, self.membership, aborted=self.count)
-        self.app = make(group, commit="transactions", flow=self.pipeline, membership=self.membership, most_per_round=100)
+        self.app = make(
+            group, commit="transactions", flow=self.pipeline, membership=self.membership, most_per_round=100
+        )
         self.target = target
 
         @self.app.agent(self.app.chunks_of(source), name=f"copy-{identity}")
@@ -314,7 +323,12 @@ async def test_an_aborted_transaction_is_tried_again_from_the_committed_offsets(
 
 
 async def test_a_fenced_instance_ends_and_what_it_had_open_is_never_seen(kafka, make, settings, produce):
-    source, target, group, identity = kafka.create_topic(), kafka.create_topic(), kafka.unique("group"), kafka.unique("tx")
+    source, target, group, identity = (
+        kafka.create_topic(),
+        kafka.create_topic(),
+        kafka.unique("group"),
+        kafka.unique("tx"),
+    )
     produce(source, 100)
     old = Copier(make, settings, source, target, group, identity=identity)
     with pytest.raises(FencedError) as caught:  # noqa: PT012 - it is the running app that raises
@@ -348,7 +362,9 @@ async def test_records_with_headers_go_in_the_same_transaction(kafka, make, sett
 
     def with_headers(chunks):
         output = batched(chunks)
-        singles = [Outgoing(target, b"k", r["value"], [("h", b"1")], 0) for batch in output.batches for r in batch.records]
+        singles = [
+            Outgoing(target, b"k", r["value"], [("h", b"1")], 0) for batch in output.batches for r in batch.records
+        ]
         return Output(output.generation, output.offsets, singles=singles)
 
     copier.pipeline._process = with_headers

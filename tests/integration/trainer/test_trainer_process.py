@@ -33,9 +33,9 @@ def prepare(kafka: Any, folder: Path, name: str, count: int, **training: Any) ->
     """A pipeline with `count` examples on its topic."""
     path = write_toy(folder / name, name, **training)
     pipeline = load_pipeline(path)
-    settings = ServiceSettings(kafka_bootstrap_servers=kafka.bootstrap_servers, run_dir=folder / f"run-{name}").for_role(
-        "trainer"
-    )
+    settings = ServiceSettings(
+        kafka_bootstrap_servers=kafka.bootstrap_servers, run_dir=folder / f"run-{name}"
+    ).for_role("trainer")
     ensure_topics(settings, pipeline.topics)
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})  # keeps their order
     rng = random.Random(3)

@@ -1,7 +1,7 @@
 """An agent's slots in a process that kills itself: `python dying_puller.py ROOT REDIS_URL STORAGE STEPS MANIFEST...`.
 
-It pulls versions one after another, the one before being kept, and sends itself SIGKILL when it is asked for the STEPS-th
-time whether the last of them is still wanted, which it is at every step.
+It pulls versions one after another, the one before being kept, and sends itself SIGKILL when it is asked for the
+STEPS-th time whether the last of them is still wanted, which it is at every step.
 """
 
 import os

@@ -248,7 +248,11 @@ def test_redis_full_or_gone_is_unavailable(own_valkey, model):
     store.put(model, digest_of(SMALL), SMALL)
     own_valkey.stop()
     started = time.monotonic()
-    for attempt in (lambda: read(store, model, SMALL), lambda: store.put(model, "d", SMALL), lambda: store.claim(model, ["d"])):
+    for attempt in (
+        lambda: read(store, model, SMALL),
+        lambda: store.put(model, "d", SMALL),
+        lambda: store.claim(model, ["d"]),
+    ):
         with pytest.raises(StoreUnavailable):
             attempt()
     assert time.monotonic() - started < WAIT_S

@@ -29,7 +29,9 @@ def rows(version):
     return weight
 
 
-@pytest.mark.parametrize(("steps", "begins_with"), [(0, 2), (1, 2), (9, 2), (19, 2), (25, 2), (BUILT, 2), (25, 0), (45, 0)])
+@pytest.mark.parametrize(
+    ("steps", "begins_with"), [(0, 2), (1, 2), (9, 2), (19, 2), (25, 2), (BUILT, 2), (25, 0), (45, 0)]
+)
 def test_the_successor_of_an_agent_that_was_killed_while_it_built_a_version_has_it_bit_for_bit(
     tmp_path, redis_url, unique, steps, begins_with
 ):
@@ -49,7 +51,9 @@ def test_the_successor_of_an_agent_that_was_killed_while_it_built_a_version_has_
         files[-1].write_bytes(manifest.encode())
     script = Path(__file__).with_name("dying_puller.py")
     arguments = [tmp_path, redis_url, tmp_path / "storage", steps, *files]
-    done = subprocess.run([sys.executable, script, *map(str, arguments)], stdout=subprocess.PIPE, check=False, timeout=WAIT_S)
+    done = subprocess.run(
+        [sys.executable, script, *map(str, arguments)], stdout=subprocess.PIPE, check=False, timeout=WAIT_S
+    )
     assert done.returncode == -signal.SIGKILL
     assert (b"whole" in done.stdout) == (steps == BUILT)
 

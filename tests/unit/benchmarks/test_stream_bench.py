@@ -127,7 +127,8 @@ def test_one_event_at_a_time_is_predicted_as_in_a_batch() -> None:
     """The contestants that see single records have the same network."""
     dice = random.Random(1)
     events = [
-        Event(str(n), *(dice.uniform(-1, 1) for _ in range(4)), *(dice.randrange(100) for _ in range(3)), "") for n in range(9)
+        Event(str(n), *(dice.uniform(-1, 1) for _ in range(4)), *(dice.randrange(100) for _ in range(3)), "")
+        for n in range(9)
     ]
     with torch.inference_mode():
         batch = make_network().eval()(features(events))[:, 0].tolist()
@@ -142,10 +143,17 @@ def test_events_are_the_same_every_time() -> None:
 
 def test_results_name_every_ratio() -> None:
     """Ours by each other contestant, and two processes by one."""
-    runs = {name: [Figures(rate, 1, 1, 1)] for name, rate in zip(CONTESTANTS, (50.0, 100.0, 20.0, 25.0, 2.0, 4.0), strict=True)}
+    runs = {
+        name: [Figures(rate, 1, 1, 1)]
+        for name, rate in zip(CONTESTANTS, (50.0, 100.0, 20.0, 25.0, 2.0, 4.0), strict=True)
+    }
     latency = Latency(1000, 10, 10, 1, 2, 3, 4, 0, 0, 0.1, 0.1)
     results = Results(
-        0.1, dict.fromkeys(CONTESTANTS, 1000), runs, [Figures(150.0, 1, 1, 1)], {"floor": [latency], OURS.name: [latency]}
+        0.1,
+        dict.fromkeys(CONTESTANTS, 1000),
+        runs,
+        [Figures(150.0, 1, 1, 1)],
+        {"floor": [latency], OURS.name: [latency]},
     )
     written = results.as_json()
     assert written["ratios"] == {

@@ -82,7 +82,9 @@ def test_a_version_is_served_verified_and_older_ones_are_pruned(repository, serv
     ("broken", "error"),
     [({"error": Refused("no backend")}, Refused), ({"off_by": 0.1}, Wrong), ({"off_by": float("nan")}, Wrong)],
 )
-def test_a_version_that_is_refused_or_answers_wrongly_leaves_the_one_before(repository, server, publisher, broken, error):
+def test_a_version_that_is_refused_or_answers_wrongly_leaves_the_one_before(
+    repository, server, publisher, broken, error
+):
     """Its folder goes, and the configuration names the version that was verified."""
     publisher.publish(bound_of(1))
     for name, value in broken.items():

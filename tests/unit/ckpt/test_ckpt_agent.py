@@ -29,7 +29,9 @@ class Host:
         self.sequence = 0
         self.now = 100.0
 
-    def direct(self, action: str, of, *, epoch: int = 1, sequence: int = 0, signature: str = "", digest: str = "", canaries=()):
+    def direct(
+        self, action: str, of, *, epoch: int = 1, sequence: int = 0, signature: str = "", digest: str = "", canaries=()
+    ):
         self.sequence += 1
         directive = RolloutDirective(
             model="m", action=RolloutDirective.Action.Value(action), version=of.version, sequence=sequence or self.sequence,
@@ -363,7 +365,11 @@ def test_reports_say_where_the_agent_serves_and_what_came_from_peers(host):
     version = host.agent.next_pull(host.now)
     host.agent.on_pulled(version, "/slot/1", 10, 0.1, host.now, bytes_from_peers=7)
     (effect,) = host.agent.on_message(1, Staged(1, V1.digest, {}), host.now)
-    assert (effect.applied.peer_address, effect.applied.bytes_pulled, effect.applied.bytes_from_peers) == ("here:7000", 10, 7)
+    assert (effect.applied.peer_address, effect.applied.bytes_pulled, effect.applied.bytes_from_peers) == (
+        "here:7000",
+        10,
+        7,
+    )
     (heartbeat,) = host.agent.on_tick(host.now)
     assert (heartbeat.applied.peer_address, heartbeat.applied.bytes_pulled) == ("here:7000", 0)
     host.direct("ACTIVATE", V1)
@@ -422,7 +428,9 @@ def test_a_restarted_agent_and_those_who_join_meanwhile_find_the_canaries(host):
 
 def fences(effects) -> list[tuple[int, int]]:
     """(connection, version required)."""
-    return [(e.connection, e.message.version) for e in effects if isinstance(e, Send) and isinstance(e.message, Require)]
+    return [
+        (e.connection, e.message.version) for e in effects if isinstance(e, Send) and isinstance(e.message, Require)
+    ]
 
 
 def test_an_ordinary_flip_fences_nobody_and_a_laggard_only_after_the_grace(host):

@@ -331,7 +331,9 @@ class AnyRollout(RuleBasedStateMachine):
         self.published: list[CheckpointPublished] = []
         self.now = 0.0
         self.epoch = 1
-        policy = Policy(quorum="majority", stage_timeout_s=3.0, keep=4, canary_share=0.3, canary_s=2.0, activate_grace_s=0.5)
+        policy = Policy(
+            quorum="majority", stage_timeout_s=3.0, keep=4, canary_share=0.3, canary_s=2.0, activate_grace_s=0.5
+        )
         self.rollout = Rollout("m", epoch=1, policy=policy)
         self.asked_back: set[int] = set()
         self.any_back = False

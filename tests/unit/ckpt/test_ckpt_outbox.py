@@ -9,7 +9,9 @@ from services.ckpt.outbox import Outbox
 
 
 def report(state: str, worker: str = "a") -> WeightsApplied:
-    return WeightsApplied(model="m", worker=worker, state=WeightsApplied.State.Value(state), version=2, manifest_digest="d")
+    return WeightsApplied(
+        model="m", worker=worker, state=WeightsApplied.State.Value(state), version=2, manifest_digest="d"
+    )
 
 
 @pytest.mark.parametrize("state", ["STAGED", "ACTIVE"])

@@ -25,7 +25,9 @@ def stage(chunks: int = 64, version: int = 1) -> RolloutDirective:
     return RolloutDirective(model="m", action=RolloutDirective.STAGE, version=version, manifest=encoded)
 
 
-def report(agent: str, *, worker: str = "", state: str = "HEARTBEAT", address: str = "", host: str = "") -> WeightsApplied:
+def report(
+    agent: str, *, worker: str = "", state: str = "HEARTBEAT", address: str = "", host: str = ""
+) -> WeightsApplied:
     return WeightsApplied(
         model="m", worker=worker or f"worker of {agent}", state=WeightsApplied.State.Value(state), agent=agent,
         host=host or f"host of {agent}", peer_address=address or f"{agent}.example:7000",
@@ -97,8 +99,14 @@ def test_the_plan_follows_from_the_reports_alone():
         (planner("a", "b", fan_out=0), stage()),
         (PeerPlanner(PeerPolicy(min_bytes=65 * MIB)), stage()),
         (planner("a", "b"), RolloutDirective(model="m", action=RolloutDirective.STAGE, manifest=b"junk")),
-        (planner("a", "b"), RolloutDirective(model="m", action=RolloutDirective.ACTIVATE, manifest=manifest(64).encode())),
-        (planner("a", "b"), RolloutDirective(model="other", action=RolloutDirective.STAGE, manifest=manifest(64).encode())),
+        (
+            planner("a", "b"),
+            RolloutDirective(model="m", action=RolloutDirective.ACTIVATE, manifest=manifest(64).encode()),
+        ),
+        (
+            planner("a", "b"),
+            RolloutDirective(model="other", action=RolloutDirective.STAGE, manifest=manifest(64).encode()),
+        ),
     ],
     ids=["one agent", "none", "switched off", "small payload", "no manifest", "not a STAGE", "another model"],
 )
@@ -183,7 +191,9 @@ def test_the_shunned_and_the_unreachable_are_left_out():
     assert Routes(plan_of(*"abcdefgh"), agent="h", host="x", shunned=shunned).peers(0) == ["b:1", "a:1"]
     now[0] = 10.0
     assert Routes(plan_of(*"abcdefgh"), agent="h", host="x", shunned=shunned).peers(0) == ["d:1", "b:1", "a:1"]
-    local = Plan(members=[Member(agent="a", address="127.0.0.1:1", host="one"), Member(agent="b", host="two")], fan_out=1)
+    local = Plan(
+        members=[Member(agent="a", address="127.0.0.1:1", host="one"), Member(agent="b", host="two")], fan_out=1
+    )
     assert Routes(local, agent="b", host="two").peers(0) == []
     assert Routes(local, agent="b", host="one").peers(0) == ["127.0.0.1:1"]
 

@@ -29,7 +29,12 @@ def test_an_alert_takes_the_version_back_and_newer_ones_come():
     made, _ = flipped()
     made.on_alert(alert(3), 5.0)
     (directive,) = made.decide(5.0)
-    assert (directive.action, directive.version, directive.previous_version, directive.pinned) == (ROLL_BACK, 2, 3, False)
+    assert (directive.action, directive.version, directive.previous_version, directive.pinned) == (
+        ROLL_BACK,
+        2,
+        3,
+        False,
+    )
     assert (directive.cause, directive.reason) == ("alert", "version 3 was taken back: version_worse: far off")
     assert made.decide(6.0) == []
     made.on_checkpoint(checkpoint(4))

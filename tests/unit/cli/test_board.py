@@ -7,8 +7,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from headrace.cli.board import Board, clock, duration, number, plain, sparklines
-from headrace.cli.observe import LogLine, View
+from headrace.cli.views.board import Board, clock, duration, number, plain, sparklines
 from headrace.contracts.snapshot import (
     Canary,
     Counts,
@@ -22,7 +21,8 @@ from headrace.contracts.snapshot import (
     Versions,
     Worker,
 )  # fmt: skip
-from headrace.platform.roles import RoleStatus, State
+from headrace.launch.observe import LogLine, View
+from headrace.launch.specs import RoleStatus, State
 
 SNAPSHOT = Snapshot(
     pipeline="flights", at_us=0, started_us=0, error_unit="min", window=5000,
@@ -50,7 +50,9 @@ ROLES = [status("trainer"), status("stream", State.STARTING, 2), status("replay"
 LOG = [LogLine("trainer", "info", f"checkpoint {i}") for i in range(50)]
 
 
-def shown(snapshot: Snapshot | None = SNAPSHOT, roles: Sequence[RoleStatus] = ROLES, width: int = 100, height: int = 30) -> str:
+def shown(
+    snapshot: Snapshot | None = SNAPSHOT, roles: Sequence[RoleStatus] = ROLES, width: int = 100, height: int = 30
+) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
     console.print(Board(View("demo flights", "running", 42.0, roles, snapshot, LOG)), height=height)
     assert isinstance(console.file, io.StringIO)

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import headrace
-from headrace.cli.commands import COMMANDS, Command, application
-from headrace.cli.roles import ROLES, role
+from headrace.cli.catalogue import COMMANDS, Command, application
+from headrace.launch.roles import ROLES, role
 from headrace.runtime.errors import ConfigError
 
 HEAVY = {"torch", "faust", "grpc", "numpy", "confluent_kafka", "fastapi", "pydantic"}
@@ -35,16 +35,16 @@ def modules_after(code: str) -> set[str]:
 def test_help_imports_nothing_heavy_and_no_command() -> None:
     loaded = modules_after(
         "from typer.testing import CliRunner\n"
-        "from headrace.cli.commands import application\n"
+        "from headrace.cli.catalogue import application\n"
         "assert CliRunner().invoke(application(), ['--help']).exit_code == 0"
     )
     assert not loaded & HEAVY
-    assert {m for m in loaded if m.startswith("headrace.cli.")} == {"headrace.cli.commands"}
+    assert {m for m in loaded if m.startswith("headrace.cli.")} == {"headrace.cli.catalogue"}
 
 
 @pytest.mark.parametrize("name", ["demo", "up", "down", "status", "ckpt", "run", "topics", "platform"])
 def test_these_commands_start_without_torch(name: str) -> None:
-    loaded = modules_after(f"from headrace.cli.commands import imported\nimported({name!r})")
+    loaded = modules_after(f"from headrace.cli.catalogue import imported\nimported({name!r})")
     assert not loaded & {"torch", "faust", "grpc", "fastapi"}
 
 
@@ -107,7 +107,10 @@ def test_an_unknown_role_is_told_which_there_are() -> None:
 
 def test_run_becomes_the_role_and_hands_on_its_flags() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "headrace", "run", "monitor", "--batch", "none"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "headrace", "run", "monitor", "--batch", "none"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "--batch" in done.stderr

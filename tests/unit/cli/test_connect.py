@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cli.connect import model_of, remember
+from headrace.launch.run_file import model_of, remember
 
 
 @pytest.mark.parametrize(

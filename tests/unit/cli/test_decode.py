@@ -2,9 +2,9 @@
 
 import pytest
 
+from headrace.cli.commands.tail import resolve
 from headrace.cli.connect import ConfigError
-from headrace.cli.decode import decode, message_type, text
-from headrace.cli.tail import resolve
+from headrace.cli.views.decode import decode, message_type, text
 from headrace.contracts import events_pb2
 from headrace.contracts.topics import CATALOGUE
 

@@ -8,8 +8,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from headrace.cli.check import check
-from headrace.cli.new import new, write
+from headrace.cli.commands.check import check
+from headrace.cli.commands.new import new, write
 from headrace.runtime.errors import ConfigError
 
 runner = CliRunner()
@@ -96,7 +96,8 @@ def test_pipeline_yaml_is_wrong(folder: Path, old: str, new: str, field: str) ->
     assert re.search(rf"pipeline\.yaml:{line}: {re.escape(field)}: ", output), output
 
 
-# What is broken, in which file: the old text, the new text, and what the report says. {line} is the line of the old text.
+# What is broken, in which file: the old text, the new text, and what the report says. {line} is the line of the old
+# text.
 BROKEN = {
     "model.py does not parse": (
         "model.py", "class Reading(msgspec.Struct):", "class Reading(msgspec.Struct", r"model\.py:\d+: SyntaxError",

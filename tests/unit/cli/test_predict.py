@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
-from headrace.cli.commands import application
-from headrace.cli.predict import predictions, read_events, tensors
+from headrace.cli.catalogue import application
+from headrace.cli.commands.predict import predictions, read_events, tensors
 from headrace.runtime.errors import ConfigError, DataError
 
 INPUTS = [
@@ -47,7 +47,10 @@ def test_what_is_no_event_is_refused(text: str) -> None:
 
 
 def test_events_become_a_tensor_a_field() -> None:
-    events = [{"id": "a", "x": 1, "tags": ["p"], "window": [1.0, 2.0]}, {"id": "b", "x": 2.5, "tags": [], "window": [3.0, 4.0]}]
+    events = [
+        {"id": "a", "x": 1, "tags": ["p"], "window": [1.0, 2.0]},
+        {"id": "b", "x": 2.5, "tags": [], "window": [3.0, 4.0]},
+    ]
     assert tensors(events, INPUTS) == [
         {"name": "id", "datatype": "BYTES", "shape": [2, 1], "data": ["a", "b"]},
         {"name": "x", "datatype": "FP64", "shape": [2, 1], "data": [1, 2.5]},

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headrace.cli.river import Drained, Replay
-from headrace.cli.summary import Summary, _counter, _with, histogram_quantiles, show, write
+from headrace.cli.views.summary import Summary, _counter, _with, histogram_quantiles, show, write
 from headrace.contracts.snapshot import Counts, Quantiles, Score, Snapshot, Versions
+from headrace.launch.pipeline_run import Drained, Replay
 from headrace.model.spec import DemoSpec, PipelineSpec
 
 BASE = Summary(pipeline="toy", run_dir="/runs/toy", seconds=61.2, drained=True, trained=90, first_prediction_s=8.0)
@@ -57,7 +57,12 @@ def test_the_summary_as_json_and_for_people(tmp_path: Path) -> None:
     show(summary, console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    for expected in ("predicted, each once; the first after 8.0 s", "went to the dead letters", "the model", "/runs/toy"):
+    for expected in (
+        "predicted, each once; the first after 8.0 s",
+        "went to the dead letters",
+        "the model",
+        "/runs/toy",
+    ):
         assert expected in text
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from headrace.cli.watch import Interrupts
+from headrace.cli.views.watch import Interrupts
 
 
 def test_the_first_interrupt_ends_a_start_and_no_more_than_that() -> None:

@@ -76,7 +76,12 @@ def test_records_are_in_the_order_in_which_they_became_known(december: list[Time
 def test_times_are_those_that_clocks_at_the_airports_showed(rows: list[dict[str, str]], december: list[Timed]) -> None:
     """Departure by New York's clocks, landing by the destination's: two columns that the source does not use."""
     at = {(r.kind, r.value.flight_id): r.at for r in december}
-    zones = {"LAX": "America/Los_Angeles", "PHX": "America/Phoenix", "ORD": "America/Chicago", "SJU": "America/Puerto_Rico"}
+    zones = {
+        "LAX": "America/Los_Angeles",
+        "PHX": "America/Phoenix",
+        "ORD": "America/Chicago",
+        "SJU": "America/Puerto_Rico",
+    }
     checked = 0
     for row in rows:
         if row["month"] != "12" or row["dest"] not in zones or row["arr_delay"] in ("", "NA"):
@@ -124,7 +129,9 @@ def test_missing_weather_and_unknown_codes_are_features_too(pipeline: Pipeline) 
     import msgspec
 
     event = pipeline.source().sample(1)[0]
-    bare = msgspec.structs.replace(event, carrier="??", destination="XYZ", temperature=None, wind_speed=None, pressure=None)
+    bare = msgspec.structs.replace(
+        event, carrier="??", destination="XYZ", temperature=None, wind_speed=None, pressure=None
+    )
     made = pipeline.model.features([bare, event])
     assert torch.isfinite(made).all()
     assert pipeline.model.features([]).shape == (0, made.shape[1])

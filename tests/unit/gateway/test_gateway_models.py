@@ -43,5 +43,7 @@ def test_a_model_is_known_by_both_of_its_names(name: str, model: str) -> None:
 
 
 def test_a_model_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(UnknownError, match=r"unknown model 'fast': the models of 'heat' are heat, heat.wide, heat.slow"):
+    with pytest.raises(
+        UnknownError, match=r"unknown model 'fast': the models of 'heat' are heat, heat.wide, heat.slow"
+    ):
         Models(SPEC).named("fast")

@@ -53,7 +53,12 @@ async def test_a_prediction_names_its_version_and_checkpoint() -> None:
 
 async def test_events_that_differ_go_apart_and_come_back_in_order() -> None:
     server = Doubling()
-    events = [{"id": "a", "x": 1}, {"id": "b", "x": 2, "tip": None}, {"id": "c", "x": 3}, {"id": "d", "x": 4, "series": [1, 2]}]
+    events = [
+        {"id": "a", "x": 1},
+        {"id": "b", "x": 2, "tip": None},
+        {"id": "c", "x": 3},
+        {"id": "d", "x": 4, "series": [1, 2]},
+    ]
 
     made = await Predictions("p", server).predict(events)
 

@@ -32,7 +32,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "datatype": st.sampled_from(["BYTES", "FP64", "INT64", "FP32", "?"]) | VALUES,
     "shape": st.lists(st.integers(-2, 3), max_size=3) | VALUES,
     "data": st.lists(SCALARS, max_size=3) | VALUES,
-    "parameters": st.dictionaries(st.sampled_from(["binary_data_size", "shared_memory_region"]), SCALARS, max_size=2) | VALUES,
+    "parameters": st.dictionaries(st.sampled_from(["binary_data_size", "shared_memory_region"]), SCALARS, max_size=2)
+    | VALUES,
 }
 INPUT = st.fixed_dictionaries({}, optional=FIELDS) | VALUES
 BODY = st.fixed_dictionaries(

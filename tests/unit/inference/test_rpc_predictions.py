@@ -39,7 +39,12 @@ def test_one_value_is_one_output(kind, datatype, predictions, values) -> None:
 
     (tensor,) = schema.tensors(predictions, [])
 
-    assert (tensor.name, tensor.datatype, tensor.shape, tensor.values) == ("prediction", datatype, [len(values), 1], values)
+    assert (tensor.name, tensor.datatype, tensor.shape, tensor.values) == (
+        "prediction",
+        datatype,
+        [len(values), 1],
+        values,
+    )
     assert [s.name for s in schema.outputs] == ["prediction"]
 
 

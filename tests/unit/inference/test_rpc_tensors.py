@@ -69,7 +69,9 @@ def test_shapes_that_cannot_be_are_refused(shape: list[int]) -> None:
         tensors.element_count(shape)
 
 
-@pytest.mark.parametrize(("datatype", "values"), [("INT64", ["x"]), ("INT64", [2**63]), ("FP64", [None, "a"]), ("BYTES", [5])])
+@pytest.mark.parametrize(
+    ("datatype", "values"), [("INT64", ["x"]), ("INT64", [2**63]), ("FP64", [None, "a"]), ("BYTES", [5])]
+)
 def test_values_that_a_datatype_cannot_hold_are_refused(datatype: str, values: list) -> None:
     with pytest.raises(TensorError):
         tensors.encode(datatype, values)

@@ -14,7 +14,9 @@ from tests.unit.runtime.fenced_broker import FencedBroker
 
 @pytest.mark.parametrize("traceparent", [None, "00-1"])
 async def test_without_a_broker_every_record_is_reported_as_not_acknowledged(traceparent: str | None) -> None:
-    settings = ServiceSettings(kafka_bootstrap_servers="127.0.0.1:1", kafka_config={"log_level": "0"}).for_role("ingest")
+    settings = ServiceSettings(kafka_bootstrap_servers="127.0.0.1:1", kafka_config={"log_level": "0"}).for_role(
+        "ingest"
+    )
     log = KafkaLog(settings, delivery_timeout_s=0.2, linger_ms=1, max_in_flight=10)
     try:
         failed = await log.append("toy.events", [KeyedRecord(b"k", b"v")] * 3, traceparent)
@@ -28,7 +30,11 @@ async def test_a_producer_that_has_lost_its_brokers_for_good_ends_the_role() -> 
     with FencedBroker() as broker:
         settings = ServiceSettings(
             kafka_bootstrap_servers=broker.address,
-            kafka_config={"log_level": "0", "topic.metadata.refresh.interval.ms": "200", "metadata.recovery.strategy": "none"},
+            kafka_config={
+                "log_level": "0",
+                "topic.metadata.refresh.interval.ms": "200",
+                "metadata.recovery.strategy": "none",
+            },
         ).for_role("ingest")
         log = KafkaLog(settings, delivery_timeout_s=WAIT_S, linger_ms=1, max_in_flight=10, watch_ms=100)
         waiting = asyncio.ensure_future(log.append("t", [KeyedRecord(b"k", b"v")], None))

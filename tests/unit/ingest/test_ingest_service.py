@@ -68,7 +68,9 @@ async def test_good_records_are_appended_under_their_key_and_bad_ones_rejected_b
 async def test_records_that_were_not_acknowledged_are_named_by_their_position_in_the_request() -> None:
     log = MemoryLog()
     log.refused = {1: "timed out"}
-    with pytest.raises(UnacknowledgedError, match=r"1 of 2 records for toy\.events were not acknowledged: timed out") as error:
+    with pytest.raises(
+        UnacknowledgedError, match=r"1 of 2 records for toy\.events were not acknowledged: timed out"
+    ) as error:
         await ingest(log).produce("toy", "events", [GOOD, BAD, GOOD])
     assert (list(error.value.indexes), error.value.acknowledged) == ([2], 1)
 

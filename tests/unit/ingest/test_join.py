@@ -181,7 +181,10 @@ def test_what_is_read_again_reaches_back_far_enough_to_tell_a_duplicate_that_cou
     assert by_definition(events, labels) == []
     run = Crashing(events, labels)
     assert (
-        run.run([(EVENTS, 3, True, False), (LABELS, 1, True, True), *[(s, 5, True, False) for s in (EVENTS, LABELS) * 2]]) == []
+        run.run(
+            [(EVENTS, 3, True, False), (LABELS, 1, True, True), *[(s, 5, True, False) for s in (EVENTS, LABELS) * 2]]
+        )
+        == []
     )
 
 

@@ -55,7 +55,9 @@ class MemorySink:
 
     @property
     def dead(self) -> list[DeadLetter]:
-        return [DeadLetter.FromString(s.value or b"") for o in self.outputs for s in o.singles if s.topic.endswith(".dlq")]
+        return [
+            DeadLetter.FromString(s.value or b"") for o in self.outputs for s in o.singles if s.topic.endswith(".dlq")
+        ]
 
     def committed(self, side: int, partition: int = 0) -> Resume:
         where = Partition(NAMES.topics[side], partition)

@@ -63,7 +63,10 @@ def test_two_folders_with_the_same_file_names_do_not_meet(folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("yaml", "said"),
     [
-        ("name: line\nmodel: model.py:Line\ntraining:\n  batch_size: 0\n", r"pipeline.yaml:4: training.batch_size: .*greater"),
+        (
+            "name: line\nmodel: model.py:Line\ntraining:\n  batch_size: 0\n",
+            r"pipeline.yaml:4: training.batch_size: .*greater",
+        ),
         ("name: line\nmodel: model.py:Line\ntrainin: {}\n", r"pipeline.yaml:3: trainin: Extra"),
         ("name: Bad Name\nmodel: model.py:Line\n", r"pipeline.yaml:1: name: "),
         ("name: line\n", r"pipeline.yaml:1: model: Field required"),
@@ -164,14 +167,20 @@ def test_only_shadows_need_a_topic_more(folder: Path) -> None:
         ("  - {name: wide, model: m.py:M, role: shadow}", r"yaml:11: models.2.name: two models have the name 'wide'"),
         ("  - {name: line, model: m.py:M, role: shadow}", r"yaml:11: models.2.name: the pipeline's own model has"),
         ("  - {name: c, model: m.py:M, role: canary}", r"yaml:11: models.2.share: a canary needs a share"),
-        ("  - {name: c, model: m.py:M, role: shadow, share: 0.1}", r"yaml:11: models.2.share: a shadow answers nothing"),
+        (
+            "  - {name: c, model: m.py:M, role: shadow, share: 0.1}",
+            r"yaml:11: models.2.share: a shadow answers nothing",
+        ),
         ("  - {name: c, model: m.py:M, role: canary, share: 0}", r"yaml:11: models.2.share: .*greater than 0"),
         ("  - {name: c, model: m.py:M, role: canary, share: 0.91}", r"yaml:11: models.2.share: .* shares sum to 1.01"),
         (
             "  - {name: c, model: m.py:M, role: canary, share: 0.1}",
             r"models.2.start: wide and c both claim .*from 0 to 0.1.*0.1",
         ),
-        ("  - {name: c, model: m.py:M, role: canary, share: 0.5, start: 0.6}", r"yaml:11: models.2.start: c: .*beyond 1"),
+        (
+            "  - {name: c, model: m.py:M, role: canary, share: 0.5, start: 0.6}",
+            r"yaml:11: models.2.start: c: .*beyond 1",
+        ),
         ("  - {name: c, model: m.py:M, role: twin}", r"yaml:11: models.2.role: .*'shadow' or 'canary'"),
         ("  - {name: a.b, model: m.py:M, role: shadow}", r"yaml:11: models.2.name: .*pattern"),
         ("  - {name: c, role: shadow}", r"yaml:11: models.2.model: Field required"),

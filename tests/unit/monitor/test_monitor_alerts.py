@@ -21,7 +21,9 @@ def test_an_error_above_the_best_baseline_for_a_whole_window_fires_once() -> Non
     assert check(alarms, 100, BAD) == []
     assert check(alarms, 199, BAD) == [], "not yet for a whole window"
     fired = check(alarms, 200, BAD)
-    assert [(a.name, a.firing, a.value, a.threshold, a.version) for a in fired] == [("error_above_baseline", True, BAD, 5.0, 3)]
+    assert [(a.name, a.firing, a.value, a.threshold, a.version) for a in fired] == [
+        ("error_above_baseline", True, BAD, 5.0, 3)
+    ]
     assert check(alarms, 300, BAD) == []
     assert [f.name for f in alarms.firing] == ["error_above_baseline"]
 
@@ -38,7 +40,9 @@ def test_it_stops_when_the_model_is_better_again() -> None:
 
 def test_a_model_better_within_the_window_fires_nothing() -> None:
     alarms = Alarms("toy", window=100, unit="")
-    assert [check(alarms, joined, model) for joined, model in ((100, BAD), (150, GOOD), (240, BAD), (339, BAD))] == [[]] * 4
+    assert [check(alarms, joined, model) for joined, model in ((100, BAD), (150, GOOD), (240, BAD), (339, BAD))] == [
+        []
+    ] * 4
 
 
 def test_a_failed_worker_fires_and_stops() -> None:

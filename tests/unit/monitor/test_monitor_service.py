@@ -26,12 +26,19 @@ class Zero:
 
 
 def monitor(**changes: Any) -> Monitor:
-    fields = {"error": lambda p, label: abs(p - label), "baselines": {"zero": Zero()}, "window": 10, "error_unit": "min"}
+    fields = {
+        "error": lambda p, label: abs(p - label),
+        "baselines": {"zero": Zero()},
+        "window": 10,
+        "error_unit": "min",
+    }
     return Monitor(Watched(pipeline="toy", **{**fields, **changes}), started=0.0, lanes=[EVENTS, LABELS])
 
 
 def prediction(offset: int, value: float = 1.0, version: int = 1) -> Record:
-    made = Prediction(f"k{offset}", value, "toy", version, "d", (0, offset), 1000 + offset, (1000 + offset) * 1000 + 5000)
+    made = Prediction(
+        f"k{offset}", value, "toy", version, "d", (0, offset), 1000 + offset, (1000 + offset) * 1000 + 5000
+    )
     return Record(2, offset, 1.0, made.key.encode(), made)
 
 
@@ -167,7 +174,9 @@ def several(count: int = 20) -> Monitor:
         if offset % 2:
             watching.shadow(made_by("toy.s", offset, 2.5, version=9))
         watching.label(LABELS, Record(0, offset, 1.5 + offset, key, 3.0))
-        watching.prediction(made_by("toy.c", offset, 2.0, version=1) if offset % 4 == 0 else made_by("toy", offset, 1.0))
+        watching.prediction(
+            made_by("toy.c", offset, 2.0, version=1) if offset % 4 == 0 else made_by("toy", offset, 1.0)
+        )
         if not offset % 2:
             watching.shadow(made_by("toy.s", offset, 2.5, version=9))
     watching.at_end(EVENTS)
@@ -203,11 +212,19 @@ def test_every_model_has_versions_workers_and_alerts_of_its_own() -> None:
     watching = monitor(others=OTHERS)
     watching.checkpoint(CheckpointPublished(model="toy.s", version=7))
     watching.directive(RolloutDirective(model="toy.s", version=6, sequence=1, action=RolloutDirective.ACTIVATE))
-    watching.applied(WeightsApplied(model="toy.s", worker="w", state=WeightsApplied.FAILED, version=7, error="no chunk"))
-    assert [(a.name, a.model, a.id) for a in watching.tick(1.0)] == [("worker_failed", "toy.s", "toy.s/worker_failed/w")]
+    watching.applied(
+        WeightsApplied(model="toy.s", worker="w", state=WeightsApplied.FAILED, version=7, error="no chunk")
+    )
+    assert [(a.name, a.model, a.id) for a in watching.tick(1.0)] == [
+        ("worker_failed", "toy.s", "toy.s/worker_failed/w")
+    ]
     seen = watching.snapshot(1.0)
     assert (seen.versions.newest, seen.workers) == (0, ())
-    assert [(m.versions.newest, m.versions.active, len(m.workers)) for m in seen.models] == [(0, 0, 0), (0, 0, 0), (7, 6, 1)]
+    assert [(m.versions.newest, m.versions.active, len(m.workers)) for m in seen.models] == [
+        (0, 0, 0),
+        (0, 0, 0),
+        (7, 6, 1),
+    ]
     assert [(f.name, f.model) for f in seen.alerts] == [("worker_failed", "toy.s")]
     assert set(watching.checkpoint_offsets) == {"trainer", "trainer toy.c", "trainer toy.s"}
 

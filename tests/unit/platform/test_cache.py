@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from headrace.platform.cache import ATTEMPTS, FetchError, cache_root, ensure, require_space
-from headrace.platform.jars import Jar
+from headrace.platform.kafka.jar_cache import ATTEMPTS, FetchError, cache_root, ensure, require_space
+from headrace.platform.kafka.jars import Jar
 from headrace.runtime.errors import PlatformError
 
 

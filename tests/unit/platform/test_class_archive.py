@@ -3,8 +3,8 @@
 import pytest
 
 from headrace.platform import process
-from headrace.platform.class_archive import ClassArchive
-from headrace.platform.java import Java
+from headrace.platform.kafka.class_archive import ClassArchive
+from headrace.platform.kafka.java import Java
 from tests.patience import WAIT_S
 
 # stands for `java -Xshare:dump ... -XX:SharedArchiveFile=PATH -cp ...`

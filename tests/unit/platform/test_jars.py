@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from headrace.platform.jars import Jar, kafka_version, locked_jars, parse
+from headrace.platform.kafka.jars import Jar, kafka_version, locked_jars, parse
 from headrace.runtime.errors import PlatformError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.platform.java import find_java
+from headrace.platform.kafka.java import find_java
 from headrace.runtime.errors import PlatformError
 
 

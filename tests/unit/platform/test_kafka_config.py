@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from headrace.platform.java import Java
-from headrace.platform.kafka_config import as_properties, broker_config
-from headrace.platform.kafka_storage import cluster_id, format_storage, kafka_uuid
+from headrace.platform.kafka.config import as_properties, broker_config
+from headrace.platform.kafka.java import Java
+from headrace.platform.kafka.storage import cluster_id, format_storage, kafka_uuid
 from headrace.runtime.errors import PlatformError
 
 NO_JAVA = Java(Path("/bin/false"), 17)

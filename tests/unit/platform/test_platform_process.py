@@ -12,7 +12,9 @@ from headrace.platform import process
 from headrace.platform.process import ProcessId
 from tests.patience import WAIT_S
 
-POLITE = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
+POLITE = (
+    "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print('up', flush=True); signal.pause()"
+)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 PARENT = """
 import pathlib, signal, sys, threading
@@ -71,7 +73,9 @@ def test_a_child_made_in_a_thread_outlives_the_thread(start):
 
 def test_children_die_when_the_parent_is_killed(tmp_path):
     log = tmp_path / "child.log"
-    with subprocess.Popen([sys.executable, "-c", PARENT, str(log), STUBBORN], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(log), STUBBORN], stdout=subprocess.PIPE, text=True
+    ) as parent:
         child = ProcessId.of(int(parent.stdout.readline()))
         assert process.wait_until(lambda: b"up" in log.read_bytes(), WAIT_S)
         assert child.alive()

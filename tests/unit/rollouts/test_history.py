@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from headrace.cli.ckpt import agent_table, fleet_table, history_table
+from headrace.cli.commands.ckpt import agent_table, fleet_table, history_table
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.rollouts.history import Versions
 from headrace.weights import MemoryChunkStore, checkpoint_event, publish
@@ -176,12 +176,23 @@ def test_what_agents_did_is_shown_beside_what_their_workers_serve() -> None:
     hear("w2", "a", WeightsApplied.HEARTBEAT, at(1) + SECOND, **taken, bytes_to_peers=3 * million)
     hear("w3", "a", WeightsApplied.LEFT, at(1))
     hear(
-        "w4", "b", WeightsApplied.ACTIVE, at(1), bytes_pulled=4 * million, bytes_from_peers=3 * million, bytes_to_peers=million
+        "w4",
+        "b",
+        WeightsApplied.ACTIVE,
+        at(1),
+        bytes_pulled=4 * million,
+        bytes_from_peers=3 * million,
+        bytes_to_peers=million,
     )
     one, other = told.agents(at(1) + 2 * SECOND)
     assert (one.agent, one.host, one.workers, one.version, one.heard_s) == ("a", "host-a", 2, 1, 1.0)
     assert (one.from_store, one.from_peers, one.to_peers) == (3_000_000, 1_000_000, 3_000_000)
-    assert (other.from_store, other.from_peers, other.to_peers, other.address) == (1_000_000, 3_000_000, 1_000_000, "b:7000")
+    assert (other.from_store, other.from_peers, other.to_peers, other.address) == (
+        1_000_000,
+        3_000_000,
+        1_000_000,
+        "b:7000",
+    )
     (line,) = told.history(1)
     assert (line.pulled, line.from_stores, line.from_peers) == (4_000_000, 4_000_000, 4_000_000)
     words = " ".join(tables(told, at(1)).split())
@@ -192,14 +203,18 @@ def test_what_agents_did_is_shown_beside_what_their_workers_serve() -> None:
 def tables(told: Told, now_us: int, width: int = 100) -> str:
     console = Console(width=width)
     with console.capture() as shown:
-        console.print(fleet_table(told.workers(now_us)), agent_table(told.agents(now_us)), history_table(told.history(9)))
+        console.print(
+            fleet_table(told.workers(now_us)), agent_table(told.agents(now_us)), history_table(told.history(9))
+        )
     return shown.get()
 
 
 def test_a_pipeline_stands_for_all_its_models_each_with_its_own_versions_and_workers() -> None:
     told = Told()
     for version, model in ((1, "m"), (1, "m.wide"), (2, "m.wide"), (5, "mine")):
-        told.directive(RolloutDirective(model=model, action=RolloutDirective.ACTIVATE, version=version, sequence=version))
+        told.directive(
+            RolloutDirective(model=model, action=RolloutDirective.ACTIVATE, version=version, sequence=version)
+        )
         told.report("stream-1", "ACTIVE", version, at(2), model=model)
     assert told.models == ["m", "m.wide"]
     assert [(w.model, w.worker, w.version, w.state) for w in told.workers(at(2))] == [

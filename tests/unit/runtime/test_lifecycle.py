@@ -108,7 +108,9 @@ def test_a_role_publishes_its_endpoints_answers_and_stops_in_order(start: Callab
         (["--no-such-flag", "1"], ExitCode.CONFIG, "--no-such-flag"),
     ],
 )
-def test_an_exit_code_says_what_went_wrong(start: Callable[..., Any], flags: list[str], code: ExitCode, said: str) -> None:
+def test_an_exit_code_says_what_went_wrong(
+    start: Callable[..., Any], flags: list[str], code: ExitCode, said: str
+) -> None:
     process = start(*flags)
     _, log = process.communicate(timeout=WAIT_S)
     assert process.returncode == code

@@ -84,7 +84,9 @@ def test_a_process_that_leads_its_session_steps_back_with_the_session():
 
     def group_of(**how) -> list[str]:
         """Its name and nice value; nothing where the session was started before the kernel grouped sessions."""
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=WAIT_S, **how)
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=WAIT_S, **how
+        )
         return done.stdout.split()
 
     assert group_of(start_new_session=True)[-1] == "7"

@@ -34,7 +34,8 @@ def test_an_empty_chunk_is_refused():
 
 def test_a_fetch_is_grouped_by_partition_and_keeps_the_order():
     fetched = [
-        MemoryRecord(b"", topic_=t, partition_=p, offset_=o) for t, p, o in [("a", 0, 1), ("a", 1, 7), ("a", 0, 2), ("b", 0, 3)]
+        MemoryRecord(b"", topic_=t, partition_=p, offset_=o)
+        for t, p, o in [("a", 0, 1), ("a", 1, 7), ("a", 0, 2), ("b", 0, 3)]
     ]
     grouped = by_partition(fetched)
     assert {p: [r.offset() for r in records] for p, records in grouped.items()} == {

@@ -88,7 +88,9 @@ class World:
             self.pipeline.submit(chunk)
 
     def chunk(self, first: int, count: int = 3, partition: int = 0) -> Chunk:
-        return memory_chunk([b"x"] * count, partition=partition, first_offset=first, generation=self.membership.generation)
+        return memory_chunk(
+            [b"x"] * count, partition=partition, first_offset=first, generation=self.membership.generation
+        )
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(5):

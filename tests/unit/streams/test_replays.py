@@ -23,10 +23,18 @@ from headrace.streams.replays import (
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def letter(offset: int, *, of: int | None = None, phase: str = "decode", reason: str = "", at_us: int = 0, partition: int = 0):
+def letter(
+    offset: int, *, of: int | None = None, phase: str = "decode", reason: str = "", at_us: int = 0, partition: int = 0
+):
     record = offset if of is None else of
     body = DeadLetter(
-        topic="t", partition=partition, offset=record, timestamp_ms=1000 + record, phase=phase, reason=reason, at_us=at_us
+        topic="t",
+        partition=partition,
+        offset=record,
+        timestamp_ms=1000 + record,
+        phase=phase,
+        reason=reason,
+        at_us=at_us,
     )
     return Letter(partition, offset, body)
 
@@ -122,7 +130,14 @@ def test_the_entry_names_the_record_the_letter_and_who_did_it():
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30s", 30), ("15m", 900), ("2h", 7200), ("3d", 259_200), ("2026-03-01T11:59", 60), ("2026-03-01T13:59:00+02:00", 60)],
+    [
+        ("30s", 30),
+        ("15m", 900),
+        ("2h", 7200),
+        ("3d", 259_200),
+        ("2026-03-01T11:59", 60),
+        ("2026-03-01T13:59:00+02:00", 60),
+    ],
 )
 def test_since(text, seconds):
     assert parse_since(text, NOW) == (NOW.timestamp() - seconds) * 1e6

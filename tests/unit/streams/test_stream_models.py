@@ -110,7 +110,9 @@ class Seen:
 class Stream:
     """A predictor with a champion that multiplies by 2 and whatever models a test adds."""
 
-    def __init__(self, *variants: tuple[dict[str, Any], Times, StaticWeights | None], champion: Times | None = None) -> None:
+    def __init__(
+        self, *variants: tuple[dict[str, Any], Times, StaticWeights | None], champion: Times | None = None
+    ) -> None:
         sections = [{"model": "model.py:Times", **section} for section, _, _ in variants]
         spec = PipelineSpec(name="toy", model="model.py:Times", models=sections)
         others = [Pipeline(Path(), spec, model, v) for v, (_, model, _) in zip(spec.models, variants, strict=True)]
@@ -119,7 +121,9 @@ class Stream:
         self.seen, self.clock = Seen(), 0.0
         self.champion = StaticWeights(champion.network(), model="toy", version=7)
         contenders = [
-            Contender(one, weights or StaticWeights(one.model.network(), version=i + 1), self.seen, clock=lambda: self.clock)
+            Contender(
+                one, weights or StaticWeights(one.model.network(), version=i + 1), self.seen, clock=lambda: self.clock
+            )
             for i, (one, (_, _, weights)) in enumerate(zip(others, variants, strict=True))
         ]
         self._predictor = StreamPredictor(
@@ -128,7 +132,9 @@ class Stream:
 
     def run(self, values: Sequence[bytes | None], *, header: bool = False) -> None:
         records = [
-            MemoryRecord(v, b"kafka", "toy.events", 1, i, 1000 + i, [("traceparent", b"t")] if header and not i else None)
+            MemoryRecord(
+                v, b"kafka", "toy.events", 1, i, 1000 + i, [("traceparent", b"t")] if header and not i else None
+            )
             for i, v in enumerate(values)
         ]
         output = self._predictor.process([Chunk("toy.events", 1, records)])

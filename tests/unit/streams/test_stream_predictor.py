@@ -97,7 +97,9 @@ class Seen:
 
 
 class Predictor(StreamPredictor):
-    def __init__(self, *, max_batch: int = 4096, breaker: Breaker | None = None, model: Model | None = None, **options) -> None:
+    def __init__(
+        self, *, max_batch: int = 4096, breaker: Breaker | None = None, model: Model | None = None, **options
+    ) -> None:
         spec = PipelineSpec(name="doubles", model="model.py:Doubles", stream={"max_batch": max_batch})
         model = model or Doubles()
         self.seen = Seen()
@@ -153,7 +155,9 @@ def test_the_forward_pass_is_split_at_the_maximum_batch():
         bound.network.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
     output = predictor.process([chunk(*(event(i) for i in range(10)))])
     assert sizes == [4, 4, 2]
-    assert [p.prediction for p in decoded(r["value"] for r in output.batches[0].records)] == [2.0 * i for i in range(10)]
+    assert [p.prediction for p in decoded(r["value"] for r in output.batches[0].records)] == [
+        2.0 * i for i in range(10)
+    ]
 
 
 def test_each_prediction_is_whole_even_where_its_json_has_line_breaks():
@@ -275,7 +279,8 @@ def test_a_record_that_only_some_weights_can_predict_is_buried_where_the_version
 def test_a_trace_goes_on_to_the_prediction_and_the_order_of_the_partition_is_kept():
     trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     records = [
-        MemoryRecord(event(i), b"k", "doubles.events", 0, i, 1, [("traceparent", trace)] if i == 1 else None) for i in range(3)
+        MemoryRecord(event(i), b"k", "doubles.events", 0, i, 1, [("traceparent", trace)] if i == 1 else None)
+        for i in range(3)
     ]
     output = Predictor().process([Chunk("doubles.events", 0, records)])
     assert output.batches == []

@@ -40,7 +40,11 @@ def checkpoint(version: int = 1, epoch: int = 1) -> Checkpoint:
     optimizer.step()
     letters = [Letter(0, 3, b"key", b"value"), Letter(1, 4, None, b"")]
     return Checkpoint(
-        header(version, epoch), copied(network.state_dict()), copied(optimizer.state_dict()), randomness.state(), letters
+        header(version, epoch),
+        copied(network.state_dict()),
+        copied(optimizer.state_dict()),
+        randomness.state(),
+        letters,
     )
 
 
@@ -48,7 +52,9 @@ def same(left: object, right: object) -> bool:
     if isinstance(left, torch.Tensor):
         return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
     if isinstance(left, dict):
-        return isinstance(right, dict) and left.keys() == right.keys() and all(same(v, right[k]) for k, v in left.items())
+        return (
+            isinstance(right, dict) and left.keys() == right.keys() and all(same(v, right[k]) for k, v in left.items())
+        )
     if isinstance(left, list | tuple):
         return type(left) is type(right) and len(left) == len(right) and all(map(same, left, right))
     return left == right

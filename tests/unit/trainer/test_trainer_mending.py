@@ -25,14 +25,20 @@ def damage(store: MemoryChunkStore, digest: str, how: str, model: str = "m") -> 
 
 @pytest.mark.parametrize("how", ["missing", "corrupt"])
 @pytest.mark.parametrize("what", ["anchor", "first link", "last link"])
-def test_a_version_whose_chain_is_broken_is_had_again_and_the_next_is_an_anchor(tmp_path: Path, how: str, what: str) -> None:
+def test_a_version_whose_chain_is_broken_is_had_again_and_the_next_is_an_anchor(
+    tmp_path: Path, how: str, what: str
+) -> None:
     """Bit for bit, by whoever has nothing yet; and deltas go on after the anchor."""
     world = World(tmp_path)
     publisher = world.publisher()
     for version in (1, 2, 3):
         publisher.publish_checkpoint(checkpoint(version))
     anchor, _, third = world.manifests()
-    broken = {"anchor": anchor.chunks, "first link": third.delta.links[0].chunks, "last link": third.delta.links[1].chunks}  # type: ignore[union-attr]
+    broken = {
+        "anchor": anchor.chunks,
+        "first link": third.delta.links[0].chunks,
+        "last link": third.delta.links[1].chunks,
+    }  # type: ignore[union-attr]
     damage(world.store, broken[what][0], how)
     with pytest.raises(LOST):
         fetch(third, world.store)

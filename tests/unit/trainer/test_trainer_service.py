@@ -25,7 +25,8 @@ from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, w
 def values(count: int, partitions: int = 2) -> dict[int, list[bytes]]:
     """Examples of a straight line, spread over partitions."""
     return {
-        p: [example(p, o, 10 * o + 3 * p, math.sin(o * 7 + p)) for o in range(count // partitions)] for p in range(partitions)
+        p: [example(p, o, 10 * o + 3 * p, math.sin(o * 7 + p)) for o in range(count // partitions)]
+        for p in range(partitions)
     }
 
 
@@ -223,7 +224,13 @@ def test_an_undecodable_example_becomes_one_dead_letter_over_a_crash(tmp_path: P
     world.all_learned(world.trainer())
     (letter,) = world.announcer.letters
     dead = DeadLetter.FromString(letter.value)
-    assert (dead.topic, dead.partition, dead.offset, dead.phase, dead.value) == ("toy.examples", 0, 30, "decode", b'{"key": 1}')
+    assert (dead.topic, dead.partition, dead.offset, dead.phase, dead.value) == (
+        "toy.examples",
+        0,
+        30,
+        "decode",
+        b'{"key": 1}',
+    )
 
 
 def test_an_example_that_the_model_raises_on_is_set_aside_and_the_rest_is_learned(tmp_path: Path) -> None:
@@ -287,11 +294,15 @@ def test_what_was_learned_is_published_after_a_while_even_if_it_is_little(tmp_pa
     assert len(world.announcer.events) == 2
 
 
-def test_a_further_models_trainer_has_versions_of_its_own_and_leaves_dead_letters_to_the_champions(tmp_path: Path) -> None:
+def test_a_further_models_trainer_has_versions_of_its_own_and_leaves_dead_letters_to_the_champions(
+    tmp_path: Path,
+) -> None:
     """Its checkpoints are named for it; what it cannot learn from is counted, since a replay would teach the champion twice."""
     world = World(tmp_path, values(400))
     world.examples[0][3] = b"no json"
-    folder = write_toy(world.folder / "toy", models=[{"name": "next", "role": "shadow", "training": {"learning_rate": 0.1}}])
+    folder = write_toy(
+        world.folder / "toy", models=[{"name": "next", "role": "shadow", "training": {"learning_rate": 0.1}}]
+    )
     pipeline = load_pipeline(folder).of_model("next")
     checkpoints = CheckpointFolder(world.folder / "storage", pipeline.model_name)
     publisher = Publisher(checkpoints, world.store, world.announcer, keep=3)

@@ -92,7 +92,11 @@ def lives(draw):
             continue
         state = {}
         for name, tensor in states[-1].items():
-            raw = bytearray(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()) if tensor.numel() else bytearray()
+            raw = (
+                bytearray(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+                if tensor.numel()
+                else bytearray()
+            )
             for _ in range(draw(st.sampled_from([0, 1, 2, 3, 500])) if raw else 0):
                 raw[random.randrange(len(raw))] ^= random.randrange(256)
             state[name] = tensor_of(raw, tensor.dtype, tensor.shape)

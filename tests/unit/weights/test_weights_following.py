@@ -11,7 +11,12 @@ STAGE, ACTIVATE, ROLL_BACK = RolloutDirective.STAGE, RolloutDirective.ACTIVATE, 
 
 def directive(sequence, action, version, *, epoch=1, model="m"):
     return RolloutDirective(
-        model=model, action=action, version=version, sequence=sequence, coordinator_epoch=epoch, manifest_digest=str(version)
+        model=model,
+        action=action,
+        version=version,
+        sequence=sequence,
+        coordinator_epoch=epoch,
+        manifest_digest=str(version),
     )
 
 

@@ -328,7 +328,12 @@ def test_a_lease_that_ends_by_a_weights_error_tells_the_fleet_that_the_version_c
     with pytest.raises(WeightsError):
         predict()
     failed = agent.hear(Failed)
-    assert (failed.version, failed.digest, failed.error, failed.while_serving) == (1, one.digest, "predicts nothing", True)
+    assert (failed.version, failed.digest, failed.error, failed.while_serving) == (
+        1,
+        one.digest,
+        "predicts nothing",
+        True,
+    )
 
 
 def test_a_model_may_want_infinity_among_its_weights(agent):

@@ -40,7 +40,13 @@ def test_views_share_the_buffers_memory():
 def test_tied_strided_and_sliced_tensors_are_written_out():
     """A state dict may share memory or be laid out oddly; each name gets its own contiguous bytes."""
     base = torch.arange(12.0).reshape(3, 4)
-    state = {"base": base, "tied": base, "transposed": base.t(), "row": base[1], "grad": torch.ones(2, requires_grad=True)}
+    state = {
+        "base": base,
+        "tied": base,
+        "transposed": base.t(),
+        "row": base[1],
+        "grad": torch.ones(2, requires_grad=True),
+    }
     payload = bytearray(dump(state))
     got = view(payload, layout(bytes(payload)))
     assert got.keys() == state.keys()

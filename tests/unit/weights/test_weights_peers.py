@@ -110,7 +110,8 @@ def test_a_request_is_read_as_it_was_written(digests):
 
 
 @given(
-    head=st.binary(min_size=wire.REPLY_HEAD_SIZE, max_size=wire.REPLY_HEAD_SIZE), sizes=st.lists(st.integers(0, 99) | st.none())
+    head=st.binary(min_size=wire.REPLY_HEAD_SIZE, max_size=wire.REPLY_HEAD_SIZE),
+    sizes=st.lists(st.integers(0, 99) | st.none()),
 )
 def test_a_reply_is_what_was_asked_for_or_an_error(head, sizes):
     """Whatever the bytes are: no index beyond the request, no chunk of another size, none twice."""
@@ -129,7 +130,9 @@ def test_a_reply_is_read_as_it_was_written(index, kind):
     assert wire.reply_of(wire.reply(kind, index, 7), [7] * 4) == wire.Reply(kind, index, 7)
 
 
-@pytest.mark.parametrize("digests", [["zz"], ["00"], ["00" * 16] * (wire.MAX_BATCH + 1)], ids=["hex", "length", "count"])
+@pytest.mark.parametrize(
+    "digests", [["zz"], ["00"], ["00" * 16] * (wire.MAX_BATCH + 1)], ids=["hex", "length", "count"]
+)
 def test_a_request_that_cannot_be_is_not_written(digests):
     """A manifest may name anything."""
     with pytest.raises(PeerError):

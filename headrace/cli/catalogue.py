@@ -1,0 +1,146 @@
+"""Every command of `headrace` as data, and the group that imports one only when it is asked for."""
+
+import inspect
+import os
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from headrace import __version__
+from headrace.runtime.errors import HeadraceError
+
+RIVER, PIPELINES, OPERATING, PARTS = "The river", "Pipelines", "Watching and operating", "Parts"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its module in headrace/cli/commands has a Typer `app`, or a function of the command's name."""
+
+    name: str
+    panel: str
+    help: str
+
+
+COMMANDS = (
+    Command(
+        "demo",
+        "headrace.cli.commands.demo",
+        RIVER,
+        "Everything on this machine: platform, services, real flights, a live board.",
+    ),
+    Command("up", RIVER, "Platform and services for a pipeline of yours, until Ctrl-C."),
+    Command("down", RIVER, "Stop what `up` or `demo` started, in order."),
+    Command("new", PIPELINES, "Write a pipeline folder that works, to start from."),
+    Command(
+        "check",
+        "headrace.cli.commands.check",
+        PIPELINES,
+        "Validate a pipeline folder and try its model on sample events.",
+    ),
+    Command("produce", PIPELINES, "Replay a pipeline's own source, or files, to its topics."),
+    Command("predict", PIPELINES, "Ask the newest model for one prediction."),
+    Command("status", OPERATING, "What runs, how fast, how well."),
+    Command("tail", OPERATING, "Show the records of a topic, decoded."),
+    Command("dlq", OPERATING, "Dead letters: list them, look at one, put them back."),
+    Command("topics", OPERATING, "The topic catalogue: who writes what where."),
+    Command("ckpt", OPERATING, "The weights: who serves which version, and what became of each."),
+    Command("rollback", OPERATING, "Serve an earlier version, and stay there."),
+    Command("resume", OPERATING, "Serve the newest checkpoints again after a rollback."),
+    Command("run", PARTS, "Run one role in this process, as a container would."),
+    Command("platform", PARTS, "Kafka and Redis on this machine, and nothing else."),
+)
+
+
+class Lazy(TyperGroup):
+    """Lists commands from the table, and imports a command's module when that command is to run or to complete."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for command in COMMANDS:
+            self.add_command(TyperCommand(command.name, help=command.help, rich_help_panel=command.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that `args` begin with, imported, and what follows."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, imported(str(name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what goes wrong on purpose is one readable line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except HeadraceError as error:
+            show(error)
+            raise typer.Exit(int(error.exit_code)) from error
+        except BrokenPipeError:  # `headrace tail ... | head`: whoever read has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+
+def imported(name: str) -> Any:
+    """The command itself."""
+    command = next(c for c in COMMANDS if c.name == name)
+    module = import_module(f"headrace.cli.commands.{command.name}")
+    app = getattr(module, "app", None)
+    if not isinstance(app, typer.Typer):
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app.command(name)(getattr(module, name))
+    app._add_completion = False  # noqa: SLF001 - a sub-command installs no completion of its own
+    made = typer.main.get_command(app)
+    made.name = name
+    _reflow(made)
+    return made
+
+
+def _reflow(command: Any) -> None:
+    """Let paragraphs of help be broken at the terminal's width, not the docstring's; indented ones (examples) stay."""
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs)
+    for part in getattr(command, "commands", {}).values():
+        _reflow(part)
+
+
+def show(error: HeadraceError) -> None:
+    """The error, and what to do about it, on standard error."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("[bold red]headrace:[/]", end=" ")
+    console.print(error.message, markup=False)
+    if error.hint:
+        console.print("  [dim]→[/]", end=" ")
+        console.print(error.hint, markup=False)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback form
+    if wanted:
+        typer.echo(f"headrace {__version__}")
+        raise typer.Exit
+
+
+def application() -> typer.Typer:
+    """The whole command line."""
+    root = typer.Typer(
+        cls=Lazy,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @root.callback()
+    def headrace(
+        *,
+        version: Annotated[
+            bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        ] = False,
+    ) -> None:
+        """A model that learns from a Kafka stream and answers on it, continuously.
+
+        Start with:  [bold]headrace demo[/]
+        """
+
+    return root

@@ -1,0 +1,101 @@
+"""`headrace demo`: the whole river on this machine."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import headrace
+from headrace.cli.views.summary import Summary, show, summarize, write
+from headrace.cli.views.watch import Interrupts, Watcher, is_terminal
+from headrace.launch import runs
+from headrace.launch.pipeline_run import Replay, River, fresh_folder
+from headrace.model.pipeline import SPEC_FILE
+from headrace.runtime.errors import ConfigError, ExitCode
+
+UNWATCHED_S = 60.0
+"""How long a demo runs that nobody watches, unless told otherwise."""
+
+
+def demo(
+    example: Annotated[
+        str, typer.Argument(help="flights, rides, or a pipeline's folder", show_default=True)
+    ] = "flights",
+    *,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="seconds to go on after the first prediction (default: until Ctrl-C; 60 where nobody watches)"
+        ),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="a line every two seconds instead of the board")] = False,
+    summary: Annotated[Path | None, typer.Option(help="write the summary to this file, as JSON")] = None,
+    speed: Annotated[float | None, typer.Option(min=0, help="event-time seconds replayed in one second")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="events a second, instead of event time")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="go on with what the demo before learned, instead of afresh")
+    ] = False,
+    run_dir: Annotated[Path | None, typer.Option(help="the run's folder (default: by the example's name)")] = None,
+) -> None:
+    """Run everything on this machine: Kafka, Redis, every service, and real events replayed in their true order.
+
+    A board shows events arriving, predictions leaving, weights changing, and the error falling below the baselines'. It
+    ends with Ctrl-C, at the source's end, or after --duration: first the replay, then, once everything is predicted,
+    the services, then a summary. Exits with 5 if an event was not predicted, or twice.
+
+    For example:
+
+      headrace demo
+
+      headrace demo rides --rate 2000
+
+      headrace demo flights --plain --duration 60 --summary summary.json
+    """
+    folder = find_example(example)
+    name = f"demo-{folder.name}"
+    made = runs.create(name, run_dir) if keep else fresh_folder(name, run_dir)
+    as_lines = plain or not is_terminal()
+    seconds = duration if duration is not None else UNWATCHED_S if not is_terminal() else None
+    river = River(folder, made, Replay(speed, rate))
+    result = _run(river, seconds, as_lines=as_lines)
+    show(result, Console())
+    if summary is not None:
+        write(result, summary)
+    if not result.ok:
+        raise typer.Exit(int(ExitCode.DATA))
+
+
+def _run(river: River, seconds: float | None, *, as_lines: bool) -> Summary:
+    console = Console(stderr=True)
+    console.print(f"[dim]starting Kafka and Redis for {river.spec.name} in {river.run_dir} ...[/]", soft_wrap=True)
+    with Interrupts() as interrupts, river:
+        watcher = Watcher(river, f"demo {river.spec.name}", interrupts, as_lines)
+        river.start()
+        interrupts.started()
+        with watcher.screen():
+            watcher.watch(lambda: river.replay_is_over or watcher.predicting_s >= (seconds or float("inf")))
+            drained = watcher.drain()
+            result = summarize(
+                river, watcher.snapshot, seconds=time.monotonic() - watcher.since, drained=drained,
+                first=watcher.first_prediction_s,
+            )  # fmt: skip
+            river.phase = "stopping"
+            watcher.look()
+        console.print("[dim]stopping the services ...[/]")
+    return result
+
+
+def find_example(name: str) -> Path:
+    """The folder of an example: beside the package in a source tree, inside it where installed; or any pipeline's folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    package = Path(headrace.__file__).parent
+    for folder in (package.parent / "examples" / name, package / "examples" / name, Path(name)):
+        if (folder / SPEC_FILE).is_file():
+            return folder
+    known = {p.parent.name for root in (package.parent, package) for p in (root / "examples").glob(f"*/{SPEC_FILE}")}
+    raise ConfigError(f"no example or pipeline folder {name!r}", hint=f"examples: {', '.join(sorted(known)) or 'none'}")

@@ -1,0 +1,160 @@
+"""`headrace platform up | down | status`: Kafka and Redis on this machine, and nothing else."""
+
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from headrace.launch import runs
+from headrace.platform import Endpoints, LocalPlatform, PlatformStatus
+from headrace.platform.files import log_tail
+from headrace.platform.state import read_status
+from headrace.runtime.errors import PlatformError
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Kafka and Redis on this machine, and nothing else."
+)
+
+DEFAULT_RUN = "platform"
+_CHECK_S = 0.5
+_DETACHED_TIMEOUT_S = 300.0  # the first start fetches Kafka
+
+RunName = Annotated[str, typer.Option("--run", help="the run's name; its folder keeps topics and logs")]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="the run's folder, instead of one by its name")]
+
+
+@app.command()
+def up(
+    run: RunName = DEFAULT_RUN,
+    run_dir: RunDir = None,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="return when both answer; `down` stops them")] = False,
+    kafka_port: Annotated[int | None, typer.Option(help="a fixed port for Kafka [default: a free one]")] = None,
+    redis_port: Annotated[int | None, typer.Option(help="a fixed port for Redis [default: a free one]")] = None,
+) -> None:
+    """Start Kafka and Redis and print their addresses as environment variables; Ctrl-C stops them.
+
+    What KAFKA_BOOTSTRAP_SERVERS or REDIS_URL names is used, not started. The first start fetches Apache Kafka, 39 MB.
+
+    For example:
+
+      headrace platform up
+
+      eval "$(headrace platform up --detach)" && make test
+
+      headrace platform up --kafka-port 9092 --redis-port 6379
+    """
+    folder = runs.create(run, run_dir)
+    if detach:
+        _print_exports(_start_detached(folder, run, kafka_port, redis_port))
+        return
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    platform = LocalPlatform(folder, kafka_port=kafka_port, redis_port=redis_port)
+    since = time.monotonic()
+    with platform:
+        _print_exports(platform.endpoints)
+        _say(f"ready after {time.monotonic() - since:.1f} s; data and logs in {platform.folder}; Ctrl-C stops")
+        while not stop.wait(_CHECK_S):
+            platform.check()
+        _say("stopping")
+
+
+def _start_detached(folder: Path, run: str, kafka_port: int | None, redis_port: int | None) -> Endpoints:
+    """Start `up` as a process of its own session and wait until it says that it is ready."""
+    ports = {"--kafka-port": kafka_port, "--redis-port": redis_port}
+    flags = [part for flag, port in ports.items() if port for part in (flag, str(port))]
+    command = [
+        sys.executable,
+        "-m",
+        "headrace.cli.commands.platform",
+        "up",
+        "--run",
+        run,
+        "--run-dir",
+        str(folder),
+        *flags,
+    ]
+    log = folder / "logs" / "platform.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(  # noqa: S603 - our own command
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    deadline = time.monotonic() + _DETACHED_TIMEOUT_S
+    while time.monotonic() < deadline:
+        status = read_status(folder / "platform")
+        if status.ready and status.owner is not None and status.owner.pid == child.pid:
+            child.returncode = 0  # it lives on without us: nothing to reap
+            return Endpoints(status.address("kafka"), status.address("redis"))
+        if child.poll() is not None:
+            raise PlatformError(f"the platform did not start:\n{log_tail(log, lines=30)}", hint=f"its log is {log}")
+        time.sleep(0.05)
+    child.terminate()
+    raise PlatformError(
+        f"the platform is not ready after {_DETACHED_TIMEOUT_S:.0f} s:\n{log_tail(log)}", hint=f"its log is {log}"
+    )
+
+
+@app.command()
+def down(run: RunName = DEFAULT_RUN, run_dir: RunDir = None) -> None:
+    """Stop what `up` started, Redis first, then Kafka; topics and logs stay.
+
+    For example:
+
+      headrace platform down
+    """
+    folder = runs.find(run_dir or run)
+    stopped = runs.stop(folder)
+    _say(f"stopped {folder.name}" if stopped else f"{folder.name} was not running")
+
+
+@app.command()
+def status(run: RunName = DEFAULT_RUN, run_dir: RunDir = None) -> None:
+    """Show whether Kafka and Redis run, where, and as which processes. Exits with 3 unless both are up.
+
+    For example:
+
+      headrace platform status
+    """
+    found = read_status(runs.find(run_dir or run) / "platform")
+    Console().print(_table(found))
+    if not found.ready or any(server.state == "stopped" for server in found.servers):
+        raise typer.Exit(int(PlatformError.exit_code))
+
+
+def _table(status: PlatformStatus) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("server", "state", "address", "pid"):
+        table.add_column(heading)
+    for server in status.servers:
+        table.add_row(server.name, server.state, server.address, str(server.process.pid) if server.process else "")
+    return table
+
+
+def _print_exports(endpoints: Endpoints) -> None:
+    for name, value in endpoints.as_env().items():
+        print(f"export {name}={shlex.quote(value)}", flush=True)
+
+
+def _say(text: str) -> None:
+    print(f"headrace: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    from headrace.cli.catalogue import show
+    from headrace.runtime.errors import HeadraceError
+
+    try:
+        app()
+    except HeadraceError as failure:
+        show(failure)
+        sys.exit(int(failure.exit_code))

@@ -1,0 +1,48 @@
+"""`headrace up`: platform and services for a pipeline, until Ctrl-C."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from headrace.cli.views.watch import Interrupts, Watcher, is_terminal
+from headrace.launch import runs
+from headrace.launch.pipeline_run import Replay, River
+
+
+def up(
+    folder: Annotated[Path, typer.Argument(help="the pipeline's folder")],
+    *,
+    replay: Annotated[bool, typer.Option("--replay", help="also replay the pipeline's own source")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="a line every two seconds instead of the board")] = False,
+    run_dir: Annotated[Path | None, typer.Option(help="the run's folder (default: by the pipeline's name)")] = None,
+) -> None:
+    """Start Kafka, Redis and every service for a pipeline and show how it goes, until Ctrl-C or `headrace down`.
+
+    Topics, checkpoints and logs stay in the run's folder; the next `up` goes on from there. With
+    KAFKA_BOOTSTRAP_SERVERS or REDIS_URL set, those are used instead of our own.
+
+    For example:
+
+      headrace up examples/rides --replay
+
+      headrace up my-pipeline --plain
+    """
+    pipeline = folder.resolve()
+    river = River(pipeline, runs.create(folder_name(pipeline), run_dir), Replay() if replay else None)
+    console = Console(stderr=True)
+    console.print(f"[dim]starting Kafka and Redis for {river.spec.name} in {river.run_dir} ...[/]", soft_wrap=True)
+    with Interrupts() as interrupts, river:
+        river.start()
+        interrupts.started()
+        watcher = Watcher(river, f"up {river.spec.name}", interrupts, plain or not is_terminal())
+        with watcher.screen():
+            watcher.watch(lambda: False)
+        console.print("[dim]stopping the services ...[/]")
+    console.print(f"stopped; topics, checkpoints and logs are in {river.run_dir}", soft_wrap=True)
+
+
+def folder_name(pipeline: Path) -> str:
+    """The run's name for a pipeline's folder: what a folder may be called is more than what a run may."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in pipeline.name).lstrip("._-") or "run"

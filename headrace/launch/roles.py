@@ -1,0 +1,46 @@
+"""Every role: which service it is part of, and in which order a run starts them."""
+
+from dataclasses import dataclass
+
+from headrace.runtime.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Role:
+    """`python -m <service> <name>` runs it."""
+
+    name: str
+    service: str
+    what: str
+    wave: int
+
+
+PREDICTING, COUNTING, ANSWERING = range(3)
+ON_REQUEST = -1  # not part of a run: started by `headrace run` alone
+
+# Each wave starts when what the one before is for is there: predictions, then numbers of them, then everything else. On
+# two cores nine processes importing torch at once would delay all three.
+ROLES = (
+    Role("trainer", "services.trainer", "learns from examples, publishes checkpoints", PREDICTING),
+    Role("stream", "services.inference", "predicts every event of the topic, exactly once", PREDICTING),
+    Role("coordinator", "services.ckpt", "rolls checkpoints out over the fleet", PREDICTING),
+    Role("agent", "services.ckpt", "brings weights to this host's shared memory", PREDICTING),
+    Role("join", "services.ingest", "joins labels to events", COUNTING),
+    Role("monitor", "services.monitor", "accuracy, lag, freshness, alerts", COUNTING),
+    Role("ingest", "services.ingest", "takes events and labels by REST and gRPC", ANSWERING),
+    Role("rpc", "services.inference", "answers single requests by gRPC and REST", ANSWERING),
+    Role("gateway", "services.gateway", "one REST address for everything", ANSWERING),
+    Role("triton-bridge", "services.bridge", "gives every activated version to a Triton server", ON_REQUEST),
+)
+
+
+def role(name: str) -> Role:
+    """The role of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for known in ROLES:
+        if known.name == name:
+            return known
+    raise ConfigError(f"no role {name!r}", hint=f"one of: {', '.join(r.name for r in ROLES)}")

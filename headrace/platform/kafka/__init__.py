@@ -1,0 +1,1 @@
+"""The embedded Apache Kafka: its jars, Java runtime, settings, storage and process."""

@@ -1,0 +1,44 @@
+"""Jars from a Maven repository: Maven Central, or what HEADRACE_MAVEN_URL names.
+
+Proxies and certificate authorities are those of the environment (HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE).
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from headrace.platform.kafka.jar_cache import FetchError
+from headrace.platform.kafka.jars import Jar
+from headrace.runtime.errors import PlatformError
+
+MAVEN_VARIABLE = "HEADRACE_MAVEN_URL"
+_TIMEOUT_S = (10.0, 60.0)  # to connect, between two pieces
+_PIECE = 1 << 16
+
+
+class MavenFetch:
+    """Fetches by coordinates with the package maven-artifact: its resolver and its requests, not its printing downloader."""
+
+    def __init__(self, base: str | None = None) -> None:
+        try:
+            from maven_artifact import Downloader
+        except ImportError as error:
+            raise PlatformError("maven-artifact is not installed", hint="pip install 'headrace[platform]'") from error
+        base = base or os.environ.get(MAVEN_VARIABLE)
+        self._downloader = Downloader(base) if base else Downloader()
+
+    def __call__(self, jar: Jar) -> Iterator[bytes]:
+        """The jar's bytes."""
+        import requests
+        from maven_artifact import Artifact
+
+        url = self._downloader.resolver.uri_for_artifact(Artifact(jar.group, jar.artifact, jar.version))
+        try:
+            with self._downloader.requestor.request(url, _fail, stream=True, timeout=_TIMEOUT_S) as response:
+                yield from response.iter_content(_PIECE)
+        except requests.RequestException as error:
+            raise FetchError(f"{url}: {error}") from error
+
+
+def _fail(url: str, error: Exception) -> Any:
+    raise FetchError(f"{url}: {error}") from error

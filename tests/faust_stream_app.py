@@ -5,8 +5,8 @@ import torch
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.settings import load
 from headrace.weights import StaticWeights
-from services.inference.faust_app import faust_app
-from services.inference.settings import StreamSettings
+from services.inference.stream.faust_app import faust_app
+from services.inference.stream.settings import StreamSettings
 
 torch.manual_seed(0)
 _pipeline = load_pipeline(load(StreamSettings, "stream").pipeline)

@@ -209,11 +209,11 @@ class RoleProcess:
     """`python -m services.<service> <role>` as a real process."""
 
     def __init__(self, role: str, instance: str, pipeline: Path, run_dir: Path, kafka: str, *flags: str) -> None:
-        service = "trainer" if role == "trainer" else "ingest"
+        service = "ingest.join" if role == "join" else role
         self.file = run_dir / "endpoints" / f"{instance}.json"
         self.log = run_dir / f"{instance}.log"
         run_dir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", f"services.{service}", role, "--pipeline", str(pipeline)]
+        command = [sys.executable, "-m", f"services.{service}", "--pipeline", str(pipeline)]
         command += ["--run-dir", str(run_dir), "--instance", instance, "--kafka-bootstrap-servers", kafka, *flags]
         environment = {
             key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "HEADRACE_REDIS_URL")

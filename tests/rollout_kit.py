@@ -4,8 +4,8 @@ from typing import Any
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
 from headrace.rollouts.directives import record_key
-from services.ckpt.coordinator import Rollout
-from services.ckpt.policy import Policy
+from services.ckpt.coordinator.policy import Policy
+from services.ckpt.coordinator.service import Rollout
 
 POLICY = Policy(quorum="all", stage_timeout_s=30.0, worker_ttl_s=5.0, keep=4)
 

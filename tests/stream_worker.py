@@ -24,9 +24,9 @@ from torch import nn
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.lifecycle import Context, run_role
 from headrace.weights import StaticWeights
-from services.inference.app import build_stream
-from services.inference.metrics_stream import StreamMetrics
-from services.inference.settings import StreamSettings
+from services.inference.stream.app import build_stream
+from services.inference.stream.metrics import StreamMetrics
+from services.inference.stream.settings import StreamSettings
 
 LOOK_S = 0.02
 

@@ -7,8 +7,8 @@ from benchmarks.stream.terms import told
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.lifecycle import App, Context, run_role
 from headrace.weights import StaticWeights
-from services.inference.app import build_stream
-from services.inference.settings import StreamSettings
+from services.inference.stream.app import build_stream
+from services.inference.stream.settings import StreamSettings
 
 TASK = Path(__file__).parent / "task"
 

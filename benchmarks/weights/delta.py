@@ -13,7 +13,7 @@ from headrace.weights.lineage import Lineage
 from headrace.weights.redis_store import RedisChunkStore
 from headrace.weights.slots import SHM_ROOT
 from headrace.weights.transfer import PARALLEL
-from services.ckpt.slots import HostSlots
+from services.ckpt.agent.slots import HostSlots
 
 WIDTH = 64
 CHANGED = 0.01

@@ -211,7 +211,7 @@ def _process(
         "HEADRACE_LOG_LEVEL": "warning",
     }
     log = stack.enter_context((folder / f"peers-{role}.log").open("ab"))
-    process = subprocess.Popen([sys.executable, "-m", "services.ckpt", role, *flags], env=env, stdout=log, stderr=log)
+    process = subprocess.Popen([sys.executable, "-m", f"services.ckpt.{role}", *flags], env=env, stdout=log, stderr=log)
     stack.callback(_stop, process)
 
 

@@ -19,7 +19,7 @@ from headrace.weights.chunks import spans
 from headrace.weights.redis_store import RedisChunkStore
 from headrace.weights.slots import SHM_ROOT
 from headrace.weights.transfer import PARALLEL
-from services.ckpt.slots import HostSlots
+from services.ckpt.agent.slots import HostSlots
 
 MODEL = "bench-transfer"
 

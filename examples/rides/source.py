@@ -18,7 +18,8 @@ from .city import MINUTE, Drivers, Ends, Ints, Requests, Riders, Trips, Weather,
 from .model import Arrival, Ride
 
 START = datetime(2025, 3, 3, 10, tzinfo=UTC).timestamp()  # a Monday, between the rush hours; the city's clocks show UTC
-UNSEEN = 3600.0  # seconds that the city has been alive by then, so that its drivers are where they usually are; those rides are < 0
+# Seconds that the city has been alive by then, so that its drivers are where they usually are; those rides are < 0.
+UNSEEN = 3600.0
 
 
 class City(Source):

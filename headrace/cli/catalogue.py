@@ -28,7 +28,6 @@ class Command:
 COMMANDS = (
     Command(
         "demo",
-        "headrace.cli.commands.demo",
         RIVER,
         "Everything on this machine: platform, services, real flights, a live board.",
     ),
@@ -37,7 +36,6 @@ COMMANDS = (
     Command("new", PIPELINES, "Write a pipeline folder that works, to start from."),
     Command(
         "check",
-        "headrace.cli.commands.check",
         PIPELINES,
         "Validate a pipeline folder and try its model on sample events.",
     ),

@@ -112,17 +112,19 @@ class River:
         flags = ["--pipeline", str(self.pipeline), "--model"]
         return [
             RoleSpec(
-                trainer.name, trainer.service, trainer.name, [*flags, one.name], instance=f"{trainer.name}-{one.name}"
+                trainer.name, trainer.module, trainer.name, [*flags, one.name], instance=f"{trainer.name}-{one.name}"
             )
             for one in (self.spec.models if wave == ANSWERING else ())
         ]
 
     def _role(self, role: Role) -> RoleSpec:
-        return RoleSpec(role.name, role.service, role.name, ["--pipeline", str(self.pipeline)])
+        return RoleSpec(role.name, role.module, role.name, ["--pipeline", str(self.pipeline)])
 
     def _replay_role(self) -> RoleSpec:
         flags = self.replay.flags(self.spec) if self.replay else []
-        return RoleSpec(REPLAY, "headrace", "produce", [str(self.pipeline), "--resume", *flags], instance=REPLAY)
+        return RoleSpec(
+            REPLAY, "headrace", "produce", ["produce", str(self.pipeline), "--resume", *flags], instance=REPLAY
+        )
 
     def _required(self) -> Supervisor:
         if self._supervisor is None:

@@ -1,4 +1,4 @@
-"""Every role: which service it is part of, and in which order a run starts them."""
+"""Every role: which module it is, and in which order a run starts them."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from headrace.runtime.errors import ConfigError
 
 @dataclass(frozen=True)
 class Role:
-    """`python -m <service> <name>` runs it."""
+    """`python -m <module>` runs it; its `__main__` has `main(argv)`, which returns the exit code."""
 
     name: str
-    service: str
+    module: str
     what: str
     wave: int
 
@@ -22,13 +22,13 @@ ON_REQUEST = -1  # not part of a run: started by `headrace run` alone
 # two cores nine processes importing torch at once would delay all three.
 ROLES = (
     Role("trainer", "services.trainer", "learns from examples, publishes checkpoints", PREDICTING),
-    Role("stream", "services.inference", "predicts every event of the topic, exactly once", PREDICTING),
-    Role("coordinator", "services.ckpt", "rolls checkpoints out over the fleet", PREDICTING),
-    Role("agent", "services.ckpt", "brings weights to this host's shared memory", PREDICTING),
-    Role("join", "services.ingest", "joins labels to events", COUNTING),
+    Role("stream", "services.inference.stream", "predicts every event of the topic, exactly once", PREDICTING),
+    Role("coordinator", "services.ckpt.coordinator", "rolls checkpoints out over the fleet", PREDICTING),
+    Role("agent", "services.ckpt.agent", "brings weights to this host's shared memory", PREDICTING),
+    Role("join", "services.ingest.join", "joins labels to events", COUNTING),
     Role("monitor", "services.monitor", "accuracy, lag, freshness, alerts", COUNTING),
     Role("ingest", "services.ingest", "takes events and labels by REST and gRPC", ANSWERING),
-    Role("rpc", "services.inference", "answers single requests by gRPC and REST", ANSWERING),
+    Role("rpc", "services.inference.rpc", "answers single requests by gRPC and REST", ANSWERING),
     Role("gateway", "services.gateway", "one REST address for everything", ANSWERING),
     Role("triton-bridge", "services.bridge", "gives every activated version to a Triton server", ON_REQUEST),
 )

@@ -27,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class RoleSpec:
-    """One process to run: `python -m <module> <role> <args>`.
+    """One process to run: `python -m <module> <args>`.
 
     `instance` is its unique name: of its log, its endpoint file and its HEADRACE_INSTANCE. `env` is added to the
     supervisor's. `stop_timeout_s` is how long it may take after SIGTERM: more than its own shutdown deadline, which

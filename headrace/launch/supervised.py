@@ -58,7 +58,7 @@ class Supervised:
             self._set(State.STOPPED)
 
     def _spawn(self) -> subprocess.Popen[bytes] | None:
-        command = [sys.executable, "-m", self.spec.module, self.spec.role, *self.spec.args]
+        command = [sys.executable, "-m", self.spec.module, *self.spec.args]
         with self._lock:
             if self._stopping.is_set():
                 return None

@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from headrace import __version__
 from headrace.runtime import garbage, logging, metrics
 from headrace.runtime.endpoints import EndpointFile
-from headrace.runtime.errors import ConfigError, ExitCode, HeadraceError
+from headrace.runtime.errors import ExitCode, HeadraceError
 from headrace.runtime.ops import OpsServer
 from headrace.runtime.settings import ServiceSettings, describe, load
 
@@ -200,16 +200,6 @@ class _Deadline:
         self._log.error("did not stop in time", deadline_s=self._seconds, exit_code=int(ExitCode.DEADLINE))
         sys.stderr.flush()
         os._exit(int(ExitCode.DEADLINE))
-
-
-def run_service(roles: dict[str, Callable[[Sequence[str]], int]], argv: Sequence[str], *, service: str) -> int:
-    """`python -m services.<service> <role> [flags]`: run the role that the first argument names."""
-    if not argv or argv[0] not in roles:
-        given = f"unknown role {argv[0]!r}" if argv else "no role given"
-        error = ConfigError(f"services.{service}: {given}", hint=f"one of: {', '.join(roles)}")
-        print(error, file=sys.stderr)
-        return int(error.exit_code)
-    return roles[argv[0]](argv[1:])
 
 
 async def until_stopped(stop: Stop, *work: Awaitable[None]) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of ingest and join. Labels: the pipeline, and the stream ("events" or "labels") where it matters."""
+"""Metrics of the role `ingest`. Labels: the pipeline, and the stream ("events" or "labels") where it matters."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -22,17 +22,3 @@ REQUEST_SECONDS = Histogram(
 REQUEST_RECORDS = Histogram(
     "headrace_ingest_request_records", "Records in a request.", ["pipeline"], buckets=SIZE_BUCKETS
 )
-
-JOINED = Counter("headrace_join_joined_examples", "Events that got their label, once each.", ["pipeline"])
-DUPLICATES = Counter("headrace_join_duplicate_records", "Events and labels whose key was there already.", ["pipeline"])
-EXPIRED = Counter(
-    "headrace_join_expired_records", "Records whose other half did not come within the window.", ["pipeline", "stream"]
-)
-EVICTED = Counter("headrace_join_evicted_records", "Waiting records given up because too many waited.", ["pipeline"])
-DEAD_LETTERS = Counter("headrace_join_dead_letters", "Records that could not be decoded.", ["pipeline"])
-WAITING = Gauge(
-    "headrace_join_waiting_records", "Records in the window without their other half.", ["pipeline", "stream"]
-)
-REMEMBERED = Gauge("headrace_join_remembered_keys", "Keys remembered to tell duplicates.", ["pipeline", "stream"])
-LAG = Gauge("headrace_join_lag_records", "Records not read yet.", ["pipeline", "stream"])
-PARTITIONS = Gauge("headrace_join_assigned_partitions", "Partitions that this process joins.", ["pipeline"])

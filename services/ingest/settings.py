@@ -1,4 +1,4 @@
-"""What ingest's two roles can be told."""
+"""Settings of the role `ingest`."""
 
 from pydantic import Field
 
@@ -19,19 +19,3 @@ class IngestSettings(ServiceSettings):
         100_000, ge=1, description="records waiting for acknowledgement at most; more are refused"
     )
     linger_ms: int = Field(2, ge=0, description="ms that the producer waits to fill a batch")
-
-
-class JoinSettings(ServiceSettings):
-    """Settings of the role `join`. The window is in pipeline.yaml: it is part of what the pipeline means."""
-
-    batch: int = Field(5000, ge=1, description="records in one transaction at most")
-    poll_s: float = Field(0.03, gt=0, description="seconds to wait for a full batch")
-    max_waiting: int = Field(
-        1_000_000, ge=1, description="records of a partition's side that may wait for their other half"
-    )
-    session_timeout_s: float = Field(
-        6.0, gt=0, description="seconds after which a silent member's partitions go to another"
-    )
-    transaction_timeout_ms: int = Field(
-        10_000, ge=1000, description="after which a crashed member's transaction is aborted"
-    )

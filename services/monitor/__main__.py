@@ -1,12 +1,17 @@
-"""`python -m services.monitor monitor --pipeline FOLDER`."""
+"""`python -m services.monitor --pipeline FOLDER`."""
 
 import sys
+from collections.abc import Sequence
 
-from headrace.runtime.lifecycle import run_role, run_service
+from headrace.runtime.lifecycle import run_role
 from services.monitor.app import build
 from services.monitor.settings import MonitorSettings
 
-ROLES = {"monitor": lambda argv: run_role("monitor", MonitorSettings, build, argv)}
+
+def main(argv: Sequence[str]) -> int:
+    """Run the role `monitor`; returns its exit code."""
+    return run_role("monitor", MonitorSettings, build, argv)
+
 
 if __name__ == "__main__":
-    sys.exit(run_service(ROLES, sys.argv[1:], service="monitor"))
+    sys.exit(main(sys.argv[1:]))

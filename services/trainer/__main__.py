@@ -1,12 +1,17 @@
-"""`python -m services.trainer trainer --pipeline FOLDER`."""
+"""`python -m services.trainer --pipeline FOLDER`."""
 
 import sys
+from collections.abc import Sequence
 
-from headrace.runtime.lifecycle import run_role, run_service
+from headrace.runtime.lifecycle import run_role
 from services.trainer.app import build
 from services.trainer.settings import TrainerSettings
 
-ROLES = {"trainer": lambda argv: run_role("trainer", TrainerSettings, build, argv)}
+
+def main(argv: Sequence[str]) -> int:
+    """Run the role `trainer`; returns its exit code."""
+    return run_role("trainer", TrainerSettings, build, argv)
+
 
 if __name__ == "__main__":
-    sys.exit(run_service(ROLES, sys.argv[1:], service="trainer"))
+    sys.exit(main(sys.argv[1:]))

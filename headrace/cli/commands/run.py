@@ -37,4 +37,4 @@ def run(
         return
     chosen = role(name)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", chosen.service, chosen.name, *context.args])  # noqa: S606 - no shell
+    os.execv(sys.executable, [sys.executable, "-m", chosen.module, *context.args])  # noqa: S606 - no shell

@@ -21,7 +21,8 @@ from headrace.runtime.errors import HeadraceError
 from headrace.runtime.lifecycle import run_role
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import agent_socket, open_store, signing_key
-from services.ckpt.settings import AgentSettings, CoordinatorSettings
+from services.ckpt.agent.settings import AgentSettings
+from services.ckpt.coordinator.settings import CoordinatorSettings
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Header
 from services.trainer.kafka import KafkaAnnouncer
 from tests.faults.ckpt.mortal import Fate, MortalAgent, MortalCoordinator, MortalPublisher, MortalWeights

@@ -20,11 +20,11 @@ from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective,
 from headrace.runtime.lifecycle import Context
 from headrace.weights import ChunkStore, LiveWeights
 from headrace.weights.wire import Stage, ToAgent
-from services.ckpt.agent_app import AgentApp
-from services.ckpt.agent_state import Effect, Report
-from services.ckpt.coordinator_app import CoordinatorApp
-from services.ckpt.coordinator_log import Owned
-from services.ckpt.slots import HostSlots
+from services.ckpt.agent.app import AgentApp
+from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.state import Effect, Report
+from services.ckpt.coordinator.app import CoordinatorApp
+from services.ckpt.coordinator.kafka import Owned
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.kafka import KafkaAnnouncer
 from services.trainer.publishing import Publisher

@@ -112,10 +112,10 @@ class Fleet:
         return process
 
     def coordinator(self, name: str = "coordinator", *flags: str) -> Process:
-        return self._start(name, ["-m", "services.ckpt", "coordinator", *flags])
+        return self._start(name, ["-m", "services.ckpt.coordinator", *flags])
 
     def agent(self, name: str = "agent", *flags: str) -> Process:
-        return self._start(name, ["-m", "services.ckpt", "agent", "--heartbeat-s", "0.5", *flags])
+        return self._start(name, ["-m", "services.ckpt.agent", "--heartbeat-s", "0.5", *flags])
 
     def worker(self, name: str) -> Process:
         script = str(Path(__file__).with_name("worker.py"))

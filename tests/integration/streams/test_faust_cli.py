@@ -76,7 +76,7 @@ def test_what_ends_the_role_ends_fausts_worker_with_an_error(kafka, tmp_path):
 
 
 def test_without_an_agent_it_waits_for_weights_and_stops_in_order(kafka, tmp_path):
-    with River(kafka, tmp_path) as river, faust_worker(river, "services.inference.faust_app") as process:
+    with River(kafka, tmp_path) as river, faust_worker(river, "services.inference.stream.faust_app") as process:
         river.produce(range(10))
         endpoint = tmp_path / "run" / "endpoints" / "faust.json"
         wait_for(lambda: endpoint.exists() or process.poll() is not None, WAIT_S, "it does not start")
@@ -88,7 +88,7 @@ def test_without_an_agent_it_waits_for_weights_and_stops_in_order(kafka, tmp_pat
 def test_without_a_pipeline_it_says_what_is_missing(kafka, tmp_path):
     with (
         River(kafka, tmp_path) as river,
-        faust_worker(river, "services.inference.faust_app", HEADRACE_PIPELINE=None) as process,
+        faust_worker(river, "services.inference.stream.faust_app", HEADRACE_PIPELINE=None) as process,
     ):
         assert process.wait(WAIT_S) != 0
         assert "--pipeline FOLDER" in log_of(river)

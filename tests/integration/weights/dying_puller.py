@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.weights import FallbackStore, Manifest
 from headrace.weights.redis_store import RedisChunkStore
 from headrace.weights.shared_storage import SharedStorageChunkStore
-from services.ckpt.slots import HostSlots
+from services.ckpt.agent.slots import HostSlots
 
 
 def main(root: str, redis_url: str, storage: str, steps: str, *manifests: str) -> None:

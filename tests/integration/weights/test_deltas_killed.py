@@ -12,7 +12,7 @@ from headrace.weights import FallbackStore, publish
 from headrace.weights.lineage import Lineage
 from headrace.weights.redis_store import RedisChunkStore
 from headrace.weights.shared_storage import SharedStorageChunkStore
-from services.ckpt.slots import HostSlots
+from services.ckpt.agent.slots import HostSlots
 from tests.patience import WAIT_S
 from tests.slot_kit import map_tensors
 

@@ -97,7 +97,7 @@ def test_every_role_is_a_service_that_can_be_run() -> None:
     }  # fmt: skip
     for one in ROLES:
         assert role(one.name) is one
-        assert (REPOSITORY / one.service.replace(".", "/") / "__main__.py").is_file(), one.service
+        assert (REPOSITORY / one.module.replace(".", "/") / "__main__.py").is_file(), one.module
 
 
 def test_an_unknown_role_is_told_which_there_are() -> None:

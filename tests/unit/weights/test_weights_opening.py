@@ -8,7 +8,7 @@ from headrace.runtime.settings import load
 from headrace.weights import FallbackStore, open_store
 from headrace.weights.object_store import ObjectStoreChunkStore
 from headrace.weights.shared_storage import SharedStorageChunkStore
-from services.ckpt.settings import CoordinatorSettings
+from services.ckpt.coordinator.settings import CoordinatorSettings
 
 
 def settings(tmp_path, *flags):

@@ -1,0 +1,104 @@
+"""The agent's part among agents: what it serves, and how it takes chunks from others by the coordinator's plan."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from headrace.runtime.logging import get_logger
+from headrace.weights import ChunkStore, Manifest
+from headrace.weights.errors import ChunkCorrupt
+from headrace.weights.peers.client import PeerConnection
+from headrace.weights.peers.exchange import Exchange
+from headrace.weights.peers.routes import Plan, Routes, Shunned, is_loopback
+from headrace.weights.peers.server import PeerServer
+from headrace.weights.peers.shelf import Shelf
+from services.ckpt.agent import metrics
+from services.ckpt.agent.settings import AgentSettings
+
+log = get_logger("headrace.ckpt")
+
+SHUNNED_S = 10.0
+"""Seconds for which an agent that was away or slow is left alone: longer than the coordinator takes to miss it."""
+SHUNNED_CORRUPT_S = 600.0
+_EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+
+
+class Peers:
+    """Serves this host's chunks from `open` to `close`, and takes others' from any thread, one version at a time.
+
+    Args:
+        settings: the agent's.
+        shelf: what is served.
+        key: the manifests' key, None where there is none.
+    """
+
+    def __init__(self, settings: AgentSettings, shelf: Shelf, key: bytes | None) -> None:
+        self._settings = settings
+        self._shelf = shelf
+        self._shunned = Shunned()
+        self._dial = partial(PeerConnection, key=key, patience_s=settings.peer_patience_s)
+        self._server = PeerServer(shelf, key=key, limit=settings.peer_connections, on_served=_count)
+
+    def open(self) -> str:
+        """Listen, and return the address for others.
+
+        Raises:
+            ConfigError: the address cannot be had.
+        """
+        settings = self._settings
+        port = self._server.open(settings.host, settings.peer_port)
+        host = settings.peer_host or (settings.host_name if settings.host in _EVERYWHERE else settings.host)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        log.info("serving chunks to other agents", address=address, this_host_only=is_loopback(address))
+        return address
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.close()
+
+    def routes(self, plan: Plan | None) -> Routes | None:
+        """Return this agent's view of a plan; None where there is none."""
+        if plan is None or not plan.members:
+            return None
+        return Routes(plan, agent=self._settings.instance, host=self._settings.host_name, shunned=self._shunned)
+
+    def take(
+        self,
+        manifest: Manifest,
+        buffer: memoryview,
+        present: list[str],
+        *,
+        resident: Mapping[str, memoryview],
+        routes: Routes,
+        store: ChunkStore | None,
+        cancelled: Callable[[], bool],
+    ) -> tuple[int, int]:
+        """Fill what can be filled of a buffer, and return the bytes that came from the store and from peers.
+
+        For the arguments see `headrace.weights.peers.exchange.Exchange`.
+
+        Raises:
+            Superseded: ``cancelled`` said so.
+        """
+        exchange = Exchange(
+            manifest,
+            buffer,
+            present=present,
+            resident=resident,
+            peers=routes.peers,
+            store=store,
+            dial=self._dial,
+            arrived=self._shelf.arrived,
+            cancelled=cancelled,
+        )
+        if exchange.missing < max(1, routes.min_bytes):
+            return 0, 0
+        done = exchange.run()
+        for address, error in done.failed.items():
+            corrupt = isinstance(error, ChunkCorrupt)
+            metrics.PEER_FAILURES.labels(manifest.model, "corrupt" if corrupt else "lost").inc()
+            self._shunned.add(address, SHUNNED_CORRUPT_S if corrupt else SHUNNED_S)
+        return done.from_store, done.from_peers
+
+
+def _count(model: str, size: int) -> None:
+    metrics.TO_PEERS.labels(model).inc(size)

@@ -1,0 +1,1 @@
+"""The role `coordinator`: decides which version of each model the fleet serves."""

@@ -1,0 +1,117 @@
+"""A version that has begun to serve, and what its workers say of it: as the fleet's active version, or on canaries first.
+
+A worker that fails to activate is tried again by its agent, and most often then succeeds; so a failure counts only once
+it has lasted. One that served the version and found that it cannot counts at once, and for good: the worker may be gone
+by then.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from headrace.contracts.events_pb2 import WeightsApplied
+from services.ckpt.coordinator.policy import Policy, Verdict, Worker
+
+SCORED_ROLE = "stream"
+"""The role whose predictions the monitor compares with labels: among the first canaries is one of it."""
+_SERVING = {WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINED}
+
+
+@dataclass
+class Trial:
+    """A version on trial.
+
+    Attributes:
+        digest: the version's.
+        since: when it began, in seconds since the epoch.
+        voters: the workers that it was given to; None as long as nobody is known: there was nobody, or a coordinator
+            that takes over learns only then who is there.
+    """
+
+    digest: str
+    since: float
+    voters: frozenset[str] | None = None
+    failed: dict[str, float] = field(default_factory=dict)
+    """When a worker failed to activate it, not made good since."""
+    broken: set[str] = field(default_factory=set)
+    """Workers that served it and found that they cannot."""
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def on_applied(self, applied: WeightsApplied, now: float) -> None:
+        """Take note of what a worker says of this version."""
+        if applied.manifest_digest != self.digest:
+            return
+        name = applied.worker
+        if applied.state in _SERVING:
+            self.failed.pop(name, None)
+        elif (
+            applied.state == WeightsApplied.FAILED and not applied.chunks_lost
+        ):  # the stores are at fault, not the weights
+            self.errors[name] = applied.error
+            self.failed.setdefault(name, now)
+            if applied.while_serving:
+                self.broken.add(name)
+
+    def failing(self, now: float, grace_s: float) -> set[str]:
+        """The voters whose failure counts by now."""
+        lasting = {name for name, at in self.failed.items() if now - at >= grace_s}
+        return (lasting | self.broken) & (self.voters or frozenset())
+
+    def failure(self, workers: Mapping[str, Worker], policy: Policy, now: float) -> str:
+        """Why so many failures that the quorum is lost speak against the version; "" if they do not."""
+        if not self.voters:  # those who come next must prove it
+            self.voters = frozenset(workers)
+        failing = self.failing(now, policy.activate_grace_s)
+        present = (self.voters & workers.keys()) | failing
+        if not failing or len(present) - len(failing) >= policy.needed(len(present)):
+            return ""
+        return f"failed on {len(failing)} of {len(present)} workers, {self.blame(failing)}"
+
+    def blame(self, failing: set[str]) -> str:
+        """One of the failures, for people."""
+        name = min(failing)
+        return f"{name}: {self.errors.get(name) or 'no reason given'}"
+
+
+@dataclass
+class Canary(Trial):
+    """A version that a share of the workers serves first.
+
+    Attributes:
+        until: when it is over, in seconds since the epoch.
+        again: it is the second choice of canaries: of the first, none was left.
+    """
+
+    until: float = 0.0
+    again: bool = False
+
+    def verdict(self, workers: Mapping[str, Worker], policy: Policy, now: float) -> Verdict | None:
+        """What becomes of the version; None while it is open. Any canary's failure speaks against it."""
+        failing = self.failing(now, policy.activate_grace_s)
+        if failing:
+            return Verdict(go=False, reason=f"failed on canary {self.blame(failing)}", cause="failures")
+        if now < self.until or not workers:
+            return None
+        names = self.voters or frozenset()
+        serving = {name for name in names & workers.keys() if workers[name].serving == self.digest}
+        if serving:
+            return Verdict(go=True, reason=f"canary: {len(serving)} of {len(names)} served it without an alert")
+        return Verdict(go=False, reason=f"none of its canaries serves it: {', '.join(sorted(names))}", cause="silence")
+
+
+def canaries(workers: Mapping[str, Worker], share: float, ready: AbstractSet[str] = frozenset()) -> list[str]:
+    """Choose canaries: ``share`` of the workers, at least one, and not all where there are several.
+
+    They come from those that are ``ready``, if any are. The same fleet gives the same canaries. Roles take turns, so
+    that a canary is found in each where there are enough.
+    """
+    by_role: dict[str, list[str]] = {}
+    for name in sorted(ready & workers.keys() or workers, key=lambda name: (zlib.crc32(name.encode()), name)):
+        by_role.setdefault(workers[name].role, []).append(name)
+    turns = [
+        (turn, role != SCORED_ROLE, role, name) for role, names in by_role.items() for turn, name in enumerate(names)
+    ]
+    count = max(1, min(len(workers) - 1, math.ceil(share * len(workers))))
+    return sorted(name for *_, name in sorted(turns)[:count])

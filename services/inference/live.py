@@ -1,0 +1,61 @@
+"""What both roles of inference are made of: the pipeline, set up for serving, and its live weights."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from headrace.model.pipeline import Pipeline, load_pipeline
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.lifecycle import Context
+from headrace.runtime.scheduling import wake_quickly
+from headrace.weights import LiveWeights, agent_socket
+from services.inference.settings import InferenceSettings
+from services.inference.warm_up import Rehearsal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.weights import Bound
+
+
+def load(settings: InferenceSettings, role: str) -> Pipeline:
+    """The pipeline that the settings name, with torch set up for serving.
+
+    Raises:
+        ConfigError: no pipeline was named, or it cannot be loaded.
+    """
+    if settings.pipeline is None:
+        raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
+    wake_quickly()  # before any thread is started that has a part in serving
+    torch.set_num_threads(settings.torch_threads)
+    return load_pipeline(settings.pipeline)
+
+
+def live_weights(
+    context: "Context[InferenceSettings]",
+    pipeline: Pipeline,
+    rehearsal: Rehearsal,
+    on_change: "Callable[[Bound], None]",
+) -> LiveWeights:
+    """The host's agent's versions of the pipeline's model, warmed up by rehearsal.
+
+    While the champion is behind its fleet the process is not ready; a further model is no reason not to serve the
+    champion.
+    """
+
+    def on_behind(why: str) -> None:
+        if pipeline.variant is None:
+            context.ready.set("fleet", not why, why or "serves what the fleet does")
+
+    on_behind("")
+    return LiveWeights(
+        agent_socket(context.settings),
+        pipeline.model_name,
+        pipeline.model.network,
+        worker=context.settings.instance,
+        role=context.role,
+        warm_up=rehearsal,
+        on_change=on_change,
+        on_behind=on_behind,
+        finite=pipeline.model.finite,
+    )

@@ -1,0 +1,77 @@
+"""What metadata, configuration and the index say, in plain values with the protocol's field names, for both transports."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace import __version__
+from headrace.contracts.oip.tensors import DATATYPES
+from services.inference.oip.kinds import TensorSpec
+
+PLATFORM = "headrace_pytorch"
+EXTENSIONS = ["model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics", "logging"]
+
+
+def server_metadata() -> dict[str, Any]:
+    """A ServerMetadataResponse."""
+    return {"name": "headrace", "version": __version__, "extensions": EXTENSIONS}
+
+
+def model_metadata(
+    name: str, version: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> dict[str, Any]:
+    """A ModelMetadataResponse; a version of 0 is none."""
+    return {
+        "name": name,
+        "versions": [str(version)] if version else [],
+        "platform": PLATFORM,
+        "inputs": [_tensor(spec) for spec in inputs],
+        "outputs": [_tensor(spec) for spec in outputs],
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.kind.datatype, "shape": [-1, *spec.dims]}
+
+
+def model_config(
+    name: str, max_batch: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], threads: int
+) -> dict[str, Any]:
+    """A ModelConfig. Its parameter `json_tensors` names the tensors of BYTES whose elements are JSON, by commas."""
+    return {
+        "name": name,
+        "platform": PLATFORM,
+        "backend": "headrace",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": max_batch,
+        "input": [
+            {
+                "name": spec.name,
+                "data_type": DATATYPES[spec.kind.datatype].config,
+                "format": "FORMAT_NONE",
+                "dims": spec.dims,
+                "is_shape_tensor": False,
+                "allow_ragged_batch": False,
+                "optional": spec.optional,
+            }
+            for spec in inputs
+        ],
+        "output": [
+            {
+                "name": spec.name,
+                "data_type": DATATYPES[spec.kind.datatype].config,
+                "dims": spec.dims,
+                "label_filename": "",
+                "is_shape_tensor": False,
+            }
+            for spec in outputs
+        ],
+        "instance_group": [{"name": f"{name}_0", "kind": "KIND_CPU", "count": threads}],
+        "model_transaction_policy": {"decoupled": False},
+        "parameters": {"json_tensors": {"string_value": ",".join(s.name for s in (*inputs, *outputs) if s.kind.json)}},
+    }
+
+
+def index_entry(name: str, version: int, reason: str) -> dict[str, Any]:
+    """A ModelIndex; the model is ready where there is no `reason` why not."""
+    entry = {"name": name, "version": str(version) if version else "", "state": "UNAVAILABLE" if reason else "READY"}
+    return {**entry, "reason": reason} if reason else entry

@@ -1,0 +1,1 @@
+"""The role `rpc`: answers single requests over gRPC and REST."""

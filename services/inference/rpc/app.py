@@ -1,0 +1,118 @@
+"""The role `rpc`, composed: the data plane between live weights and the two transports."""
+
+import asyncio
+from typing import Any
+
+from headrace.model.pipeline import Pipeline
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.lifecycle import App, Context, Stop
+from headrace.runtime.scheduling import come_first
+from headrace.runtime.web import WebServer
+from headrace.weights.source import WeightsSource
+from services.inference.live import live_weights, load
+from services.inference.oip.diagnostics import LogSettings
+from services.inference.rpc.batcher import DirectBatcher
+from services.inference.rpc.grpc import GrpcServer
+from services.inference.rpc.metrics import ProtocolCollector, RpcMetrics
+from services.inference.rpc.rest import create_app
+from services.inference.rpc.service import DataPlane
+from services.inference.rpc.settings import RpcSettings
+from services.inference.warm_up import Rehearsal
+from services.inference.weights_file import open_weights
+
+_GRACE_S = 5.0
+_WATCH_S = 0.25
+
+
+class RpcApp:
+    """Answers over REST and gRPC; ready while what it serves is what the fleet is to serve."""
+
+    def __init__(
+        self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: Rehearsal, weights: WeightsSource
+    ) -> None:
+        self._context, self._settings, self._weights = context, context.settings, weights
+        self._batcher = DirectBatcher(pipeline.model, self._settings.predict_threads, rehearsal.remember)
+        self._plane = DataPlane(
+            pipeline.name,
+            pipeline.model,
+            weights,
+            self._batcher,
+            max_batch=self._settings.max_batch_size,
+            observers=[RpcMetrics(pipeline.name)],
+            threads=self._settings.predict_threads,
+        )
+        self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
+        self._logs = LogSettings()
+        context.ready.declare("weights", "rest", "grpc")
+
+    async def run(self, stop: Stop) -> None:
+        """Answer until `stop` is set; then finish the requests in hand."""
+        rest = WebServer(
+            create_app(self._plane, self._logs), self._settings.host, self._settings.rest_port, grace_s=_GRACE_S
+        )
+        grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port)
+        self._weights.start()
+        serving = asyncio.create_task(rest.serve())
+        announcing = asyncio.create_task(self._announce(stop, grpc))
+        try:
+            await grpc.start()
+            self._listening("rest", rest.url)
+            self._listening("grpc", grpc.address)
+            await self._until(stop, serving)
+        finally:
+            await self._close(rest, grpc, serving, announcing)
+
+    def _listening(self, name: str, address: str) -> None:
+        self._context.publish_endpoint(name, address)
+        self._context.ready.set(name, True, address)  # noqa: FBT003
+        self._context.log.info("listening", transport=name, address=address)
+
+    async def _until(self, stop: Stop, serving: "asyncio.Task[None]") -> None:
+        stopped = asyncio.create_task(stop.waited())
+        await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if serving.done():
+            serving.result()
+
+    async def _announce(self, stop: Stop, grpc: GrpcServer) -> None:
+        """Say when the first version is live; and, through grpc.health.v1, whenever this worker is behind its fleet."""
+        while not await asyncio.to_thread(self._weights.wait_ready, _WATCH_S):
+            if stop.is_set():
+                return
+        self._context.ready.set("weights", True, f"since version {self._weights.version}")  # noqa: FBT003
+        told = False
+        while not stop.is_set():
+            if self._plane.ready != told:
+                told = not told
+                await grpc.serving(ready=told)
+            await asyncio.sleep(_WATCH_S)
+
+    async def _close(
+        self, rest: WebServer, grpc: GrpcServer, serving: "asyncio.Task[Any]", announcing: "asyncio.Task[Any]"
+    ) -> None:
+        """In order: no more requests, those in hand finished, then what they stood on."""
+        rest.stop()
+        await asyncio.gather(grpc.stop(_GRACE_S), serving, return_exceptions=True)
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
+        self._batcher.close()
+        self._weights.stop()
+
+
+def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None) -> App:
+    """The role `rpc`."""
+    if context.settings.realtime and not come_first():
+        raise ConfigError(
+            "rpc: this process may not have a real-time priority",
+            hint="give it CAP_SYS_NICE or a limit of real-time priority (ulimit -r 1, LimitRTPRIO=1), or leave --realtime out",
+        )
+    pipeline = load(context.settings, context.role)
+    rehearsal = Rehearsal(pipeline)
+    if weights is None and context.settings.weights is not None:
+        weights = open_weights(context.settings.weights, pipeline)
+    return RpcApp(
+        context,
+        pipeline,
+        rehearsal,
+        weights or live_weights(context, pipeline, rehearsal, lambda _: None),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,242 @@
+"""The gRPC edge of the role `rpc`: inference.GRPCInferenceService, grpc.health.v1 and reflection."""
+
+# ruff: noqa: ARG002, N802 - the calls have the protocol's names and the generated base class's parameters
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.json_format import ParseDict
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from headrace.contracts.oip import POOL, service_pb2_grpc
+from headrace.contracts.oip import service_pb2 as pb
+from headrace.runtime.errors import ConfigError
+from headrace.runtime.logging import get_logger
+from services.inference.oip import describe
+from services.inference.oip.diagnostics import LogSettings, trace_settings
+from services.inference.oip.grpc_codec import parameter_values, parse_infer, render_answer
+from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
+from services.inference.rpc.service import DataPlane
+
+log = get_logger("headrace.rpc")
+
+SERVICE = "inference.GRPCInferenceService"
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of its requests
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_ping_strikes", 0),  # clients of this protocol keep alive as often as they like
+]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+T = TypeVar("T")
+
+
+class GrpcServer:
+    """Serves `plane` on a port taken at once.
+
+    Raises:
+        ConfigError: the port is taken or not ours to take.
+    """
+
+    def __init__(self, plane: DataPlane, logs: LogSettings, host: str, port: int) -> None:
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, logs), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, pool=_Pools())
+        self._host = host
+        try:
+            self._port = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError as error:
+            raise ConfigError(f"gRPC: cannot listen on {host}:{port}: {error}", hint="--grpc-port") from error
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """Begin to answer; not serving, says grpc.health.v1, until `serving`."""
+        await self.serving(ready=False)
+        await self._server.start()
+
+    async def serving(self, *, ready: bool) -> None:
+        """Say through grpc.health.v1 whether requests to predict had better come here."""
+        await self._set(health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, and give those in hand so long to finish."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    async def _set(self, status: Any) -> None:
+        for name in ("", SERVICE):
+            await self._health.set(name, status)
+
+
+class _Pools:
+    """Our descriptors first, then the process's: what reflection answers from."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def find(*arguments: Any) -> Any:
+            try:
+                return getattr(POOL, name)(*arguments)
+            except KeyError:
+                return getattr(descriptor_pool.Default(), name)(*arguments)
+
+        return find
+
+
+async def _abort(context: Context, error: OipError) -> NoReturn:
+    await context.abort(grpc.StatusCode[error.grpc], str(error))
+
+
+def _answering(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    """Turn our errors into status codes."""
+
+    @wraps(method)
+    async def call(self: "_Servicer", request: Any, context: Context) -> T:
+        try:
+            return await method(self, request, context)
+        except OipError as error:
+            await _abort(context, error)
+
+    return call
+
+
+class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """The calls, named as the protocol names them."""
+
+    def __init__(self, plane: DataPlane, logs: LogSettings) -> None:
+        self._plane, self._logs = plane, logs
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._plane.ready)
+
+    @_answering
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
+        return pb.ModelReadyResponse(ready=self._plane.model_ready(request.name, request.version))
+
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(**describe.server_metadata())
+
+    @_answering
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+        return ParseDict(self._plane.metadata(request.name, request.version), pb.ModelMetadataResponse())
+
+    @_answering
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
+        return ParseDict({"config": self._plane.config(request.name, request.version)}, pb.ModelConfigResponse())
+
+    @_answering
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:
+        found = self._plane.model_statistics(request.name, request.version)
+        return ParseDict({"model_stats": found}, pb.ModelStatisticsResponse())
+
+    @_answering
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
+        return render_answer(await self._plane.infer(parse_infer(request)))
+
+    async def ModelStreamInfer(
+        self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        async for request in request_iterator:
+            try:
+                response = render_answer(await self._plane.infer(parse_infer(request)))
+                answer = pb.ModelStreamInferResponse(infer_response=response)
+            except OipError as error:
+                answer = pb.ModelStreamInferResponse(error_message=str(error))
+                answer.infer_response.id = request.id
+            answer.infer_response.parameters["triton_final_response"].bool_param = True
+            yield answer
+
+    @_answering
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
+        return ParseDict({"models": self._plane.index(ready_only=request.ready)}, pb.RepositoryIndexResponse())
+
+    @_answering
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        self._plane.load(request.model_name, parameter_values(request.parameters))
+        return pb.RepositoryModelLoadResponse()
+
+    @_answering
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        self._plane.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    @_answering
+    async def SystemSharedMemoryStatus(
+        self, request: pb.SystemSharedMemoryStatusRequest, context: Context
+    ) -> pb.SystemSharedMemoryStatusResponse:
+        _no_region(request.name)
+        return pb.SystemSharedMemoryStatusResponse()
+
+    @_answering
+    async def SystemSharedMemoryRegister(
+        self, request: pb.SystemSharedMemoryRegisterRequest, context: Context
+    ) -> pb.SystemSharedMemoryRegisterResponse:
+        raise Unsupported("shared memory is not supported: send the data in the request")
+
+    async def SystemSharedMemoryUnregister(
+        self, request: pb.SystemSharedMemoryUnregisterRequest, context: Context
+    ) -> pb.SystemSharedMemoryUnregisterResponse:
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    @_answering
+    async def CudaSharedMemoryStatus(
+        self, request: pb.CudaSharedMemoryStatusRequest, context: Context
+    ) -> pb.CudaSharedMemoryStatusResponse:
+        _no_region(request.name)
+        return pb.CudaSharedMemoryStatusResponse()
+
+    @_answering
+    async def CudaSharedMemoryRegister(
+        self, request: pb.CudaSharedMemoryRegisterRequest, context: Context
+    ) -> pb.CudaSharedMemoryRegisterResponse:
+        raise Unsupported("shared memory is not supported: send the data in the request")
+
+    async def CudaSharedMemoryUnregister(
+        self, request: pb.CudaSharedMemoryUnregisterRequest, context: Context
+    ) -> pb.CudaSharedMemoryUnregisterResponse:
+        return pb.CudaSharedMemoryUnregisterResponse()
+
+    @_answering
+    async def TraceSetting(self, request: pb.TraceSettingRequest, context: Context) -> pb.TraceSettingResponse:
+        wanted = {name: _plain(list(setting.value)) for name, setting in request.settings.items()}
+        answer = pb.TraceSettingResponse()
+        for name, value in trace_settings(wanted).items():
+            answer.settings[name].value.extend(value if isinstance(value, list) else [value])
+        return answer
+
+    @_answering
+    async def LogSettings(self, request: pb.LogSettingsRequest, context: Context) -> pb.LogSettingsResponse:
+        answer = pb.LogSettingsResponse()
+        for name, value in self._logs.update(parameter_values(request.settings)).items():
+            field = {bool: "bool_param", int: "uint32_param", str: "string_param"}[type(value)]
+            setattr(answer.settings[name], field, value)
+        return answer
+
+
+def _plain(values: list[str]) -> Any:
+    """A trace setting's value: trace_level is a list, the others are one string."""
+    return values if not values or values == ["OFF"] else values[0]
+
+
+def _no_region(name: str) -> None:
+    if name:
+        raise InvalidRequest(f"Unable to find shared memory region: '{name}'")

@@ -1,0 +1,176 @@
+"""The REST edge of the role `rpc`: Open Inference Protocol v2. Plain Starlette routes, since a request's cost is Python's."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.inference.oip import describe
+from services.inference.oip.diagnostics import LogSettings, trace_settings
+from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
+from services.inference.oip.rest_codec import (
+    HEADER_LENGTH,
+    compress,
+    decompress,
+    parse_infer,
+    parse_json,
+    render_answer,
+)
+from services.inference.rpc.service import DataPlane
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_COMPRESS_FROM = 4096  # bytes; generic clients accept gzip always, and for less it costs more than it saves
+
+
+def create_app(plane: DataPlane, logs: LogSettings) -> FastAPI:
+    """An ASGI app that serves `plane`."""
+    app = FastAPI(title="Headrace inference", openapi_url=None, docs_url=None, redoc_url=None)
+    rest = _Rest(plane, logs)
+    app.router.routes[:] = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _routes(rest)]
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(OipError, _oip_error)
+    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    return app
+
+
+def _routes(rest: "_Rest") -> list[tuple[str, str, Endpoint]]:
+    model, versioned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+    routes: list[tuple[str, str, Endpoint]] = [
+        ("GET", "/v2/health/live", rest.live),
+        ("GET", "/v2/health/ready", rest.ready),
+        ("GET", "/v2", rest.server_metadata),
+        ("GET", "/v2/models/stats", rest.statistics),
+        ("POST", "/v2/repository/index", rest.index),
+        ("POST", "/v2/repository/models/{model}/load", rest.load),
+        ("POST", "/v2/repository/models/{model}/unload", rest.unload),
+        ("GET", "/v2/logging", rest.logging),
+        ("POST", "/v2/logging", rest.logging),
+    ]
+    for prefix in (model, versioned):
+        routes += [
+            ("POST", f"{prefix}/infer", rest.infer),
+            ("GET", f"{prefix}/ready", rest.model_ready),
+            ("GET", f"{prefix}/config", rest.config),
+            ("GET", f"{prefix}/stats", rest.statistics),
+            ("GET", prefix, rest.metadata),
+        ]
+    for prefix in ("/v2/trace", f"{model}/trace"):
+        routes += [("GET", f"{prefix}/setting", rest.trace), ("POST", f"{prefix}/setting", rest.trace)]
+    for kind in ("system", "cuda"):
+        for prefix in (f"/v2/{kind}sharedmemory", f"/v2/{kind}sharedmemory/region/{{region}}"):
+            routes += [("GET", f"{prefix}/status", rest.regions), ("POST", f"{prefix}/unregister", rest.unregister)]
+        routes.append(("POST", f"/v2/{kind}sharedmemory/region/{{region}}/register", rest.register))
+    return routes
+
+
+class _Rest:
+    """The endpoints."""
+
+    def __init__(self, plane: DataPlane, logs: LogSettings) -> None:
+        self._plane, self._logs = plane, logs
+
+    async def live(self, _: Request) -> Response:
+        return Response()
+
+    async def ready(self, _: Request) -> Response:
+        return Response(status_code=200 if self._plane.ready else 400)
+
+    async def model_ready(self, request: Request) -> Response:
+        return Response(status_code=200 if self._plane.model_ready(*_model(request)) else 400)
+
+    async def server_metadata(self, _: Request) -> Response:
+        return _json(describe.server_metadata())
+
+    async def metadata(self, request: Request) -> Response:
+        return _json(self._plane.metadata(*_model(request)))
+
+    async def config(self, request: Request) -> Response:
+        return _json(self._plane.config(*_model(request)))
+
+    async def statistics(self, request: Request) -> Response:
+        try:
+            return _json({"model_stats": self._plane.model_statistics(*_model(request))})
+        except OipError as error:
+            raise InvalidRequest(
+                str(error)
+            ) from error  # for statistics alone the protocol answers 400 to an unknown model
+
+    async def infer(self, request: Request) -> Response:
+        headers = request.headers
+        body = decompress(await request.body(), headers.get("content-encoding", "").lower())
+        parsed, binary = parse_infer(*_model(request), body, headers.get(HEADER_LENGTH), self._plane.inputs)
+        body, header_length = render_answer(await self._plane.infer(parsed), binary)
+        if header_length is None:
+            return _answer(body, "application/json", headers.get("accept-encoding", ""), {})
+        extra = {HEADER_LENGTH: str(header_length)}
+        return _answer(body, "application/octet-stream", headers.get("accept-encoding", ""), extra)
+
+    async def index(self, request: Request) -> Response:
+        return _json(self._plane.index(ready_only=parse_json(await request.body()).get("ready") is True))
+
+    async def load(self, request: Request) -> Response:
+        self._plane.load(request.path_params["model"], parse_json(await request.body()).get("parameters") or {})
+        return Response()
+
+    async def unload(self, request: Request) -> Response:
+        self._plane.unload(request.path_params["model"])
+        return Response()
+
+    async def logging(self, request: Request) -> Response:
+        return _json(self._logs.update(parse_json(await request.body())))
+
+    async def trace(self, request: Request) -> Response:
+        return _json(trace_settings(parse_json(await request.body())))
+
+    async def regions(self, request: Request) -> Response:
+        region = request.path_params.get("region")
+        if region is not None:
+            raise InvalidRequest(f"Unable to find shared memory region: '{region}'")
+        return _json([])
+
+    async def register(self, _: Request) -> Response:
+        raise Unsupported("shared memory is not supported: send the data in the request")
+
+    async def unregister(self, _: Request) -> Response:
+        return Response()
+
+
+def _model(request: Request) -> tuple[str, str]:
+    return request.path_params.get("model", ""), request.path_params.get("version", "")
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _answer(body: bytes, media_type: str, accepted: str, headers: dict[str, str]) -> Response:
+    """The response, compressed if the client names one coding, or any and it is worth it."""
+    if accepted in ("gzip", "deflate") or len(body) >= _COMPRESS_FROM:
+        coding = next((c for c in ("gzip", "deflate") if c in accepted), None)
+        if coding is not None:
+            body, headers = compress(body, coding), {**headers, "Content-Encoding": coding}
+    return Response(body, media_type=media_type, headers=headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
+    return _json({"error": detail}, status)
+
+
+async def _oip_error(_: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, error.http if isinstance(error, OipError) else 500)
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    return _json({"error": f"internal error: {type(error).__name__}"}, 500)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)

@@ -1,0 +1,1 @@
+"""The role `stream`: predicts every event of the topic, exactly once."""

@@ -1,0 +1,210 @@
+"""The role `stream`, composed: a Faust agent hands chunks to the pipeline; the predictor and the transaction do the rest."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from headrace.contracts.topics import EVENTS, PREDICTIONS, SHADOWS
+from headrace.model.pipeline import Pipeline
+from headrace.runtime import kafka
+from headrace.runtime.errors import HeadraceError
+from headrace.runtime.lifecycle import Context, Stop
+from headrace.streams.app import ChunkApp, chunk_app
+from headrace.streams.buffer import Limits
+from headrace.streams.chunks import Partition
+from headrace.streams.delivery import Output, Sink
+from headrace.streams.identity import Slot, take_slot, transactional_id
+from headrace.streams.isolation import Breaker
+from headrace.streams.membership import Membership
+from headrace.streams.pipeline import ChunkPipeline
+from headrace.streams.transactions import PRODUCER_CONFIG, AcknowledgedSink, TransactionalSink
+from headrace.weights import StaticWeights
+from headrace.weights.source import Bound, WeightsSource
+from services.inference.live import live_weights, load
+from services.inference.stream.metrics import StreamMetrics
+from services.inference.stream.service import StreamPredictor
+from services.inference.stream.settings import StreamSettings
+from services.inference.stream.variants import Contender, StreamModels
+from services.inference.stream.version_check import Soundness
+from services.inference.warm_up import Rehearsal
+
+
+class StreamApp:
+    """Consumes the pipeline's events and predicts, from the moment that the first version of the weights is live."""
+
+    def __init__(self, context: Context[StreamSettings], pipeline: Pipeline, rehearsal: Rehearsal) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._pipeline = pipeline
+        self._rehearsal = rehearsal
+        self._metrics = StreamMetrics(pipeline.name)
+        self._weights: WeightsSource | None = None
+        self._others: list[tuple[WeightsSource, Contender]] = []
+        self._chunks: ChunkPipeline | None = None
+        self._slot: Slot | None = None
+        self._highwaters: Callable[[], Mapping[Partition, int]] = dict
+        self._group = self._settings.group or f"{pipeline.name}.stream"
+        context.ready.declare("weights", "partitions")
+
+    def follow(self, weights: WeightsSource) -> None:
+        """Predict with these weights."""
+        self._weights = weights
+
+    def follow_other(self, pipeline: Pipeline, weights: WeightsSource, rehearsal: Rehearsal) -> None:
+        """Let one of the pipeline's further models predict beside the champion, which waits for none of them."""
+        self._others.append((weights, Contender(pipeline, weights, self._metrics, served=rehearsal.remember)))
+
+    def on_weights(self, bound: Bound) -> None:
+        """Another version serves; called from the weights' thread."""
+        self._context.ready.set("weights", True, f"version {bound.version}")  # noqa: FBT003
+        if self._chunks is not None:
+            self._chunks.poke()
+
+    async def run(self, stop: Stop) -> None:
+        """Predict until `stop` is set; then finish and commit what is in hand."""
+        weights = self._weights
+        if weights is None:
+            raise HeadraceError("the stream has no weights to follow")
+        app = self._app(weights)
+        self._start_weights()
+        try:
+            if weights.version:
+                self._context.ready.set("weights", True, f"version {weights.version}")  # noqa: FBT003
+            await app.run(stop)
+        finally:
+            self._stop_weights()
+            if self._slot is not None:
+                self._slot.release()
+
+    def for_faust(self) -> ChunkApp:
+        """The same, for Faust's own worker to start and stop; the weights are followed for as long as it runs.
+
+        Raises:
+            HeadraceError: there are no weights to follow, or the broker does not answer.
+        """
+        if self._weights is None:
+            raise HeadraceError("the stream has no weights to follow")
+        app = self._app(self._weights)
+        app.during(self._start_weights, self._stop_weights)
+        return app
+
+    def _start_weights(self) -> None:
+        for source in self._sources():
+            source.start()
+
+    def _stop_weights(self) -> None:
+        for source in self._sources():
+            source.stop()
+
+    def _sources(self) -> list[WeightsSource]:
+        return [source for source in (self._weights, *(weights for weights, _ in self._others)) if source is not None]
+
+    def _app(self, weights: WeightsSource) -> ChunkApp:
+        membership = Membership()
+        self._chunks = chunks = ChunkPipeline(
+            self._predictor(weights).process,
+            self._sink(),
+            membership,
+            ready=lambda: weights.version > 0,
+            delivered=self._delivered,
+            aborted=self._metrics.aborted,
+        )
+        settings = self._settings
+        app = chunk_app(
+            self._group,
+            kafka_settings=settings,
+            datadir=self._datadir(),
+            commit="transactions",
+            flow=chunks,
+            membership=membership,
+            limits=Limits(settings.buffer_records, settings.buffer_mib * 1024 * 1024),
+            most_per_round=settings.round_records,
+        )
+        app.on_assignment(self._assigned)
+        self._highwaters = app.highwaters
+
+        @app.agent(app.chunks_of(EVENTS.name(self._pipeline.name)), name="predict")
+        async def predict(stream: Any) -> None:
+            async for chunk in stream:
+                chunks.submit(chunk)
+
+        return app
+
+    def _predictor(self, weights: WeightsSource) -> StreamPredictor:
+        admin = kafka.admin(self._settings)
+        source, sink = (kafka.partitions_of(admin, topic.name(self._pipeline.name)) for topic in (EVENTS, PREDICTIONS))
+        shadows = (
+            kafka.partitions_of(admin, SHADOWS.name(self._pipeline.name)) if self._pipeline.spec.has_shadows else source
+        )
+        contenders = [contender for _, contender in self._others]
+        return StreamPredictor(
+            self._pipeline,
+            weights,
+            Breaker(self._settings.bad_ratio, self._settings.bad_least),
+            self._metrics,
+            same_partitions=source == sink,
+            served=self._rehearsal.remember,
+            others=StreamModels(self._pipeline, contenders, self._metrics, same_partitions=source == shadows)
+            if contenders
+            else None,
+            soundness=Soundness(self._rehearsal.samples),
+        )
+
+    def _sink(self) -> Sink:
+        settings = self._settings
+        if self._pipeline.spec.stream.guarantee == "at_least_once":
+            return AcknowledgedSink(lambda: kafka.producer(settings, **PRODUCER_CONFIG), self._metrics.phase)
+        self._slot = take_slot(settings.run_folder / "slots", self._group)
+        identity = transactional_id(self._group, self._slot)
+        config = {**PRODUCER_CONFIG, "transaction.timeout.ms": settings.transaction_timeout_ms}
+        return TransactionalSink(
+            lambda: kafka.transactional_producer(settings, identity, **config), self._metrics.phase, self._lost
+        )
+
+    def _lost(self, error: HeadraceError) -> None:
+        if self._chunks is not None:
+            self._chunks.give_up(error)
+
+    def _datadir(self) -> Path:
+        """Where Faust wants a folder; nothing of ours is kept there."""
+        folder = Path(tempfile.gettempdir()) / f"headrace-faust-{self._settings.instance}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _delivered(self, output: Output) -> None:
+        self._metrics.committed(output, self._highwaters(), time.time())
+
+    def _assigned(self, assigned: set[Partition]) -> None:
+        self._metrics.assigned(len(assigned))
+        self._context.ready.set("partitions", True, f"{len(assigned)} assigned")  # noqa: FBT003
+
+
+def build_stream(
+    context: Context[StreamSettings],
+    weights: WeightsSource | None = None,
+    others: Mapping[str, WeightsSource] | None = None,
+) -> "StreamApp":
+    """The role `stream`. `others` are the further models' weights, by their names in the fleet."""
+    pipeline = load(context.settings, context.role)
+    rehearsal = Rehearsal(pipeline)
+    app = StreamApp(context, pipeline, rehearsal)
+    app.follow(weights or live_weights(context, pipeline, rehearsal, app.on_weights))  # type: ignore[arg-type]
+    for other in pipeline.others:
+        warm_up = Rehearsal(other)
+        source = (others or {}).get(other.model_name)
+        app.follow_other(other, source or other_weights(context, other, warm_up), warm_up)
+    return app
+
+
+def other_weights(context: Context[StreamSettings], pipeline: Pipeline, rehearsal: Rehearsal) -> WeightsSource:
+    """A further model's versions; none ever where its network cannot be made, which is no reason not to serve the champion."""
+    try:
+        return live_weights(context, pipeline, rehearsal, lambda _: None)  # type: ignore[arg-type]
+    except Exception as error:  # noqa: BLE001 - its author's `network` may raise anything
+        said = f"{type(error).__name__}: {error}"
+        context.log.error(  # noqa: TRY400 - the reason is in the line
+            "a model stays without a version: its network cannot be made", model=pipeline.model_name, error=said
+        )
+        return StaticWeights(None, model=pipeline.model_name)

@@ -1,0 +1,21 @@
+"""Settings of the role `join`."""
+
+from pydantic import Field
+
+from headrace.runtime.settings import ServiceSettings
+
+
+class JoinSettings(ServiceSettings):
+    """Settings of the role `join`. The window is in pipeline.yaml: it is part of what the pipeline means."""
+
+    batch: int = Field(5000, ge=1, description="records in one transaction at most")
+    poll_s: float = Field(0.03, gt=0, description="seconds to wait for a full batch")
+    max_waiting: int = Field(
+        1_000_000, ge=1, description="records of a partition's side that may wait for their other half"
+    )
+    session_timeout_s: float = Field(
+        6.0, gt=0, description="seconds after which a silent member's partitions go to another"
+    )
+    transaction_timeout_ms: int = Field(
+        10_000, ge=1000, description="after which a crashed member's transaction is aborted"
+    )

@@ -1,0 +1,471 @@
+"""A rollout, told by records and asked for decisions: no broker, no clock, no sleep."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective
+from headrace.rollouts.directives import ACTIVATE, CANARY, REFUSE, RETIRE, ROLL_BACK, STAGE
+from services.ckpt.coordinator.policy import Policy
+from services.ckpt.coordinator.service import Rollout
+from tests.rollout_kit import POLICY, alert, applied, checkpoint, newest, operation, rollout, steps
+
+
+def test_without_workers_a_version_is_activated_at_once():
+    """So that late joiners can load it."""
+    made = rollout()
+    made.on_checkpoint(checkpoint(1))
+    assert steps(made.decide(0.0)) == [("STAGE", 1), ("ACTIVATE", 1)]
+
+
+def test_staged_by_all_then_activated():
+    """And not a moment before."""
+    made = rollout(workers=("a", "b"))
+    made.on_checkpoint(checkpoint(1))
+    assert steps(made.decide(0.0)) == [("STAGE", 1)]
+    made.on_applied(applied("a", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("b", "STAGED", 1), 0.0)
+    (directive,) = made.decide(0.0)
+    assert (directive.action, directive.version, directive.sequence) == (ACTIVATE, 1, 2)
+    assert directive.manifest_digest == "d1"
+
+
+@pytest.mark.parametrize(("quorum", "needed"), [("all", 4), ("majority", 3), ("1", 1), ("9", 4)])
+def test_quorums(quorum, needed):
+    """All, a majority, or a number, which all can always satisfy."""
+    made = rollout(Policy(quorum=quorum), workers=("a", "b", "c", "d"))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    for ready, worker in enumerate("abcd", 1):
+        made.on_applied(applied(worker, "STAGED", 1), 0.0)
+        activated = ("ACTIVATE", 1) in steps(made.decide(0.0))
+        assert activated == (ready == needed)
+        if activated:
+            break
+
+
+def test_superseded_versions_are_skipped():
+    """While one is staged, many come: only the newest of them follows."""
+    made = rollout(workers=("a",))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    for version in (2, 3, 4):
+        made.on_checkpoint(checkpoint(version))
+        assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("a", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == [("ACTIVATE", 1), ("STAGE", 4)]
+
+
+def test_duplicates_older_versions_and_a_fenced_trainers_events_are_ignored():
+    """Each changes nothing."""
+    made = rollout(active=3)
+    assert not made.on_checkpoint(checkpoint(3))
+    assert not made.on_checkpoint(checkpoint(2))
+    assert made.on_checkpoint(checkpoint(4, epoch=2))
+    assert not made.on_checkpoint(checkpoint(5, epoch=1))
+    assert steps(made.decide(0.0)) == [("STAGE", 4), ("ACTIVATE", 4)]
+    assert steps(made.decide(0.0)) == []
+
+
+def test_a_refused_version_is_retired_and_not_tried_again():
+    """The workers keep what they have; a later version gets its chance."""
+    made = rollout(workers=("a", "b"), active=1)
+    made.on_checkpoint(checkpoint(2))
+    made.decide(0.0)
+    made.on_applied(applied("a", "FAILED", 2), 0.0)
+    assert steps(made.decide(0.0)) == [("RETIRE", 2)]
+    assert steps(made.decide(1.0)) == []
+    made.on_checkpoint(checkpoint(3))
+    assert steps(made.decide(1.0)) == [("STAGE", 3)]
+
+
+def test_a_quorum_bears_a_failure_that_all_does_not():
+    """With a majority of three, one may fail."""
+    made = rollout(Policy(quorum="majority"), workers=("a", "b", "c"))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    made.on_applied(applied("a", "FAILED", 1), 0.0)
+    made.on_applied(applied("b", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("c", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == [("ACTIVATE", 1)]
+
+
+def test_laggards_are_left_behind_at_the_deadline():
+    """If anybody is ready; a version that nobody could stage is retired."""
+    for ready, expected in ((("a",), [("ACTIVATE", 2)]), ((), [("RETIRE", 2)])):
+        made = rollout(Policy(stage_timeout_s=2.0), workers=("a", "b"), active=1)
+        made.on_checkpoint(checkpoint(2))
+        (staged,) = made.decide(0.0)
+        assert staged.stage_timeout_s == 2.0  # agents divide it among their workers
+        for worker in ready:
+            made.on_applied(applied(worker, "STAGED", 2), 0.0)
+        assert steps(made.decide(1.9)) == []
+        assert steps(made.decide(2.0)) == expected
+
+
+def test_workers_that_leave_or_fall_silent_are_not_waited_for_and_joiners_neither():
+    """One leaves, one dies without a word, one comes in the middle."""
+    made = rollout(workers=("a", "b", "c"))
+    made.on_checkpoint(checkpoint(1))
+    made.decide(0.0)
+    made.on_applied(applied("a", "LEFT"), 1.0)
+    made.on_applied(applied("d", "JOINED"), 4.0)
+    made.on_applied(applied("b", "STAGED", 1), 4.0)
+    assert steps(made.decide(5.0)) == []
+    assert steps(made.decide(5.1)) == [("ACTIVATE", 1)]
+    assert set(made.workers) == {"b", "d"}
+
+
+def test_when_all_are_gone_those_who_come_next_must_prove_the_version():
+    """It may be what killed them."""
+    made = rollout(workers=("a",), active=1)
+    made.on_checkpoint(checkpoint(2))
+    made.decide(0.0)
+    made.on_applied(applied("a", "LEFT"), 0.0)
+    assert steps(made.decide(0.0)) == []
+    made.on_applied(applied("b", "JOINED", 1), 1.0)
+    assert steps(made.decide(1.0)) == []
+    made.on_applied(applied("b", "STAGED", 2), 1.0)
+    assert steps(made.decide(1.0)) == [("ACTIVATE", 2)]
+
+
+def test_workers_that_have_only_just_fallen_silent_are_no_empty_fleet():
+    """Nothing is activated unproven because a machine does not get on for some seconds: who is heard of again proves it."""
+    made = rollout(workers=("a", "b"), active=1)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(6.0)) == [("STAGE", 2)]
+    assert made.workers == {}
+    made.on_applied(applied("a", "HEARTBEAT", 1), 7.0)
+    made.on_applied(applied("b", "FAILED", 2), 7.0)
+    assert steps(made.decide(7.0)) == [("RETIRE", 2)]
+
+
+@pytest.mark.parametrize(("at", "expected"), [(35.0, [("STAGE", 2)]), (35.1, [("STAGE", 2), ("ACTIVATE", 2)])])
+def test_workers_that_were_silent_for_long_are_gone(at, expected):
+    """For longer than they count as present and a version may take to be staged."""
+    made = rollout(workers=("a",), active=1)
+    made.decide(6.0)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(at)) == expected
+    assert steps(made.decide(at + 30.0)) == ([] if len(expected) == 2 else [("ACTIVATE", 2)])
+
+
+def test_one_that_left_is_not_missed():
+    made = rollout(workers=("a",), active=1)
+    made.decide(6.0)
+    made.on_applied(applied("a", "LEFT"), 7.0)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(7.0)) == [("STAGE", 2), ("ACTIVATE", 2)]
+
+
+def test_a_coordinator_that_did_not_get_on_takes_nobody_for_silent():
+    """Nobody could be heard meanwhile; who was heard of since is not given more time than others."""
+    made = rollout(workers=("a",), active=1)
+    made.on_applied(applied("b", "JOINED", 1), 20.0)
+    made.was_away(20.0, 21.0)
+    made.on_checkpoint(checkpoint(2))
+    assert steps(made.decide(24.0)) == [("STAGE", 2)]
+    assert set(made.workers) == {"a", "b"}
+    made.decide(25.5)
+    assert set(made.workers) == {"b"}
+    made.decide(26.1)
+    assert made.workers == {}
+
+
+def test_rolling_back_flips_at_once_pins_and_resuming_goes_to_the_newest():
+    """What comes meanwhile is remembered, not rolled out."""
+    made = rollout(workers=("a",), active=3)
+    made.on_operation(operation("ROLL_BACK"))
+    (directive,) = made.decide(0.0)
+    assert (directive.action, directive.version, directive.pinned) == (ROLL_BACK, 2, True)
+    made.on_checkpoint(checkpoint(4))
+    assert steps(made.decide(0.0)) == []
+    made.on_operation(operation("ROLL_BACK"))
+    assert steps(made.decide(0.0)) == [("STAGE", 1)]
+    made.on_applied(applied("a", "STAGED", 1), 0.0)
+    assert steps(made.decide(0.0)) == [("ROLL_BACK", 1)]
+    made.on_operation(operation("RESUME"))
+    resumed = made.decide(0.0)
+    assert steps(resumed) == [("ACTIVATE", 1), ("STAGE", 4)]
+    assert not resumed[0].pinned
+
+
+def test_rolling_back_gives_up_what_is_being_staged_but_does_not_hold_it_against_it():
+    """After resuming it comes again."""
+    made = rollout(workers=("a",), active=3)
+    made.on_checkpoint(checkpoint(4))
+    made.decide(0.0)
+    made.on_operation(operation("ROLL_BACK", 3))
+    assert steps(made.decide(0.0)) == [("RETIRE", 4), ("ROLL_BACK", 3)]
+    made.on_operation(operation("RESUME"))
+    assert steps(made.decide(0.0)) == [("ACTIVATE", 3), ("STAGE", 4)]
+
+
+def refusals(made: Rollout, *requests: Operation) -> dict[str, str]:
+    """Ask for what cannot be done; the reasons, by request."""
+    for request in requests:
+        made.on_operation(request)
+    directives = made.decide(0.0)
+    assert {d.action for d in directives} == {REFUSE}
+    assert {d.manifest_digest for d in directives} == {""}
+    return {d.operation_id: d.reason for d in directives}
+
+
+def test_operations_that_cannot_be_done_are_refused_with_the_reason_and_change_nothing():
+    """Versions to come, versions that are not kept, resuming what is not pinned, requests of a later release."""
+    made = rollout(active=9)
+    why = refusals(
+        made, operation("ROLL_BACK", 77, "new"), operation("ROLL_BACK", 2, "old"), operation("RESUME", 0, "go"),
+        operation("KIND_UNSPECIFIED", 0, "what"),
+    )  # fmt: skip
+    assert why["new"] == "version 77 is newer than the active 9: there is nothing to roll back to"
+    assert why["old"] == "version 2 is not kept any more, or never was: kept are 7, 8"
+    assert "nothing is pinned" in why["go"]
+    assert "no such request" in why["what"]
+    assert (made.active.version, made.pinned, made.staging) == (9, False, None)
+    assert made.decide(0.0) == []
+
+
+def test_rolling_back_where_there_is_nothing_older_is_refused():
+    """The only version, and no version at all."""
+    only = rollout()
+    only.on_checkpoint(checkpoint(1))
+    only.decide(0.0)
+    assert refusals(only, operation("ROLL_BACK", 0, "r")) == {"r": "none older than the active 1 is kept"}
+    assert refusals(rollout(), operation("ROLL_BACK", 0, "r")) == {"r": "no version is rolled out yet"}
+
+
+def test_a_refusal_in_the_middle_of_a_staging_does_not_disturb_it_nor_a_successor():
+    """It has a key of its own in the compacted log."""
+    made = rollout(workers=("a",), active=1)
+    made.on_checkpoint(checkpoint(2))
+    log = made.decide(0.0)
+    made.on_operation(operation("ROLL_BACK", 77, "x"))
+    log += made.decide(0.0)
+    assert steps(log) == [("STAGE", 2), ("REFUSE", 77)]
+    heir = Rollout("m", epoch=2, policy=POLICY)
+    heir.restore(newest(log), 0.0)
+    heir.on_applied(applied("a", "STAGED", 2), 0.0)
+    (directive,) = heir.decide(0.0)
+    assert (directive.action, directive.version, directive.sequence) == (ACTIVATE, 2, log[-1].sequence + 1)
+
+
+def test_no_operation_is_done_twice():
+    """The same request read again does nothing."""
+    made = rollout(active=3)
+    for _ in range(2):
+        made.on_operation(operation("ROLL_BACK", 0, "same"))
+    assert steps(made.decide(0.0)) == [("ROLL_BACK", 2)]
+
+
+def test_a_successor_goes_on_in_the_middle_of_a_staging():
+    """Restored from the compacted log, the checkpoints and the reports; acknowledgements before and after count alike."""
+    before = rollout(workers=("a", "b"))
+    log = []
+    for version in (1, 2):
+        before.on_checkpoint(checkpoint(version))
+        log += before.decide(0.0)
+        for worker in "ab" if version == 1 else "a":
+            before.on_applied(applied(worker, "STAGED", version), 0.0)
+        log += before.decide(0.0)
+    assert steps(log) == [("STAGE", 1), ("ACTIVATE", 1), ("STAGE", 2)]
+    after = Rollout("m", epoch=2, policy=POLICY)
+    after.restore(newest(log), 10.0)
+    for version in (1, 2):
+        after.on_checkpoint(checkpoint(version))
+    after.on_applied(applied("a", "STAGED", 2), 9.0)
+    after.on_applied(applied("b", "HEARTBEAT", 1), 9.0)
+    assert after.decide(10.0) == []
+    after.on_applied(applied("b", "STAGED", 2), 11.0)
+    (directive,) = after.decide(11.0)
+    assert (directive.action, directive.version) == (ACTIVATE, 2)
+    assert (directive.coordinator_epoch, directive.sequence) == (2, 4)
+
+
+def test_a_successor_remembers_a_pin_and_a_refusal():
+    """Neither is forgotten in a takeover."""
+    before = rollout(workers=("a",), active=3)
+    before.on_operation(operation("ROLL_BACK"))
+    after = Rollout("m", epoch=2, policy=POLICY)
+    after.restore(newest(before.decide(0.0)), 0.0)
+    for version in (1, 2, 3):
+        after.on_checkpoint(checkpoint(version))
+    assert after.decide(0.0) == []
+    assert (after.active.version, after.pinned) == (2, True)
+
+    refusing = rollout(workers=("a",), active=1)
+    refusing.on_checkpoint(checkpoint(2))
+    log = refusing.decide(0.0)
+    refusing.on_applied(applied("a", "FAILED", 2), 0.0)
+    log += refusing.decide(0.0)
+    heir = Rollout("m", epoch=2, policy=POLICY)
+    heir.restore(newest(log), 0.0)
+    heir.on_checkpoint(checkpoint(1))
+    heir.on_checkpoint(checkpoint(2))
+    assert steps(heir.decide(0.0)) == [("STAGE", 1), ("ACTIVATE", 1)]
+
+
+def test_only_the_versions_that_may_be_served_again_are_kept():
+    """The newest few, the active one, and the one before it."""
+    made = rollout()
+    for version in range(1, 21):
+        made.on_checkpoint(checkpoint(version))
+        made.decide(0.0)
+    assert sorted(c.version for c in made.kept()) == [17, 18, 19, 20]
+    made.on_operation(operation("ROLL_BACK", 17))
+    made.decide(0.0)
+    for version in range(21, 31):
+        made.on_checkpoint(checkpoint(version))
+    assert {17, 27, 28, 29, 30} <= {c.version for c in made.kept()}
+
+
+class AnyRollout(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, takeovers included."""
+
+    def __init__(self):
+        super().__init__()
+        self.log: list[RolloutDirective] = []
+        self.published: list[CheckpointPublished] = []
+        self.now = 0.0
+        self.epoch = 1
+        policy = Policy(
+            quorum="majority", stage_timeout_s=3.0, keep=4, canary_share=0.3, canary_s=2.0, activate_grace_s=0.5
+        )
+        self.rollout = Rollout("m", epoch=1, policy=policy)
+        self.asked_back: set[int] = set()
+        self.any_back = False
+
+    workers = st.sampled_from(["a", "b", "c"])
+
+    @rule(version=st.integers(1, 12), epoch=st.integers(1, 3))
+    def publish(self, version, epoch):
+        event = checkpoint(version, epoch)
+        self.published.append(event)
+        self.rollout.on_checkpoint(event)
+
+    @rule(worker=workers, state=st.sampled_from(["JOINED", "ACTIVE", "LEFT", "HEARTBEAT"]), version=st.integers(0, 12))
+    def report(self, worker, state, version):
+        self.rollout.on_applied(applied(worker, state, version), self.now)
+
+    @rule(worker=workers, state=st.sampled_from(["STAGED", "STAGED", "FAILED"]))
+    def acknowledge(self, worker, state):
+        if self.rollout.staging:
+            version = int(self.rollout.staging.digest[1:])
+            self.rollout.on_applied(applied(worker, state, version), self.now)
+
+    @rule(worker=workers, state=st.sampled_from(["ACTIVE", "ACTIVE", "FAILED"]), while_serving=st.booleans())
+    def serve(self, worker, state, while_serving):
+        trial = self.rollout.canary or self.rollout.trial
+        if trial:
+            version = int(trial.digest[1:])
+            self.rollout.on_applied(applied(worker, state, version, while_serving=while_serving), self.now)
+
+    @rule(back=st.integers(0, 2))
+    def alarm(self, back):
+        newest = self.rollout.canary.digest[1:] if self.rollout.canary else self.rollout.active_version
+        self.rollout.on_alert(alert(max(0, int(newest) - back)), self.now)
+
+    @rule(version=st.integers(0, 12))
+    def roll_back(self, version):
+        self.any_back |= version == 0
+        self.asked_back.add(version)
+        self.rollout.on_operation(operation("ROLL_BACK", version))
+
+    @rule()
+    def resume(self):
+        self.rollout.on_operation(operation("RESUME"))
+
+    @rule(seconds=st.floats(0.1, 6.0))
+    def wait(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def decide(self):
+        made = self.rollout.decide(self.now)
+        for directive in made:
+            directive.issued_at_us = int(self.now * 1e6)
+        self.log += made
+
+    @rule()
+    def take_over(self):
+        self.decide()
+        self.epoch += 1
+        old, self.rollout = self.rollout, Rollout("m", epoch=self.epoch, policy=self.rollout.policy)
+        self.rollout.restore(newest(self.log), self.now)
+        for event in self.published:
+            self.rollout.on_checkpoint(event)
+        for name, worker in old.workers.items():
+            self.rollout.on_applied(applied(name, "HEARTBEAT", worker.version), self.now)
+        assert (self.rollout.active_version, self.rollout.pinned) == (old.active_version, old.pinned)
+        for mine, its in ((self.rollout.canary, old.canary), (self.rollout.trial, old.trial)):
+            assert its is None or (mine is not None and mine.digest == its.digest)
+        assert (self.rollout.canary is None) == (old.canary is None)
+
+    @invariant()
+    def sequences_rise_by_one_and_epochs_never_fall(self):
+        assert [d.sequence for d in self.log] == list(range(1, len(self.log) + 1))
+        epochs = [d.coordinator_epoch for d in self.log]
+        assert epochs == sorted(epochs)
+
+    @invariant()
+    def the_active_version_goes_back_only_when_an_operator_says_so_or_it_is_refused(self):
+        active = 0
+        for directive in self.log:
+            if directive.action == ACTIVATE:
+                assert directive.version >= active
+                assert not directive.pinned
+            elif directive.action == ROLL_BACK and directive.cause == "operator":
+                assert directive.version <= active
+                assert directive.pinned
+                assert self.any_back or directive.version in self.asked_back
+            elif directive.action == ROLL_BACK:
+                assert directive.version < active
+                assert not directive.pinned
+                refused = {r.version for r in directive.refusals.refused}
+                assert active in refused
+                assert directive.version not in refused
+            if directive.action in {ACTIVATE, ROLL_BACK}:
+                active = directive.version
+
+    @invariant()
+    def at_most_one_version_is_staged_or_on_canaries_and_none_while_pinned_but_to_go_back(self):
+        staged, canary, pinned, active = None, None, False, 0
+        for directive in self.log:
+            if directive.action == STAGE:
+                assert (staged, canary) == (None, None)
+                assert not pinned or directive.version < active
+                staged = directive.version
+            elif directive.action == CANARY:
+                assert directive.version in {staged, canary}
+                assert directive.version > active
+                staged, canary = None, directive.version
+            elif directive.action == RETIRE:
+                assert directive.version == (canary if directive.canaries else staged)
+                staged = canary = None
+            elif directive.action != REFUSE:
+                if directive.version in {staged, canary}:
+                    staged = canary = None
+                pinned, active = directive.pinned, directive.version
+
+    @invariant()
+    def nothing_refused_for_what_it_did_serves_again_by_itself(self):
+        refused: set[int] = set()
+        for directive in self.log:
+            if directive.action in {STAGE, CANARY, ACTIVATE} and not self.asked_back:
+                assert directive.version not in refused
+            refused |= {r.version for r in directive.refusals.refused if r.served}
+
+    @invariant()
+    def what_is_served_and_staged_can_be_served_again(self):
+        kept = {c.manifest_digest for c in self.rollout.kept()}
+        if self.rollout.active:
+            assert self.rollout.active.manifest_digest in kept
+        for going_on in (self.rollout.staging, self.rollout.canary):
+            assert going_on is None or going_on.digest in kept
+
+
+AnyRollout.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+test_whatever_happens = AnyRollout.TestCase

@@ -169,7 +169,7 @@ class MemoryAnnouncer:
 
 
 class MemoryComplaints:
-    """The twin of `services.trainer.kafka.KafkaComplaints`."""
+    """The twin of `services.trainer.kafka.KafkaLostChunkReports`."""
 
     def __init__(self) -> None:
         self.versions: set[int] = set()

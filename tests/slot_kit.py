@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from headrace.weights import Manifest
-from headrace.weights.mapping import map_slot, tensors_of
+from headrace.weights.worker.mapping import map_slot, tensors_of
 
 
 def map_tensors(path: Path, manifest: Manifest, digest: str) -> dict[str, torch.Tensor]:

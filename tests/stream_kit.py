@@ -124,7 +124,7 @@ def write_whole(file: Path, text: str) -> None:
 class Worker:
     """A stream worker's process."""
 
-    def __init__(self, river: "River", name: str, flags: dict[str, object], env: dict[str, str]) -> None:
+    def __init__(self, river: "PipelineRun", name: str, flags: dict[str, object], env: dict[str, str]) -> None:
         self.name = name
         self.transaction_ms = 0
         self.log = river.folder / f"{name}.log"
@@ -226,7 +226,7 @@ class Outcome:
 WELL = {"unseen": 0, "duplicates": 0, "out of order": 0, "strangers": 0}
 
 
-class River:
+class PipelineRun:
     """A pipeline of numbered events with its topics on a broker."""
 
     def __init__(

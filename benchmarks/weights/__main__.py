@@ -14,7 +14,7 @@ from benchmarks.weights import delta, peers, rollout, transfer
 from benchmarks.weights.report import Part, write
 from benchmarks.weights.rollout import Fleet, Scale
 from headrace.platform import LocalPlatform
-from headrace.runtime.scheduling import come_first
+from headrace.runtime.scheduling import use_realtime
 from headrace.runtime.settings import ServiceSettings
 
 OUT = Path("build/bench/weights.json")
@@ -77,7 +77,7 @@ LONG = {
 def _may_come_first() -> bool:
     """Whether a process may have a real-time priority here; found out by a thread, which keeps it."""
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(come_first).result()
+        return thread.submit(use_realtime).result()
 
 
 def main() -> int:

@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.weights.report import Part, table
 from headrace.weights import publish
-from headrace.weights.lineage import Lineage
-from headrace.weights.redis_store import RedisChunkStore
-from headrace.weights.slots import SHM_ROOT
-from headrace.weights.transfer import PARALLEL
+from headrace.weights.host.slots import SHM_ROOT
+from headrace.weights.host.transfer import PARALLEL
+from headrace.weights.publish.lineage import Lineage
+from headrace.weights.stores.redis import RedisChunkStore
 from services.ckpt.agent.slots import HostSlots
 
 WIDTH = 64

@@ -18,7 +18,7 @@ from benchmarks.weights.worker import WIDTH, Network
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import agent_socket, checkpoint_event, open_store, publish
-from headrace.weights.chunks import CHUNK_SIZE
+from headrace.weights.format.chunks import CHUNK_SIZE
 
 PAYLOADS = 5
 """Contents that versions take turns with: one more than there are slots, so that of each version every byte travels."""

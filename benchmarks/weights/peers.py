@@ -32,8 +32,8 @@ from headrace.platform import LocalPlatform
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import Manifest, agent_socket, checkpoint_event, publish
-from headrace.weights.redis_store import RedisChunkStore
-from headrace.weights.wire import Activate, Active, Hello, Stage, Staged, frame, receive
+from headrace.weights.stores.redis import RedisChunkStore
+from headrace.weights.worker.wire import Activate, Active, Hello, Stage, Staged, frame, receive
 
 MODEL = "bench-peers"
 SIZES = (8, 4, 2, 1)

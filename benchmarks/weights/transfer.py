@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.weights.report import Part, table
 from headrace.weights import Manifest, publish
-from headrace.weights.chunks import spans
-from headrace.weights.redis_store import RedisChunkStore
-from headrace.weights.slots import SHM_ROOT
-from headrace.weights.transfer import PARALLEL
+from headrace.weights.format.chunks import spans
+from headrace.weights.host.slots import SHM_ROOT
+from headrace.weights.host.transfer import PARALLEL
+from headrace.weights.stores.redis import RedisChunkStore
 from services.ckpt.agent.slots import HostSlots
 
 MODEL = "bench-transfer"

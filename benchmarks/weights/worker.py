@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from headrace.runtime import garbage, logging
-from headrace.runtime.scheduling import come_first, wake_quickly
+from headrace.runtime.scheduling import use_realtime, wake_quickly
 from headrace.weights import Bound, LiveWeights
 
 BATCH, WIDTH = 256, 64
@@ -50,7 +50,7 @@ def main(socket: str, model: str, name: str, rows: str, out: str, *realtime: str
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())
     wake_quickly()
-    if realtime and not come_first():
+    if realtime and not use_realtime():
         raise PermissionError("no real-time priority is permitted")
     torch.set_num_threads(1)
     logging.configure("warning", "console", instance=name)

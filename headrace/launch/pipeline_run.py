@@ -53,7 +53,7 @@ def _plain(value: Any) -> str:
 
 
 @dataclass
-class River:
+class PipelineRun:
     """One run of a pipeline. A context manager: leaving it stops everything in order."""
 
     pipeline: Path

@@ -1,6 +1,6 @@
 """Trying a pipeline out on a little of its own data, without Kafka: what `headrace check` does.
 
-`CHECKS` are the promises that the services rely on, in order. Each takes the `Trial` and returns a few words of what it
+`CHECKS` are the promises that the services rely on, in order. Each takes the `PipelineCheck` and returns a few words of what it
 found,
 or raises: a `Broken` of ours, or whatever the author's code raised, whose file and line the report then names. A
 failure of one that others stand on ends the trial.
@@ -41,7 +41,7 @@ class Outcome:
 
 
 @dataclass
-class Trial:
+class PipelineCheck:
     """What the checks share, filled in by those that come first."""
 
     pipeline: Pipeline
@@ -55,7 +55,7 @@ class Trial:
     predictions: list[Any] = field(default_factory=list)
 
 
-def sampled(trial: Trial) -> str:
+def sampled(trial: PipelineCheck) -> str:
     """The source gives events of the right type for `sample`."""
     if trial.records is not None:
         return "records come from files"
@@ -71,7 +71,7 @@ def sampled(trial: Trial) -> str:
     return f"{len(sample)} x {kind.__name__}"
 
 
-def replayed(trial: Trial) -> str:
+def replayed(trial: PipelineCheck) -> str:
     """Records come in order of time, keys are unique, each label follows its event."""
     events: dict[str, Any] = {}
     before, read = -math.inf, 0
@@ -96,7 +96,7 @@ def _record(item: Item) -> Timed:
     return item
 
 
-def _add(trial: Trial, events: dict[str, Any], record: Timed) -> None:
+def _add(trial: PipelineCheck, events: dict[str, Any], record: Timed) -> None:
     model, value = trial.pipeline.model, record.value
     expected = model.event_type() if record.kind == "events" else model.label_type()
     if not isinstance(value, expected):
@@ -113,7 +113,7 @@ def _add(trial: Trial, events: dict[str, Any], record: Timed) -> None:
         trial.labels.append(value)
 
 
-def round_trips(trial: Trial) -> str:
+def round_trips(trial: PipelineCheck) -> str:
     """Events and labels survive JSON."""
     for values, decoder in ((trial.events, trial.pipeline.event_decoder), (trial.labels, trial.pipeline.label_decoder)):
         for value in values:
@@ -127,7 +127,7 @@ def round_trips(trial: Trial) -> str:
     return f"{type(trial.events[0]).__name__} and {type(trial.labels[0]).__name__} as JSON and back"
 
 
-def featured(trial: Trial) -> str:
+def featured(trial: PipelineCheck) -> str:
     """Features are one finite tensor with a row for each event, the same whatever batch the event is in."""
     model = trial.pipeline.model
     made = model.features(trial.events)
@@ -142,7 +142,7 @@ def featured(trial: Trial) -> str:
     return f"{list(made.shape)}, {_dtype(made)}, finite"
 
 
-def built(trial: Trial) -> str:
+def built(trial: PipelineCheck) -> str:
     """Every network has the same parameters."""
     networks = trial.pipeline.model.network(), trial.pipeline.model.network()
     shapes = [{name: (tuple(t.shape), t.dtype) for name, t in network.state_dict().items()} for network in networks]
@@ -153,7 +153,7 @@ def built(trial: Trial) -> str:
     return f"{type(networks[0]).__name__}, {sum(p.numel() for p in networks[0].parameters()):,} parameters"
 
 
-def forwarded(trial: Trial) -> str:
+def forwarded(trial: PipelineCheck) -> str:
     """The network turns features into finite outputs, row by row."""
     network = trial.network.eval()
     with torch.inference_mode():
@@ -168,7 +168,7 @@ def forwarded(trial: Trial) -> str:
     return f"{list(outputs.shape)}, {_dtype(outputs)}, finite"
 
 
-def predicted(trial: Trial) -> str:
+def predicted(trial: PipelineCheck) -> str:
     """Predictions are one JSON value for each event, of the annotated type."""
     model = trial.pipeline.model
     made = model.predictions(trial.outputs)
@@ -188,7 +188,7 @@ def predicted(trial: Trial) -> str:
     return f"{_kind(kind)}, e.g. {str(made[0])[:60]}{hint}"
 
 
-def measured(trial: Trial) -> str:
+def measured(trial: PipelineCheck) -> str:
     """The model's and the baselines' errors are finite numbers."""
     model = trial.pipeline.model
     pairs = list(zip(trial.predictions, trial.labels, strict=True))
@@ -207,7 +207,7 @@ def _error(value: Any, what: str) -> float:
     return float(value)
 
 
-def learned(trial: Trial) -> str:
+def learned(trial: PipelineCheck) -> str:
     """The loss is one finite number, its gradients are finite, and a step leaves finite weights."""
     model, network = trial.pipeline.model, trial.network.train()
     optimizer = model.optimizer(network, trial.pipeline.spec.training.learning_rate)
@@ -233,11 +233,11 @@ def learned(trial: Trial) -> str:
     return f"loss {losses[0]:.4g}, then {losses[1]:.4g} after a step of {type(optimizer).__name__}"
 
 
-def carried(trial: Trial) -> str:
+def carried(trial: PipelineCheck) -> str:
     """A trained network's weights, written as safetensors and loaded into a fresh network, give the same outputs."""
     from safetensors.torch import load
 
-    from headrace.weights.payload import dump
+    from headrace.weights.format.payload import dump
 
     network = trial.network.eval()
     payload = dump(network.state_dict())
@@ -251,7 +251,7 @@ def carried(trial: Trial) -> str:
     return f"{len(payload):,} bytes of safetensors, the same outputs"
 
 
-Check = tuple[str, Callable[[Trial], str]]
+Check = tuple[str, Callable[[PipelineCheck], str]]
 CHECKS: tuple[Check, ...] = (
     ("sample events", sampled),
     ("replay", replayed),
@@ -266,7 +266,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def run_checks(trial: Trial, checks: Iterable[Check] = CHECKS) -> Iterator[Outcome]:
+def run_checks(trial: PipelineCheck, checks: Iterable[Check] = CHECKS) -> Iterator[Outcome]:
     """Outcomes, one after the other, until the first failure: what follows stands on what came before."""
     for title, check in checks:
         try:

@@ -8,7 +8,7 @@ from headrace.rollouts.agents import AgentLine, agent_lines
 from headrace.rollouts.lines import VersionLine, WorkerLine
 from headrace.rollouts.states import SWAPPING, VersionState, follow, meant_for, worker_state
 from headrace.weights.errors import ManifestError
-from headrace.weights.manifest import Manifest
+from headrace.weights.format.manifest import Manifest
 
 SERVING = (WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINED)
 

@@ -32,13 +32,13 @@ def wake_quickly() -> bool:
 
 
 def wake_as_usual() -> bool:
-    """Take `wake_quickly` and `come_first` back for this thread: it has inherited them and is in no hurry."""
+    """Take `wake_quickly` and `use_realtime` back for this thread: it has inherited them and is in no hurry."""
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_RR:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return _set_slice(0)
 
 
-def step_back(nice: int) -> None:
+def lower_priority(nice: int) -> None:
     """Let this thread, and threads that it starts from now on, have less of busy cores than normal ones.
 
     Linux shares cores among the threads of a session or a container by this. Sessions share them equally, whatever
@@ -66,7 +66,7 @@ def _step_back_as_session(nice: int) -> None:
             return
 
 
-def come_first() -> bool:
+def use_realtime() -> bool:
     """Let this thread, and threads that it starts from now on, run before all normal threads of the machine.
 
     This is the real-time policy SCHED_RR at its lowest priority. The kernel keeps a twentieth of each core for the

@@ -16,7 +16,7 @@ from headrace.runtime.errors import ConfigError
 _MOST = 1024
 
 
-class Slot:
+class InstanceSlot:
     """A held slot. Keep it for as long as the process lives."""
 
     def __init__(self, number: int, file: IO[bytes]) -> None:
@@ -28,7 +28,7 @@ class Slot:
         self._file.close()
 
 
-def take_slot(folder: Path, group: str) -> Slot:
+def take_slot(folder: Path, group: str) -> InstanceSlot:
     """The lowest slot of `group` that no living process on this host holds.
 
     Raises:
@@ -44,7 +44,7 @@ def take_slot(folder: Path, group: str) -> Slot:
                 file.close()
             else:
                 os.set_inheritable(file.fileno(), False)  # noqa: FBT003 - the standard library's signature
-                return Slot(number, file)
+                return InstanceSlot(number, file)
     except OSError as error:
         raise ConfigError(
             f"slots of {group!r} in {folder}: {error}", hint="--run-dir names a folder that can be written"
@@ -52,6 +52,6 @@ def take_slot(folder: Path, group: str) -> Slot:
     raise ConfigError(f"all {_MOST} slots of {group!r} in {folder} are taken")
 
 
-def transactional_id(group: str, slot: Slot) -> str:
+def transactional_id(group: str, slot: InstanceSlot) -> str:
     """The transactional id of a slot on this host."""
     return f"{group}.{socket.gethostname()}.{slot.number}"

@@ -18,7 +18,7 @@ from headrace.streams.chunks import Chunk
 from headrace.streams.delivery import AbortedError, Output, Sink
 from headrace.streams.flow import Host
 from headrace.streams.membership import Member, Membership
-from headrace.streams.threads import Worker
+from headrace.streams.threads import SingleThread
 
 log = get_logger("headrace.streams")
 
@@ -65,8 +65,8 @@ class ChunkPipeline:
         self._rewinding: asyncio.Task[None] | None = None
         self._worker: asyncio.Task[None] | None = None
         self._gone = asyncio.Event()
-        self._compute_thread = Worker("predict")
-        self._commit_thread = Worker("commit")
+        self._compute_thread = SingleThread("predict")
+        self._commit_thread = SingleThread("commit")
 
     # -- the consumer's side
     # ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Worker:
+class SingleThread:
     """Runs functions one after the other on a daemon thread.
 
     Unlike an executor's thread, which the interpreter joins at its end, one that hangs in a library does not keep the

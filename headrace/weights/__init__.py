@@ -10,18 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.weights.checkpoint import Checkpoint, load_checkpoint
     from headrace.weights.errors import NotReady, WeightsError
-    from headrace.weights.following import FollowedWeights
-    from headrace.weights.lineage import Lineage
-    from headrace.weights.live import LiveWeights
-    from headrace.weights.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
+    from headrace.weights.format.checkpoint import Checkpoint, load_checkpoint
+    from headrace.weights.format.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
+    from headrace.weights.host.transfer import pull
     from headrace.weights.opening import agent_socket, open_store, signing_key
-    from headrace.weights.publishing import checkpoint_event, fetch, publish
-    from headrace.weights.source import Bound, StaticWeights, WeightsSource
-    from headrace.weights.stores import ChunkStore, FallbackStore, MemoryChunkStore
-    from headrace.weights.subscribing import subscribe
-    from headrace.weights.transfer import pull
+    from headrace.weights.publish.lineage import Lineage
+    from headrace.weights.publish.publishing import checkpoint_event, fetch, publish
+    from headrace.weights.stores.port import ChunkStore, FallbackStore, MemoryChunkStore
+    from headrace.weights.worker.following import FollowedWeights
+    from headrace.weights.worker.live import LiveWeights
+    from headrace.weights.worker.source import Bound, StaticWeights, WeightsSource
+    from headrace.weights.worker.subscribing import subscribe
 
 _HOMES = {
     "Bound": "source",

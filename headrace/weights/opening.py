@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights.client import socket_in
-from headrace.weights.shared_storage import SharedStorageChunkStore
-from headrace.weights.stores import ChunkStore, FallbackStore
+from headrace.weights.stores.port import ChunkStore, FallbackStore
+from headrace.weights.stores.shared_storage import SharedStorageChunkStore
+from headrace.weights.worker.client import socket_in
 
 
 def open_store(settings: ServiceSettings) -> ChunkStore:
@@ -19,7 +19,7 @@ def open_store(settings: ServiceSettings) -> ChunkStore:
     durable = _durable(settings)
     if not settings.redis_url:
         return durable
-    from headrace.weights.redis_store import RedisChunkStore
+    from headrace.weights.stores.redis import RedisChunkStore
 
     return FallbackStore(RedisChunkStore(settings.redis_url), durable)
 
@@ -30,7 +30,7 @@ def _durable(settings: ServiceSettings) -> ChunkStore:
         return SharedStorageChunkStore(settings.storage_folder)
     if is_file(url):  # a folder, where files can be synced and marked as used
         return SharedStorageChunkStore(Path(url2pathname(urlsplit(url).path)))
-    from headrace.weights.object_store import ObjectStoreChunkStore
+    from headrace.weights.stores.object_store import ObjectStoreChunkStore
 
     return ObjectStoreChunkStore(url)
 

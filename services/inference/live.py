@@ -10,7 +10,7 @@ from headrace.runtime.lifecycle import Context
 from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import LiveWeights, agent_socket
 from services.inference.settings import InferenceSettings
-from services.inference.warm_up import Rehearsal
+from services.inference.warm_up import WarmUpBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
 def live_weights(
     context: "Context[InferenceSettings]",
     pipeline: Pipeline,
-    rehearsal: Rehearsal,
+    rehearsal: WarmUpBatches,
     on_change: "Callable[[Bound], None]",
 ) -> LiveWeights:
     """The host's agent's versions of the pipeline's model, warmed up by rehearsal.

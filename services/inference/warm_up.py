@@ -16,7 +16,7 @@ _SAMPLES = 64
 _KEPT = 4
 
 
-class Rehearsal:
+class WarmUpBatches:
     """Remembers features that were served, one batch for each power of two of rows, and runs new networks on them.
 
     `samples` are the typical events of the pipeline's source, none where it has no source.

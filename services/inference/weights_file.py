@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import ConfigError
-from headrace.weights.shadow import check_finite, load_into
-from headrace.weights.source import StaticWeights
+from headrace.weights.worker.shadow import check_finite, load_into
+from headrace.weights.worker.source import StaticWeights
 
 
 def open_weights(path: Path, pipeline: Pipeline) -> StaticWeights:

@@ -13,7 +13,7 @@ from headrace.runtime.lifecycle import Context, Stop
 from headrace.weights import open_store, signing_key
 from services.trainer import metrics
 from services.trainer.checkpoint import CheckpointFolder, Header
-from services.trainer.kafka import KafkaAnnouncer, KafkaComplaints, KafkaExamples
+from services.trainer.kafka import KafkaAnnouncer, KafkaLostChunkReports, KafkaExamples
 from services.trainer.learner import Learner
 from services.trainer.progress import MODEL
 from services.trainer.publishing import Published, Publisher
@@ -93,7 +93,7 @@ class TrainerApp:
             settings, name, self._pipeline.name, transaction_timeout_ms=settings.transaction_timeout_ms
         )
         examples = KafkaExamples(settings, self._pipeline.name, model=name, fetch=settings.fetch)
-        complaints = KafkaComplaints(settings, name)
+        complaints = KafkaLostChunkReports(settings, name)
         store = open_store(settings)
         try:
             publisher = Publisher(

@@ -103,8 +103,8 @@ class KafkaExamples:
         return kafka.patiently(ask, f"asking for the ends of {self.topic}")
 
 
-class KafkaComplaints:
-    """See `services.trainer.ports.Complaints`. Reads headrace.applied from now on: agents repeat what matters. One thread."""
+class KafkaLostChunkReports:
+    """See `ports.LostChunkReports`. Reads headrace.applied from now on: agents repeat what matters. One thread."""
 
     def __init__(self, settings: ServiceSettings, model: str) -> None:
         self._model = model
@@ -113,7 +113,7 @@ class KafkaComplaints:
         self._consumer.assign([TopicPartition(APPLIED.name(), partition, OFFSET_END)])
 
     def lost(self) -> set[int]:
-        """See `Complaints`."""
+        """See `LostChunkReports`."""
         found: set[int] = set()
         while messages := _consume(self._consumer, 1000, 0.0, APPLIED.name()):
             for message in messages:

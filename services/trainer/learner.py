@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from headrace.deadletters.letters import Phase
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import DataError, WeightsError
 from headrace.runtime.logging import get_logger
-from headrace.streams.dead_letters import Phase
 from services.trainer import randomness
 from services.trainer.batches import Item
 from services.trainer.checkpoint import Checkpoint

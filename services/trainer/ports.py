@@ -43,7 +43,7 @@ class ExampleLog(Protocol):
         ...
 
 
-class Complaints(Protocol):
+class LostChunkReports(Protocol):
     """What agents report of versions that they cannot take."""
 
     def lost(self) -> set[int]:

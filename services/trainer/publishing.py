@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.runtime.logging import get_logger
 from headrace.weights import ChunkStore, Manifest, WeightsError, checkpoint_event, publish
-from headrace.weights.lineage import Lineage
-from headrace.weights.publishing import put_back
+from headrace.weights.publish.lineage import Lineage
+from headrace.weights.publish.publishing import put_back
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Entry, Header, Letter
 
 log = get_logger("headrace.trainer")

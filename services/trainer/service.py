@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
+from headrace.deadletters.letters import Phase, dead_letter
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.logging import get_logger
-from headrace.streams.dead_letters import Phase, dead_letter
 from services.trainer.batches import Batch, Batcher, Item
 from services.trainer.checkpoint import Checkpoint, Header, Letter
+from services.trainer.chunk_repair import ChunkRepair
 from services.trainer.learner import Learner, State
-from services.trainer.mending import Mender
-from services.trainer.ports import Complaints, ExampleLog, Observer
+from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
 
 log = get_logger("headrace.trainer")
@@ -37,13 +37,13 @@ class Trainer:
 
     def __init__(
         self, pipeline: Pipeline, examples: ExampleLog, publisher: Publisher, observer: Observer, *,
-        complaints: Complaints | None = None,
+        complaints: LostChunkReports | None = None,
         window: int = 2000, warm_up: int = 0, poll_s: float = 0.05, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._pipeline, self._spec = pipeline, pipeline.spec.training
         self._log, self._publisher, self._observer = examples, publisher, observer
         self._poll_s, self._clock = poll_s, clock
-        self._mender = Mender(complaints, publisher, observer, clock) if complaints is not None else None
+        self._mender = ChunkRepair(complaints, publisher, observer, clock) if complaints is not None else None
         resumed = publisher.resume()
         self.learner = Learner(pipeline, window, resumed.checkpoint)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch

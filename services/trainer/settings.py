@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights.lineage import ANCHOR_EVERY, Lineage
+from headrace.weights.publish.lineage import ANCHOR_EVERY, Lineage
 
 
 class TrainerSettings(ServiceSettings):

@@ -54,17 +54,17 @@ def _lines(folder: Path, events: Path | None, labels: Path | None) -> Iterator[t
     types = (model.event_type(), model.label_type())
     yield "model", True, f"{type(model).__name__}: {types[0].__name__} -> {types[1].__name__}, by {model.key}"
 
-    from headrace.model.checks import Trial, run_checks
+    from headrace.model.checks import PipelineCheck, run_checks
     from headrace.replay.files import read_files
 
     records = read_files(events, labels, types, None) if events or labels else None
-    for outcome in run_checks(Trial(pipeline, records)):
+    for outcome in run_checks(PipelineCheck(pipeline, records)):
         yield outcome.title, outcome.ok, outcome.detail
         if not outcome.ok:
             return
     for other in pipeline.others:
         again = read_files(events, labels, types, None) if events or labels else None
-        yield _of_other(other, list(run_checks(Trial(other, again))))
+        yield _of_other(other, list(run_checks(PipelineCheck(other, again))))
 
 
 def _of_other(other: "Pipeline", outcomes: "list[Outcome]") -> tuple[str, bool, str]:

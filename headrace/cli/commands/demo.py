@@ -11,7 +11,7 @@ import headrace
 from headrace.cli.views.summary import Summary, show, summarize, write
 from headrace.cli.views.watch import Interrupts, Watcher, is_terminal
 from headrace.launch import runs
-from headrace.launch.pipeline_run import Replay, River, fresh_folder
+from headrace.launch.pipeline_run import PipelineRun, Replay, fresh_folder
 from headrace.model.pipeline import SPEC_FILE
 from headrace.runtime.errors import ConfigError, ExitCode
 
@@ -58,8 +58,8 @@ def demo(
     made = runs.create(name, run_dir) if keep else fresh_folder(name, run_dir)
     as_lines = plain or not is_terminal()
     seconds = duration if duration is not None else UNWATCHED_S if not is_terminal() else None
-    river = River(folder, made, Replay(speed, rate))
-    result = _run(river, seconds, as_lines=as_lines)
+    run = PipelineRun(folder, made, Replay(speed, rate))
+    result = _run(run, seconds, as_lines=as_lines)
     show(result, Console())
     if summary is not None:
         write(result, summary)
@@ -67,21 +67,21 @@ def demo(
         raise typer.Exit(int(ExitCode.DATA))
 
 
-def _run(river: River, seconds: float | None, *, as_lines: bool) -> Summary:
+def _run(run: PipelineRun, seconds: float | None, *, as_lines: bool) -> Summary:
     console = Console(stderr=True)
-    console.print(f"[dim]starting Kafka and Redis for {river.spec.name} in {river.run_dir} ...[/]", soft_wrap=True)
-    with Interrupts() as interrupts, river:
-        watcher = Watcher(river, f"demo {river.spec.name}", interrupts, as_lines)
-        river.start()
+    console.print(f"[dim]starting Kafka and Redis for {run.spec.name} in {run.run_dir} ...[/]", soft_wrap=True)
+    with Interrupts() as interrupts, run:
+        watcher = Watcher(run, f"demo {run.spec.name}", interrupts, as_lines)
+        run.start()
         interrupts.started()
         with watcher.screen():
-            watcher.watch(lambda: river.replay_is_over or watcher.predicting_s >= (seconds or float("inf")))
+            watcher.watch(lambda: run.replay_is_over or watcher.predicting_s >= (seconds or float("inf")))
             drained = watcher.drain()
             result = summarize(
-                river, watcher.snapshot, seconds=time.monotonic() - watcher.since, drained=drained,
+                run, watcher.snapshot, seconds=time.monotonic() - watcher.since, drained=drained,
                 first=watcher.first_prediction_s,
             )  # fmt: skip
-            river.phase = "stopping"
+            run.phase = "stopping"
             watcher.look()
         console.print("[dim]stopping the services ...[/]")
     return result

@@ -14,12 +14,12 @@ from headrace.cli.commands.tail import resolve
 from headrace.cli.connect import KafkaOption, RunOption, connect
 from headrace.cli.views.dead_letters import described, row, table
 from headrace.contracts.topics import DEAD_LETTER_SUFFIX
+from headrace.deadletters.replayer import read_letters, replay, replayed
+from headrace.deadletters.replays import Letter, Letters, Plan, Selection, parse_place, parse_since, plan
 from headrace.launch.run_file import pipeline_of
 from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings
-from headrace.streams.replayer import read_letters, replay, replayed
-from headrace.streams.replays import Letter, Letters, Plan, Selection, parse_place, parse_since, plan
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from headrace.cli.views.watch import Interrupts, Watcher, is_terminal
 from headrace.launch import runs
-from headrace.launch.pipeline_run import Replay, River
+from headrace.launch.pipeline_run import PipelineRun, Replay
 
 
 def up(
@@ -30,17 +30,17 @@ def up(
       headrace up my-pipeline --plain
     """
     pipeline = folder.resolve()
-    river = River(pipeline, runs.create(folder_name(pipeline), run_dir), Replay() if replay else None)
+    run = PipelineRun(pipeline, runs.create(folder_name(pipeline), run_dir), Replay() if replay else None)
     console = Console(stderr=True)
-    console.print(f"[dim]starting Kafka and Redis for {river.spec.name} in {river.run_dir} ...[/]", soft_wrap=True)
-    with Interrupts() as interrupts, river:
-        river.start()
+    console.print(f"[dim]starting Kafka and Redis for {run.spec.name} in {run.run_dir} ...[/]", soft_wrap=True)
+    with Interrupts() as interrupts, run:
+        run.start()
         interrupts.started()
-        watcher = Watcher(river, f"up {river.spec.name}", interrupts, plain or not is_terminal())
+        watcher = Watcher(run, f"up {run.spec.name}", interrupts, plain or not is_terminal())
         with watcher.screen():
             watcher.watch(lambda: False)
         console.print("[dim]stopping the services ...[/]")
-    console.print(f"stopped; topics, checkpoints and logs are in {river.run_dir}", soft_wrap=True)
+    console.print(f"stopped; topics, checkpoints and logs are in {run.run_dir}", soft_wrap=True)
 
 
 def folder_name(pipeline: Path) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.views.decode import text, time_of
-from headrace.streams.replays import Letter
+from headrace.deadletters.replays import Letter
 
 _WIDTH = 16
 _PRINTABLE = frozenset(string.printable.encode()) - frozenset(b"\x0b\x0c")

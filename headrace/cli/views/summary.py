@@ -12,7 +12,7 @@ from rich.text import Text
 from headrace.cli.views.board import best_baseline, duration, number, role_of
 from headrace.contracts.snapshot import ModelStatus, Quantiles, Snapshot
 from headrace.launch.observe import fetch
-from headrace.launch.pipeline_run import River
+from headrace.launch.pipeline_run import PipelineRun
 from headrace.launch.specs import RoleStatus
 
 STREAM_LATENCY = "headrace_inference_stream_latency_seconds"
@@ -54,18 +54,18 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summarize(
-    river: River, snapshot: Snapshot | None, *, seconds: float, drained: bool, first: float | None
+    run: PipelineRun, snapshot: Snapshot | None, *, seconds: float, drained: bool, first: float | None
 ) -> Summary:
     """The summary of a run whose processes are still there."""
-    roles = river.statuses()
+    roles = run.statuses()
     base = Summary(
-        pipeline=river.spec.name,
-        run_dir=str(river.run_dir),
+        pipeline=run.spec.name,
+        run_dir=str(run.run_dir),
         seconds=round(seconds, 1),
         drained=drained,
         first_prediction_s=first,
         restarts=sum(role.restarts for role in roles),
-        trained=_counter(metrics_of(roles, "trainer"), TRAINED, model=river.spec.name),
+        trained=_counter(metrics_of(roles, "trainer"), TRAINED, model=run.spec.name),
         latency=histogram_quantiles(metrics_of(roles, "stream"), STREAM_LATENCY),
         urls=_urls(roles),
     )

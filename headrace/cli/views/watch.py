@@ -15,7 +15,7 @@ from rich.live import Live
 from headrace.cli.views.board import PRODUCE, Board, addresses, plain
 from headrace.contracts.snapshot import Snapshot
 from headrace.launch.observe import Logs, View
-from headrace.launch.pipeline_run import Drained, River
+from headrace.launch.pipeline_run import Drained, PipelineRun
 from headrace.launch.specs import State
 
 BOARD_S, PLAIN_S = 0.5, 2.0
@@ -61,7 +61,7 @@ class Interrupts:
 class Watcher:
     """Shows a run's state again and again."""
 
-    river: River
+    run: PipelineRun
     title: str
     interrupts: Interrupts
     as_lines: bool
@@ -69,7 +69,7 @@ class Watcher:
     snapshot: Snapshot | None = None
 
     def __post_init__(self) -> None:
-        self._logs = Logs(self.river.run_dir / "logs")
+        self._logs = Logs(self.run.run_dir / "logs")
         self._live: Live | None = None
         self._next_line = 0.0
         self._told = False
@@ -106,18 +106,18 @@ class Watcher:
             self.look()
             if done():
                 return True
-            self.river.check()
+            self.run.check()
             time.sleep(BOARD_S)
         return False
 
     def look(self) -> None:
         """One look at everything, shown."""
-        self.snapshot = self.river.snapshot() or self.snapshot
+        self.snapshot = self.run.snapshot() or self.snapshot
         if self._predicting_since is None and self.snapshot and self.snapshot.counts.predictions:
             self._predicting_since = time.monotonic()
         view = View(
-            self.title, self.river.phase, time.monotonic() - self.since,
-            self.river.statuses(), self.snapshot, self._logs.lines(),
+            self.title, self.run.phase, time.monotonic() - self.since,
+            self.run.statuses(), self.snapshot, self._logs.lines(),
         )  # fmt: skip
         if self._live is not None:
             self._live.update(Board(view), refresh=True)
@@ -138,14 +138,14 @@ class Watcher:
 
     def drain(self) -> bool:
         """Stop the replay and wait until everything is predicted and joined, `DRAIN_S` at most, or one more interrupt."""
-        self.river.phase = "draining"
-        self.river.stop_replay()
+        self.run.phase = "draining"
+        self.run.stop_replay()
         drained, deadline, patience = Drained(), time.monotonic() + DRAIN_S, self.interrupts.count + 1
         finished = False
 
         def done() -> bool:
             nonlocal finished
-            finished = self.river.replay_is_over and drained.check(self.snapshot)
+            finished = self.run.replay_is_over and drained.check(self.snapshot)
             return finished or time.monotonic() > deadline
 
         self.watch(done, interrupts=patience)

@@ -15,11 +15,11 @@ from headrace.rollouts.feed import DirectiveFeed
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop, until_stopped
 from headrace.runtime.logging import get_logger
-from headrace.runtime.scheduling import step_back
+from headrace.runtime.scheduling import lower_priority
 from headrace.weights import Manifest, agent_socket, open_store, signing_key
 from headrace.weights.errors import LOST, SlotsBusy, Superseded, WeightsError
-from headrace.weights.peers.shelf import Shelf
-from headrace.weights.wire import ToAgent
+from headrace.weights.host.peers.chunk_leases import ChunkLeases
+from headrace.weights.worker.wire import ToAgent
 from services.ckpt.agent import metrics
 from services.ckpt.agent.kafka import Reports
 from services.ckpt.agent.outbox import Outbox
@@ -44,7 +44,7 @@ class AgentApp:
 
     def __init__(self, context: Context[AgentSettings]) -> None:
         self._settings = settings = context.settings
-        step_back(
+        lower_priority(
             settings.nice
         )  # before any thread is started: a swap can wait for a moment, and those who serve cannot
         self._ready = context.ready
@@ -58,7 +58,7 @@ class AgentApp:
         self._store = open_store(settings)
         path = agent_socket(settings)
         run = f"{zlib.crc32(str(path).encode()):08x}"
-        self._shelf = Shelf()
+        self._shelf = ChunkLeases()
         self._peers = Peers(settings, self._shelf, signing_key(settings)) if settings.peers else None
         self._slots = HostSlots(
             self._store,

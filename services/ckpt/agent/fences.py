@@ -10,7 +10,7 @@ What holds:
   required instead. A successor of the agent learns from the worker's `Hello` what was.
 """
 
-from headrace.weights.wire import Require
+from headrace.weights.worker.wire import Require
 from services.ckpt.agent.state import Model, Worker
 
 

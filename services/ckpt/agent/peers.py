@@ -6,11 +6,11 @@ from functools import partial
 from headrace.runtime.logging import get_logger
 from headrace.weights import ChunkStore, Manifest
 from headrace.weights.errors import ChunkCorrupt
-from headrace.weights.peers.client import PeerConnection
-from headrace.weights.peers.exchange import Exchange
-from headrace.weights.peers.routes import Plan, Routes, Shunned, is_loopback
-from headrace.weights.peers.server import PeerServer
-from headrace.weights.peers.shelf import Shelf
+from headrace.weights.host.peers.chunk_leases import ChunkLeases
+from headrace.weights.host.peers.client import PeerConnection
+from headrace.weights.host.peers.exchange import Exchange
+from headrace.weights.host.peers.routes import Plan, Routes, Shunned, is_loopback
+from headrace.weights.host.peers.server import PeerServer
 from services.ckpt.agent import metrics
 from services.ckpt.agent.settings import AgentSettings
 
@@ -31,7 +31,7 @@ class Peers:
         key: the manifests' key, None where there is none.
     """
 
-    def __init__(self, settings: AgentSettings, shelf: Shelf, key: bytes | None) -> None:
+    def __init__(self, settings: AgentSettings, shelf: ChunkLeases, key: bytes | None) -> None:
         self._settings = settings
         self._shelf = shelf
         self._shunned = Shunned()
@@ -74,7 +74,7 @@ class Peers:
     ) -> tuple[int, int]:
         """Fill what can be filled of a buffer, and return the bytes that came from the store and from peers.
 
-        For the arguments see `headrace.weights.peers.exchange.Exchange`.
+        For the arguments see `headrace.weights.host.peers.exchange.Exchange`.
 
         Raises:
             Superseded: ``cancelled`` said so.

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import Manifest, WeightsError, check_signature
-from headrace.weights.wire import Activate, Active, Failed, Hello, Released, Retire, Stage, Staged, ToAgent
+from headrace.weights.worker.wire import Activate, Active, Failed, Hello, Released, Retire, Stage, Staged, ToAgent
 from services.ckpt.agent.fences import fence
 from services.ckpt.agent.state import Connection, Effect, Model, Report, Send, Version, Worker
 

@@ -6,8 +6,8 @@ import socket
 from pydantic import Field
 
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights.peers.client import PATIENCE_S
-from headrace.weights.transfer import PARALLEL
+from headrace.weights.host.peers.client import PATIENCE_S
+from headrace.weights.host.transfer import PARALLEL
 from services.ckpt.nice import NICE
 
 

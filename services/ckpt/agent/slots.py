@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from headrace.weights import ChunkStore, Manifest
-from headrace.weights.manifest import content_digest
-from headrace.weights.peers.routes import Routes
-from headrace.weights.peers.shelf import Shelf
-from headrace.weights.rebuilding import rebuild
-from headrace.weights.slots import SHM_ROOT, Slot, SlotPool
-from headrace.weights.transfer import Pulled
+from headrace.weights.format.manifest import content_digest
+from headrace.weights.host.peers.chunk_leases import ChunkLeases
+from headrace.weights.host.peers.routes import Routes
+from headrace.weights.host.rebuilding import rebuild
+from headrace.weights.host.slots import SHM_ROOT, Slot, SlotPool
+from headrace.weights.host.transfer import Pulled
 from services.ckpt.agent import metrics
 from services.ckpt.agent.peers import Peers
 
@@ -40,11 +40,11 @@ class HostSlots:
         parallel: int,
         root: Path = SHM_ROOT,
         peers: Peers | None = None,
-        shelf: Shelf | None = None,
+        shelf: ChunkLeases | None = None,
     ) -> None:
         self._store = store
         self._peers = peers
-        self._shelf = shelf or Shelf()
+        self._shelf = shelf or ChunkLeases()
         self._run = run
         self._limit = limit
         self._parallel = parallel

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import Manifest
-from headrace.weights.wire import Hello, ToWorker
+from headrace.weights.worker.wire import Hello, ToWorker
 
 Connection = int
 """Names a worker's connection; a worker that comes back has another."""

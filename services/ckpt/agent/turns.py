@@ -11,7 +11,7 @@ begins beside it.
 
 from dataclasses import dataclass
 
-from headrace.weights.wire import Failed, Stage, Staged, ToAgent
+from headrace.weights.worker.wire import Failed, Stage, Staged, ToAgent
 from services.ckpt.agent.state import Connection, Send
 
 PATIENCE_S = 5.0

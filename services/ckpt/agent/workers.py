@@ -1,4 +1,4 @@
-"""The agent's Unix socket: workers come and go, their messages go in, and the agent's go out. See headrace.weights.wire."""
+"""The agent's Unix socket: workers' messages go in, and the agent's go out. See headrace.weights.worker.wire."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.logging import get_logger
 from headrace.weights.errors import WeightsError
-from headrace.weights.wire import ToAgent, ToWorker, frame, frame_length, to_agent
+from headrace.weights.worker.wire import ToAgent, ToWorker, frame, frame_length, to_agent
 
 log = get_logger("headrace.ckpt")
 

@@ -10,7 +10,7 @@ from headrace.rollouts.feed import POLL_S
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.logging import get_logger
-from headrace.runtime.scheduling import step_back
+from headrace.runtime.scheduling import lower_priority
 from headrace.weights import Manifest, WeightsError, open_store
 from services.ckpt.coordinator import metrics
 from services.ckpt.coordinator.kafka import CoordinatorLog, Event, Owned
@@ -34,7 +34,7 @@ class CoordinatorApp:
 
     def __init__(self, context: Context[CoordinatorSettings]) -> None:
         self._settings = context.settings
-        step_back(self._settings.nice)
+        lower_priority(self._settings.nice)
         self._ready = context.ready
         self._ready.declare("group")
         self._store = open_store(self._settings)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import Manifest, WeightsError
-from headrace.weights.peers.routes import Member, Plan, is_loopback
+from headrace.weights.host.peers.routes import Member, Plan, is_loopback
 
 ROWS = 4
 """Chunks that a stripe has at least: what flows down a tree chunk by chunk must be more than one."""

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights.opening import is_file
-from headrace.weights.stores import GRACE_S
+from headrace.weights.stores.port import GRACE_S
 from services.ckpt.coordinator.plan import PeerPolicy
 from services.ckpt.coordinator.policy import Policy
 from services.ckpt.nice import NICE

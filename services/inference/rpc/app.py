@@ -6,9 +6,9 @@ from typing import Any
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context, Stop
-from headrace.runtime.scheduling import come_first
+from headrace.runtime.scheduling import use_realtime
 from headrace.runtime.web import WebServer
-from headrace.weights.source import WeightsSource
+from headrace.weights.worker.source import WeightsSource
 from services.inference.live import live_weights, load
 from services.inference.oip.diagnostics import LogSettings
 from services.inference.rpc.batcher import DirectBatcher
@@ -17,7 +17,7 @@ from services.inference.rpc.metrics import ProtocolCollector, RpcMetrics
 from services.inference.rpc.rest import create_app
 from services.inference.rpc.service import DataPlane
 from services.inference.rpc.settings import RpcSettings
-from services.inference.warm_up import Rehearsal
+from services.inference.warm_up import WarmUpBatches
 from services.inference.weights_file import open_weights
 
 _GRACE_S = 5.0
@@ -28,7 +28,7 @@ class RpcApp:
     """Answers over REST and gRPC; ready while what it serves is what the fleet is to serve."""
 
     def __init__(
-        self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: Rehearsal, weights: WeightsSource
+        self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: WarmUpBatches, weights: WeightsSource
     ) -> None:
         self._context, self._settings, self._weights = context, context.settings, weights
         self._batcher = DirectBatcher(pipeline.model, self._settings.predict_threads, rehearsal.remember)
@@ -101,13 +101,13 @@ class RpcApp:
 
 def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None) -> App:
     """The role `rpc`."""
-    if context.settings.realtime and not come_first():
+    if context.settings.realtime and not use_realtime():
         raise ConfigError(
             "rpc: this process may not have a real-time priority",
             hint="give it CAP_SYS_NICE or a limit of real-time priority (ulimit -r 1, LimitRTPRIO=1), or leave --realtime out",
         )
     pipeline = load(context.settings, context.role)
-    rehearsal = Rehearsal(pipeline)
+    rehearsal = WarmUpBatches(pipeline)
     if weights is None and context.settings.weights is not None:
         weights = open_weights(context.settings.weights, pipeline)
     return RpcApp(

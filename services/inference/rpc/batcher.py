@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from headrace.model.port import Model
-from headrace.weights.source import Bound
+from headrace.weights.worker.source import Bound
 from services.inference.oip.messages import ModelFailed
 from services.inference.rpc.statistics import Phases
 

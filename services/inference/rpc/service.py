@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from headrace.model.port import Model
 from headrace.weights.errors import NotReady
-from headrace.weights.source import Bound, WeightsSource
+from headrace.weights.worker.source import Bound, WeightsSource
 from services.inference.oip import describe
 from services.inference.oip.events import EventSchema
 from services.inference.oip.kinds import TensorSpec

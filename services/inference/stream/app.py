@@ -15,35 +15,35 @@ from headrace.streams.app import ChunkApp, chunk_app
 from headrace.streams.buffer import Limits
 from headrace.streams.chunks import Partition
 from headrace.streams.delivery import Output, Sink
-from headrace.streams.identity import Slot, take_slot, transactional_id
+from headrace.streams.identity import InstanceSlot, take_slot, transactional_id
 from headrace.streams.isolation import Breaker
 from headrace.streams.membership import Membership
 from headrace.streams.pipeline import ChunkPipeline
 from headrace.streams.transactions import PRODUCER_CONFIG, AcknowledgedSink, TransactionalSink
 from headrace.weights import StaticWeights
-from headrace.weights.source import Bound, WeightsSource
+from headrace.weights.worker.source import Bound, WeightsSource
 from services.inference.live import live_weights, load
 from services.inference.stream.metrics import StreamMetrics
 from services.inference.stream.service import StreamPredictor
 from services.inference.stream.settings import StreamSettings
-from services.inference.stream.variants import Contender, StreamModels
-from services.inference.stream.version_check import Soundness
-from services.inference.warm_up import Rehearsal
+from services.inference.stream.variants import StreamModels, VariantPredictor
+from services.inference.stream.version_check import VersionCheck
+from services.inference.warm_up import WarmUpBatches
 
 
 class StreamApp:
     """Consumes the pipeline's events and predicts, from the moment that the first version of the weights is live."""
 
-    def __init__(self, context: Context[StreamSettings], pipeline: Pipeline, rehearsal: Rehearsal) -> None:
+    def __init__(self, context: Context[StreamSettings], pipeline: Pipeline, rehearsal: WarmUpBatches) -> None:
         self._context = context
         self._settings = context.settings
         self._pipeline = pipeline
         self._rehearsal = rehearsal
         self._metrics = StreamMetrics(pipeline.name)
         self._weights: WeightsSource | None = None
-        self._others: list[tuple[WeightsSource, Contender]] = []
+        self._others: list[tuple[WeightsSource, VariantPredictor]] = []
         self._chunks: ChunkPipeline | None = None
-        self._slot: Slot | None = None
+        self._slot: InstanceSlot | None = None
         self._highwaters: Callable[[], Mapping[Partition, int]] = dict
         self._group = self._settings.group or f"{pipeline.name}.stream"
         context.ready.declare("weights", "partitions")
@@ -52,9 +52,9 @@ class StreamApp:
         """Predict with these weights."""
         self._weights = weights
 
-    def follow_other(self, pipeline: Pipeline, weights: WeightsSource, rehearsal: Rehearsal) -> None:
+    def follow_other(self, pipeline: Pipeline, weights: WeightsSource, rehearsal: WarmUpBatches) -> None:
         """Let one of the pipeline's further models predict beside the champion, which waits for none of them."""
-        self._others.append((weights, Contender(pipeline, weights, self._metrics, served=rehearsal.remember)))
+        self._others.append((weights, VariantPredictor(pipeline, weights, self._metrics, served=rehearsal.remember)))
 
     def on_weights(self, bound: Bound) -> None:
         """Another version serves; called from the weights' thread."""
@@ -149,7 +149,7 @@ class StreamApp:
             others=StreamModels(self._pipeline, contenders, self._metrics, same_partitions=source == shadows)
             if contenders
             else None,
-            soundness=Soundness(self._rehearsal.samples),
+            soundness=VersionCheck(self._rehearsal.samples),
         )
 
     def _sink(self) -> Sink:
@@ -188,17 +188,17 @@ def build_stream(
 ) -> "StreamApp":
     """The role `stream`. `others` are the further models' weights, by their names in the fleet."""
     pipeline = load(context.settings, context.role)
-    rehearsal = Rehearsal(pipeline)
+    rehearsal = WarmUpBatches(pipeline)
     app = StreamApp(context, pipeline, rehearsal)
     app.follow(weights or live_weights(context, pipeline, rehearsal, app.on_weights))  # type: ignore[arg-type]
     for other in pipeline.others:
-        warm_up = Rehearsal(other)
+        warm_up = WarmUpBatches(other)
         source = (others or {}).get(other.model_name)
         app.follow_other(other, source or other_weights(context, other, warm_up), warm_up)
     return app
 
 
-def other_weights(context: Context[StreamSettings], pipeline: Pipeline, rehearsal: Rehearsal) -> WeightsSource:
+def other_weights(context: Context[StreamSettings], pipeline: Pipeline, rehearsal: WarmUpBatches) -> WeightsSource:
     """A further model's versions; none ever where its network cannot be made, which is no reason not to serve the champion."""
     try:
         return live_weights(context, pipeline, rehearsal, lambda _: None)  # type: ignore[arg-type]

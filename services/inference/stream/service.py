@@ -22,14 +22,14 @@ import torch
 
 from headrace.contracts.records import TRACEPARENT, Prediction
 from headrace.contracts.topics import EVENTS, PREDICTIONS, dead_letters
+from headrace.deadletters.letters import Phase, dead_letter
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import DataError
 from headrace.streams.chunks import Chunk, Partition, Record, header, timestamps_ms
-from headrace.streams.dead_letters import Phase, dead_letter
 from headrace.streams.delivery import Batch, Outgoing, Output
 from headrace.streams.isolation import Breaker, TooManyBadError, bisect
-from headrace.weights.source import Bound, WeightsSource
-from services.inference.stream.version_check import Soundness
+from headrace.weights.worker.source import Bound, WeightsSource
+from services.inference.stream.version_check import VersionCheck
 
 SERVICE = "inference-stream"
 _BY_WEIGHTS: frozenset[Phase] = frozenset({"forward", "predictions"})
@@ -130,7 +130,7 @@ class StreamPredictor:
         same_partitions: bool = True,
         served: Callable[[torch.Tensor], None] = lambda _features: None,
         others: Others | None = None,
-        soundness: Soundness | None = None,
+        soundness: VersionCheck | None = None,
     ) -> None:
         self._model = pipeline.model
         self._name = pipeline.name
@@ -147,7 +147,7 @@ class StreamPredictor:
         self._same_partitions = same_partitions
         self._served = served
         self._others = others
-        self._soundness = soundness or Soundness()
+        self._soundness = soundness or VersionCheck()
 
     def process(self, chunks: Sequence[Chunk]) -> Output:
         """Everything that the chunks become, offsets included.
@@ -245,7 +245,7 @@ class StreamPredictor:
             ) from cause
 
     def _judge(self, rows: Sequence[Rows], bound: Bound, bad: Sequence[_Bad]) -> None:
-        """Blame no record for what is the version's fault; see `Soundness.examine`."""
+        """Blame no record for what is the version's fault; see `VersionCheck.examine`."""
         predicted = next((row.events for row in rows if row.events), [])
         if self._others is not None:  # what a canary has answered says nothing of this version
             own = ((e, p) for row in rows for e, p in zip(row.events, row.predictions, strict=True))

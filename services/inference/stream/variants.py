@@ -23,7 +23,7 @@ from headrace.streams.chunks import timestamps_ms
 from headrace.streams.delivery import Batch
 from headrace.streams.isolation import TooManyBadError
 from headrace.weights.errors import NotReady
-from headrace.weights.source import Bound, WeightsSource
+from headrace.weights.worker.source import Bound, WeightsSource
 from services.inference.stream.routing import Router
 from services.inference.stream.service import Answer, Attempt, Failed, Rows, find_each
 
@@ -52,7 +52,7 @@ class ModelsObserver(Protocol):
         ...
 
 
-class Contender:
+class VariantPredictor:
     """One further model: its code, its weights, and what is said of its failures.
 
     Args:
@@ -149,7 +149,7 @@ class StreamModels:
     def __init__(
         self,
         pipeline: Pipeline,
-        contenders: Sequence[Contender],
+        contenders: Sequence[VariantPredictor],
         observer: ModelsObserver,
         *,
         same_partitions: bool = True,
@@ -195,7 +195,7 @@ class ModelsRound:
         models.observer.model_predicted(models.champion, sum(type(found[i]) is not Failed for i in left))
         return found
 
-    def _answer(self, canary: Contender, chosen: Sequence[int], events: Sequence[Any], found: list[Any]) -> None:
+    def _answer(self, canary: VariantPredictor, chosen: Sequence[int], events: Sequence[Any], found: list[Any]) -> None:
         bound = self._bound[canary.name]
         made = 0
         for i, prediction in zip(chosen, canary.predictions(bound, [events[i] for i in chosen]), strict=True):
@@ -208,7 +208,7 @@ class ModelsRound:
         """What each shadow predicts of all that could be decoded."""
         return [batch for shadow in self._models.shadows for batch in self._shadow(shadow, rows)]
 
-    def _shadow(self, shadow: Contender, rows: Sequence[Rows]) -> list[Batch]:
+    def _shadow(self, shadow: VariantPredictor, rows: Sequence[Rows]) -> list[Batch]:
         bound = self._bound[shadow.name]
         found = iter(shadow.predictions(bound, [event for row in rows for event in row.events]))
         if bound is None:
@@ -223,7 +223,9 @@ class ModelsRound:
         self._models.observer.model_predicted(shadow.name, sum(len(batch.records) for batch in batches))
         return batches
 
-    def _encoded(self, shadow: Contender, bound: Bound, row: Rows, predictions: Sequence[Any]) -> list[dict[str, Any]]:
+    def _encoded(
+        self, shadow: VariantPredictor, bound: Bound, row: Rows, predictions: Sequence[Any]
+    ) -> list[dict[str, Any]]:
         encode, key_of, at_us, partition = (
             _ENCODER.encode,
             self._models.key,

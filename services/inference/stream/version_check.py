@@ -17,7 +17,7 @@ Predict = Callable[[Sequence[Any]], Sequence[bool]]
 """Which of the events a version predicts; it may raise instead, which is none of them."""
 
 
-class Soundness:
+class VersionCheck:
     """Remembers events that were predicted, and tests versions on them.
 
     Args:

@@ -9,7 +9,7 @@ from headrace.contracts.topics import EVENTS
 from headrace.model.pipeline import Pipeline
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
-from headrace.streams.identity import Slot, take_slot, transactional_id
+from headrace.streams.identity import InstanceSlot, take_slot, transactional_id
 from headrace.streams.transactions import PRODUCER_CONFIG, TransactionalSink
 from services.ingest.join import metrics
 from services.ingest.join.kafka import KafkaLogs, group_of
@@ -27,7 +27,7 @@ class JoinApp:
     def __init__(self, context: Context[JoinSettings], pipeline: Pipeline) -> None:
         self._context, settings = context, context.settings
         self._name, group = pipeline.name, group_of(pipeline.name)
-        self._slot: Slot = take_slot(settings.run_folder / "slots", group)
+        self._slot: InstanceSlot = take_slot(settings.run_folder / "slots", group)
         config = {**PRODUCER_CONFIG, "transaction.timeout.ms": settings.transaction_timeout_ms}
         identity = transactional_id(group, self._slot)
         self._sink = TransactionalSink(lambda: kafka.transactional_producer(settings, identity, **config))

@@ -14,9 +14,9 @@ from headrace.contracts.records import TRACEPARENT
 from headrace.contracts.topics import EVENTS as EVENTS_TOPIC
 from headrace.contracts.topics import EXAMPLES, dead_letters
 from headrace.contracts.topics import LABELS as LABELS_TOPIC
+from headrace.deadletters.letters import dead_letter
 from headrace.runtime.logging import get_logger
 from headrace.streams.chunks import Partition
-from headrace.streams.dead_letters import dead_letter
 from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output, Sink
 from headrace.streams.membership import Member
 from services.ingest.join.service import (

@@ -19,7 +19,7 @@ from torch import nn
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.runtime.lifecycle import Context
 from headrace.weights import ChunkStore, LiveWeights
-from headrace.weights.wire import Stage, ToAgent
+from headrace.weights.worker.wire import Stage, ToAgent
 from services.ckpt.agent.app import AgentApp
 from services.ckpt.agent.slots import HostSlots
 from services.ckpt.agent.state import Effect, Report

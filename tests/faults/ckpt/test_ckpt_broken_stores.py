@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from headrace.runtime.errors import ExitCode
-from headrace.weights.slots import remove_stale_pools
+from headrace.weights.host.slots import remove_stale_pools
 from tests.faults.ckpt.loaded import Loaded
 from tests.integration.ckpt.fleet import Applied
 from tests.patience import WAIT_S

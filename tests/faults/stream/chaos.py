@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 
 from headrace.platform import LocalPlatform
 from tests.patience import WAIT_S
-from tests.stream_kit import River, Worker, wait_for
+from tests.stream_kit import PipelineRun, Worker, wait_for
 
 SESSION_S = 4.0
 """How long the broker waits for a member that is silent, as `conftest.py` sets it."""
@@ -38,7 +38,7 @@ class Chaos:
         "rebalance_in_commit", "broker_pause_in_commit", "broker_kill_in_commit",
     )  # fmt: skip
 
-    def __init__(self, river: River, broker: LocalPlatform, seed: int) -> None:
+    def __init__(self, river: PipelineRun, broker: LocalPlatform, seed: int) -> None:
         self._river, self._broker = river, broker
         self._random = random.Random(seed)
         self._started = 0

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from tests.stream_kit import River
+from tests.stream_kit import PipelineRun
 
 KEYS = 997
 _BAD = {  # how a record is bad, and the phase in which that shows
@@ -17,7 +17,7 @@ _BAD = {  # how a record is bad, and the phase in which that shows
 class Flood(threading.Thread):
     """Produces until it is told to finish, `least` events at least. `bad` are the bad records' values and phases."""
 
-    def __init__(self, river: River, seed: int, least: int, per_second: int) -> None:
+    def __init__(self, river: PipelineRun, seed: int, least: int, per_second: int) -> None:
         super().__init__(name="flood", daemon=True)
         self.river, self._least, self._per_second = river, least, per_second
         self._random = random.Random(seed)

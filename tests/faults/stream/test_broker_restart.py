@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import Kafka
 from tests.patience import WAIT_S
-from tests.stream_kit import WELL, River, wait_for
+from tests.stream_kit import WELL, PipelineRun, wait_for
 
 
 @pytest.mark.slow
@@ -12,7 +12,7 @@ from tests.stream_kit import WELL, River, wait_for
 def test_a_broker_that_restarts_costs_nothing(own, tmp_path, kill):
     folder = tmp_path / "pipeline"
     folder.mkdir()
-    with River(Kafka(own.endpoints.kafka_bootstrap_servers), folder) as river:
+    with PipelineRun(Kafka(own.endpoints.kafka_bootstrap_servers), folder) as river:
         river.produce(range(20_000))
         worker = river.worker(round_records=500)
         wait_for(lambda: worker.metric("records_total") >= 2000, WAIT_S, "no progress")

@@ -19,7 +19,7 @@ from tests.faults.stream.chaos import Chaos
 from tests.faults.stream.flood import Flood
 from tests.faults.stream.report import Report
 from tests.patience import WAIT_S
-from tests.stream_kit import Outcome, River
+from tests.stream_kit import Outcome, PipelineRun
 
 SHORT = 3
 
@@ -42,7 +42,7 @@ def run(own, folder, seed: int, *, faults: int, events: int, per_second: int, pa
     begun, dice = time.monotonic(), random.Random(seed)
     kinds = schedule(dice, faults)
     print(f"HEADRACE_FAULT_SEED={seed} repeats this: {', '.join(kinds)}", flush=True)
-    with River(Kafka(own.endpoints.kafka_bootstrap_servers), folder) as river:
+    with PipelineRun(Kafka(own.endpoints.kafka_bootstrap_servers), folder) as river:
         chaos, flood = Chaos(river, own, seed), Flood(river, seed, events, per_second)
         flood.start()
         try:
@@ -63,7 +63,7 @@ def run(own, folder, seed: int, *, faults: int, events: int, per_second: int, pa
         return found
 
 
-def drained(river: River, chaos: Chaos, flood: Flood) -> Outcome:
+def drained(river: PipelineRun, chaos: Chaos, flood: Flood) -> Outcome:
     """What is on the sink when nothing more comes; workers that end meanwhile are restarted."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and river.committed() < river.size():

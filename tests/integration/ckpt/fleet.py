@@ -45,7 +45,7 @@ from headrace.weights import (
     open_store,
     publish,
 )
-from headrace.weights.slots import remove_stale_pools
+from headrace.weights.host.slots import remove_stale_pools
 from tests.patience import WAIT_S, wait_for
 
 

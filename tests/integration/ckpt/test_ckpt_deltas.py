@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from headrace.weights import open_store, publish
-from headrace.weights.lineage import Lineage
+from headrace.weights.publish.lineage import Lineage
 from tests.patience import WAIT_S
 
 ROWS, WIDTH = 40_000, 64

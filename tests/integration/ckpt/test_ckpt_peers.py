@@ -15,7 +15,7 @@ from headrace.contracts.topics import ROLLOUTS, model_partition
 from headrace.platform.valkey import EmbeddedValkey
 from headrace.runtime import kafka as clients
 from headrace.weights import agent_socket, open_store, publish
-from headrace.weights.slots import PAYLOAD_START, SHM_ROOT
+from headrace.weights.host.slots import PAYLOAD_START, SHM_ROOT
 from tests.integration.ckpt.fleet import Applied, make_fleet
 from tests.patience import WAIT_S, wait_for
 

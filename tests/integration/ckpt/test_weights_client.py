@@ -8,7 +8,7 @@ import pytest
 
 from headrace.contracts.events_pb2 import Operation
 from headrace.weights import Manifest, MemoryChunkStore, NotReady, subscribe
-from headrace.weights.shared_storage import SharedStorageChunkStore
+from headrace.weights.stores.shared_storage import SharedStorageChunkStore
 from tests.integration.ckpt.heat import EXAMPLE, NETWORK, release
 from tests.patience import WAIT_S, wait_for
 

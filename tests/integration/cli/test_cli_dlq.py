@@ -18,13 +18,13 @@ from headrace.cli.catalogue import application
 from headrace.cli.commands.dlq import Place
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import DeadLetter, Header
+from headrace.deadletters.replayer import read_letters, replay, replayed
+from headrace.deadletters.replays import Letter
 from headrace.runtime import kafka as clients
 from headrace.runtime.errors import DependencyError, FencedError
 from headrace.runtime.settings import ServiceSettings
-from headrace.streams.replayer import read_letters, replay, replayed
-from headrace.streams.replays import Letter
 from tests.patience import WAIT_S
-from tests.stream_kit import River, wait_for
+from tests.stream_kit import PipelineRun, wait_for
 
 PARTITIONS = 3
 
@@ -274,7 +274,7 @@ def test_another_topics_open_transaction_hides_nothing_of_what_was_put_back(kafk
 
 
 def test_events_that_a_model_could_not_predict_are_predicted_once_it_is_repaired(kafka: Any, tmp_path: Any) -> None:
-    with River(kafka, tmp_path) as river:
+    with PipelineRun(kafka, tmp_path) as river:
         river.produce(range(100))
         for n in range(5):
             river.send(json.dumps({"key": f"k{n}", "n": -1}).encode(), f"k{n}", [("origin", b"test")])

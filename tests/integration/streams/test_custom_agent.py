@@ -11,11 +11,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from headrace.runtime import kafka as clients
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.lifecycle import Stop
+from headrace.runtime.lookup import Lookup
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.app import ChunkApp, chunk_app
 from headrace.streams.chunks import Chunk
 from headrace.streams.delivery import Batch, Output
-from headrace.streams.lookup import Lookup
 from headrace.streams.membership import Membership
 from headrace.streams.pipeline import ChunkPipeline
 from headrace.streams.transactions import TransactionalSink

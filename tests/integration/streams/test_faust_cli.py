@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.patience import WAIT_S
-from tests.stream_kit import WELL, River, wait_for
+from tests.stream_kit import WELL, PipelineRun, wait_for
 
 ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def faust_worker(river: River, app: str = "tests.faust_stream_app", **env: str | None):
+def faust_worker(river: PipelineRun, app: str = "tests.faust_stream_app", **env: str | None):
     """`faust -A APP worker` as a process."""
     run_dir = river.folder / "run"
     known = {
@@ -32,12 +32,12 @@ def faust_worker(river: River, app: str = "tests.faust_stream_app", **env: str |
         process.wait()
 
 
-def log_of(river: River) -> str:
+def log_of(river: PipelineRun) -> str:
     return (river.folder / "faust.log").read_text()[-6000:]
 
 
 def test_events_are_predicted_once_and_a_stop_commits_what_is_in_hand(kafka, tmp_path):
-    with River(kafka, tmp_path) as river:
+    with PipelineRun(kafka, tmp_path) as river:
         river.produce(range(3000))
         river.send(b"{", "k1")
         river.flush()
@@ -54,7 +54,7 @@ def test_events_are_predicted_once_and_a_stop_commits_what_is_in_hand(kafka, tmp
 
 
 def test_a_killed_worker_repeats_nothing_when_faust_starts_it_again(kafka, tmp_path):
-    with River(kafka, tmp_path) as river:
+    with PipelineRun(kafka, tmp_path) as river:
         river.produce(range(20_000))
         with faust_worker(river, HEADRACE_ROUND_RECORDS="20") as process:
             wait_for(lambda: river.committed() > 1000 or process.poll() is not None, WAIT_S, "no progress")
@@ -65,7 +65,7 @@ def test_a_killed_worker_repeats_nothing_when_faust_starts_it_again(kafka, tmp_p
 
 
 def test_what_ends_the_role_ends_fausts_worker_with_an_error(kafka, tmp_path):
-    with River(kafka, tmp_path) as river:
+    with PipelineRun(kafka, tmp_path) as river:
         for _ in range(1000):
             river.send(b'{"key": "k1", "n": -1}')
         river.flush()
@@ -76,7 +76,7 @@ def test_what_ends_the_role_ends_fausts_worker_with_an_error(kafka, tmp_path):
 
 
 def test_without_an_agent_it_waits_for_weights_and_stops_in_order(kafka, tmp_path):
-    with River(kafka, tmp_path) as river, faust_worker(river, "services.inference.stream.faust_app") as process:
+    with PipelineRun(kafka, tmp_path) as river, faust_worker(river, "services.inference.stream.faust_app") as process:
         river.produce(range(10))
         endpoint = tmp_path / "run" / "endpoints" / "faust.json"
         wait_for(lambda: endpoint.exists() or process.poll() is not None, WAIT_S, "it does not start")
@@ -87,7 +87,7 @@ def test_without_an_agent_it_waits_for_weights_and_stops_in_order(kafka, tmp_pat
 
 def test_without_a_pipeline_it_says_what_is_missing(kafka, tmp_path):
     with (
-        River(kafka, tmp_path) as river,
+        PipelineRun(kafka, tmp_path) as river,
         faust_worker(river, "services.inference.stream.faust_app", HEADRACE_PIPELINE=None) as process,
     ):
         assert process.wait(WAIT_S) != 0

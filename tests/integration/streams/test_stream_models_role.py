@@ -6,7 +6,7 @@ import pytest
 
 from services.inference.stream.routing import Router
 from tests.patience import WAIT_S
-from tests.stream_kit import WELL, River, wait_for
+from tests.stream_kit import WELL, PipelineRun, wait_for
 
 COUNT, KEYS = 20_000, 640
 MODELS = (
@@ -18,7 +18,7 @@ MODELS = (
 
 @pytest.fixture
 def river(kafka, tmp_path):
-    with River(kafka, tmp_path, models=MODELS) as made:
+    with PipelineRun(kafka, tmp_path, models=MODELS) as made:
         yield made
 
 

@@ -5,12 +5,12 @@ import signal
 import pytest
 
 from tests.patience import WAIT_S
-from tests.stream_kit import WELL, River, wait_for
+from tests.stream_kit import WELL, PipelineRun, wait_for
 
 
 @pytest.fixture
 def river(kafka, tmp_path):
-    with River(kafka, tmp_path) as made:
+    with PipelineRun(kafka, tmp_path) as made:
         yield made
 
 
@@ -87,7 +87,7 @@ def test_a_trace_goes_on_to_the_prediction(river):
 
 
 def test_at_least_once_loses_nothing(kafka, tmp_path):
-    with River(kafka, tmp_path, guarantee="at_least_once") as river:
+    with PipelineRun(kafka, tmp_path, guarantee="at_least_once") as river:
         river.produce(range(5000))
         worker = river.worker()
         assert river.read(5000).verdict(river.produced) == WELL, river.logs()

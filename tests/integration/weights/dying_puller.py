@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from headrace.weights import FallbackStore, Manifest
-from headrace.weights.redis_store import RedisChunkStore
-from headrace.weights.shared_storage import SharedStorageChunkStore
+from headrace.weights.stores.redis import RedisChunkStore
+from headrace.weights.stores.shared_storage import SharedStorageChunkStore
 from services.ckpt.agent.slots import HostSlots
 
 

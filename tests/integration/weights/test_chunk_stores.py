@@ -11,11 +11,11 @@ import torch
 from headrace.platform.valkey import EmbeddedValkey
 from headrace.runtime.errors import ExitCode
 from headrace.weights import MemoryChunkStore, fetch, publish
-from headrace.weights.chunks import digest_of
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable
-from headrace.weights.object_store import FRESH_S, ObjectStoreChunkStore
-from headrace.weights.redis_store import RedisChunkStore
-from headrace.weights.shared_storage import SharedStorageChunkStore
+from headrace.weights.format.chunks import digest_of
+from headrace.weights.stores.object_store import FRESH_S, ObjectStoreChunkStore
+from headrace.weights.stores.redis import RedisChunkStore
+from headrace.weights.stores.shared_storage import SharedStorageChunkStore
 from tests.patience import WAIT_S
 
 SMALL, LARGE = b"a few bytes", os.urandom(5 << 20)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from headrace.weights import FallbackStore, publish
-from headrace.weights.lineage import Lineage
-from headrace.weights.redis_store import RedisChunkStore
-from headrace.weights.shared_storage import SharedStorageChunkStore
+from headrace.weights.publish.lineage import Lineage
+from headrace.weights.stores.redis import RedisChunkStore
+from headrace.weights.stores.shared_storage import SharedStorageChunkStore
 from services.ckpt.agent.slots import HostSlots
 from tests.patience import WAIT_S
 from tests.slot_kit import map_tensors

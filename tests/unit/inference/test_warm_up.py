@@ -9,7 +9,7 @@ from torch import nn
 from headrace.model.pipeline import Pipeline
 from headrace.model.spec import PipelineSpec
 from headrace.runtime.errors import WeightsError
-from services.inference.warm_up import Rehearsal
+from services.inference.warm_up import WarmUpBatches
 
 
 class Times(nn.Module):
@@ -23,7 +23,7 @@ class Times(nn.Module):
 
 @pytest.fixture
 def rehearsal():
-    made = Rehearsal(Pipeline(Path(), PipelineSpec(name="toy", model="model.py:Toy"), model=None))
+    made = WarmUpBatches(Pipeline(Path(), PipelineSpec(name="toy", model="model.py:Toy"), model=None))
     made.remember(torch.tensor([[1.0], [float("nan")], [3e38]]))
     return made
 

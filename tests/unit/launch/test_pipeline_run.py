@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from headrace.launch.pipeline_run import River
+from headrace.launch.pipeline_run import PipelineRun
 from headrace.launch.roles import ANSWERING, COUNTING, PREDICTING, ROLES
 from tests.line_kit import write_toy
 
 
 def test_each_further_model_has_a_trainer_which_the_first_predictions_do_not_wait_for(tmp_path: Path) -> None:
     folder = write_toy(tmp_path / "toy", models=[{"name": "next", "role": "shadow"}])
-    river = River(folder, tmp_path / "run")
+    river = PipelineRun(folder, tmp_path / "run")
     waves = {wave: {spec.key: spec for spec in river._wave(wave).roles} for wave in (PREDICTING, COUNTING, ANSWERING)}
     assert set(waves[ANSWERING]) == {*(role.name for role in ROLES if role.wave == ANSWERING), "trainer-next"}
     further = waves[ANSWERING]["trainer-next"]
     assert (further.module, further.role) == ("services.trainer", "trainer")
     assert further.args[-2:] == ["--model", "next"]
     assert "--model" not in waves[PREDICTING]["trainer"].args
-    alone = River(write_toy(tmp_path / "alone"), tmp_path / "run")
+    alone = PipelineRun(write_toy(tmp_path / "alone"), tmp_path / "run")
     assert [len(alone._wave(wave).roles) for wave in waves] == [sum(r.wave == wave for r in ROLES) for wave in waves]

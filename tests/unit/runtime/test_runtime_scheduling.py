@@ -60,10 +60,10 @@ def test_stepping_back_is_for_a_thread_and_those_that_it_starts():
 
     def back() -> None:
         before = nice()
-        scheduling.step_back(12)
+        scheduling.lower_priority(12)
         assert nice() == max(12, before)
         in_a_thread(lambda: seen.append(nice()))
-        scheduling.step_back(3)
+        scheduling.lower_priority(3)
         assert nice() == max(12, before)
 
     seen: list[int] = []
@@ -78,7 +78,7 @@ def test_stepping_back_is_for_a_thread_and_those_that_it_starts():
 def test_a_process_that_leads_its_session_steps_back_with_the_session():
     """Threads' priorities alone say nothing to other sessions; nobody else's session is touched."""
     code = (
-        "from headrace.runtime.scheduling import step_back; from pathlib import Path; step_back(7);"
+        "from headrace.runtime.scheduling import lower_priority; from pathlib import Path; lower_priority(7);"
         "print(Path('/proc/self/autogroup').read_text())"
     )
 
@@ -97,7 +97,7 @@ def test_coming_first_is_for_those_who_may(monkeypatch):
     """The thread has the real-time policy if the kernel says so, and goes on as it was if not."""
 
     def ask() -> None:
-        if scheduling.come_first():
+        if scheduling.use_realtime():
             assert os.sched_getscheduler(0) == os.SCHED_RR
         else:
             assert os.sched_getscheduler(0) == os.SCHED_OTHER
@@ -109,7 +109,7 @@ def test_coming_first_is_for_those_who_may(monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
-    assert not scheduling.come_first()
+    assert not scheduling.use_realtime()
 
 
 @LINUX
@@ -117,7 +117,7 @@ def test_a_thread_of_one_that_comes_first_may_be_in_no_hurry():
     """It gives up what it has inherited, and the thread that started it keeps it."""
 
     def ask() -> None:
-        first = scheduling.come_first()
+        first = scheduling.use_realtime()
         in_a_thread(lambda: (scheduling.wake_as_usual(), seen.append(os.sched_getscheduler(0))))
         assert seen == [os.SCHED_OTHER]
         assert os.sched_getscheduler(0) == (os.SCHED_RR if first else os.SCHED_OTHER)

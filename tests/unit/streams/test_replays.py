@@ -6,10 +6,8 @@ import pytest
 
 from headrace.contracts.events_pb2 import DeadLetter, LetterReplayed
 from headrace.contracts.topics import REPLAYS
-from headrace.runtime.errors import ConfigError
-from headrace.streams.dead_letters import dead_letter
-from headrace.streams.memory import MemoryRecord
-from headrace.streams.replays import (
+from headrace.deadletters.letters import dead_letter
+from headrace.deadletters.replays import (
     Letter,
     Letters,
     Selection,
@@ -19,6 +17,8 @@ from headrace.streams.replays import (
     plan,
     record_of,
 )
+from headrace.runtime.errors import ConfigError
+from headrace.streams.memory import MemoryRecord
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

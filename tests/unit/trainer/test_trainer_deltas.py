@@ -8,7 +8,7 @@ import torch
 
 from headrace.runtime.errors import DependencyError
 from headrace.weights import Manifest, MemoryChunkStore, fetch
-from headrace.weights.lineage import Lineage
+from headrace.weights.publish.lineage import Lineage
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Header
 from services.trainer.publishing import Publisher
 from services.trainer.settings import TrainerSettings

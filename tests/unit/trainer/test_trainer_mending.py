@@ -9,7 +9,7 @@ from headrace.model.pipeline import load_pipeline
 from headrace.weights import Manifest, MemoryChunkStore, fetch
 from headrace.weights.errors import LOST
 from services.trainer.checkpoint import CheckpointFolder
-from services.trainer.mending import LISTEN_EVERY_S, MEND_EVERY_S
+from services.trainer.chunk_repair import LISTEN_EVERY_S, MEND_EVERY_S
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
 from tests.line_kit import MemoryAnnouncer, MemoryComplaints, MemoryExamples, Recorder, example, write_toy

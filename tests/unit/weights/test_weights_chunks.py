@@ -5,7 +5,7 @@ import os
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headrace.weights.chunks import PIECE, RunningDigest, digest_of
+from headrace.weights.format.chunks import PIECE, RunningDigest, digest_of
 
 
 @given(st.lists(st.integers(1, PIECE // 2 + 1), min_size=1, max_size=8))

@@ -2,15 +2,15 @@
 
 import threading
 
-from headrace.weights import courtesy
-from headrace.weights.courtesy import Courtesy
+from headrace.weights.worker import staging_throttle
+from headrace.weights.worker.staging_throttle import StagingThrottle
 from tests.patience import WAIT_S
 
 
 def test_it_waits_until_the_last_lease_ends():
     """And goes on at once then."""
     lock, went_on = threading.Lock(), threading.Event()
-    one = Courtesy(lock, wait_s=60, budget_s=60)
+    one = StagingThrottle(lock, wait_s=60, budget_s=60)
     with lock:
         one.admitted()
         one.admitted()
@@ -33,7 +33,7 @@ def test_it_waits_until_the_last_lease_ends():
 def test_leases_that_never_end_hold_staging_up_for_no_longer_than_the_budget():
     """A pause has its own limit, and all pauses of one staging have one together; the next staging has it anew."""
     lock = threading.Lock()
-    one = Courtesy(lock, wait_s=0.001, budget_s=0.003)
+    one = StagingThrottle(lock, wait_s=0.001, budget_s=0.003)
     with lock:
         one.admitted()
     one.begin()
@@ -49,7 +49,7 @@ def test_leases_that_never_end_hold_staging_up_for_no_longer_than_the_budget():
 
 def test_nobody_serving_is_nobody_to_wait_for():
     """The budget is whole after it."""
-    one = Courtesy(threading.Lock(), wait_s=60, budget_s=60)
+    one = StagingThrottle(threading.Lock(), wait_s=60, budget_s=60)
     one.give_way()
     assert one.left_s > 59
-    courtesy.at_once()
+    staging_throttle.at_once()

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, fetch, publish
-from headrace.weights.chunks import digest_of, spans
 from headrace.weights.errors import LOST, ChainBroken, DeltaError, StoreUnavailable, Superseded
-from headrace.weights.lineage import MOST_CHUNKS
-from headrace.weights.manifest import Delta
-from headrace.weights.patches import diff, parse
-from headrace.weights.payload import DTYPES, dump, layout
-from headrace.weights.publishing import put_back
-from headrace.weights.rebuilding import rebuild
+from headrace.weights.format.chunks import digest_of, spans
+from headrace.weights.format.manifest import Delta
+from headrace.weights.format.patches import diff, parse
+from headrace.weights.format.payload import DTYPES, dump, layout
+from headrace.weights.host.rebuilding import rebuild
+from headrace.weights.publish.lineage import MOST_CHUNKS
+from headrace.weights.publish.publishing import put_back
 
 CHUNK = 256
 LITTLE = {"chunk_size": CHUNK, "offsets": {}, "metrics": {}, "epoch": 1, "step": 1, "created_at": 0, "model": "m"}

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from headrace.contracts.events_pb2 import RolloutDirective
-from headrace.weights.following import ActiveVersion
+from headrace.weights.worker.following import ActiveVersion
 
 STAGE, ACTIVATE, ROLL_BACK = RolloutDirective.STAGE, RolloutDirective.ACTIVATE, RolloutDirective.ROLL_BACK
 
@@ -46,8 +46,8 @@ def test_directives_of_a_fenced_coordinator_and_old_ones_are_dropped():
 def test_a_client_imports_little_beside_torch():
     """Beside an agent neither Kafka's client nor settings; without one, only the store that is used."""
     script = (
-        "import sys; from headrace.weights import subscribe; import headrace.weights.live; "
-        "print(*{name.split('.')[0] for name in sys.modules}); import headrace.weights.following; "
+        "import sys; from headrace.weights import subscribe; import headrace.weights.worker.live; "
+        "print(*{name.split('.')[0] for name in sys.modules}); import headrace.weights.worker.following; "
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

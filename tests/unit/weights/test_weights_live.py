@@ -12,8 +12,8 @@ from torch import nn
 
 from headrace.weights import LiveWeights, MemoryChunkStore, publish, pull
 from headrace.weights.errors import NotReady, SlotsBusy, WeightsError
-from headrace.weights.slots import SlotPool
-from headrace.weights.wire import (
+from headrace.weights.host.slots import SlotPool
+from headrace.weights.worker.wire import (
     Activate,
     Active,
     Failed,

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.weights import Manifest, TensorSpec, check_signature, schema_hash, sign
-from headrace.weights.chunks import count, digest_of, spans
 from headrace.weights.errors import IncompatibleWeights, ManifestError, SignatureError
-from headrace.weights.manifest import ITEM_SIZES, Delta, Link, content_digest
+from headrace.weights.format.chunks import count, digest_of, spans
+from headrace.weights.format.manifest import ITEM_SIZES, Delta, Link, content_digest
 
 names = st.text(min_size=1, max_size=12)
 counts = st.integers(0, 2**63 - 1)

@@ -6,8 +6,8 @@ import pytest
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import load
 from headrace.weights import FallbackStore, open_store
-from headrace.weights.object_store import ObjectStoreChunkStore
-from headrace.weights.shared_storage import SharedStorageChunkStore
+from headrace.weights.stores.object_store import ObjectStoreChunkStore
+from headrace.weights.stores.shared_storage import SharedStorageChunkStore
 from services.ckpt.coordinator.settings import CoordinatorSettings
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from headrace.weights.checkpoint import load_checkpoint
 from headrace.weights.errors import IncompatibleWeights, ManifestError, WeightsError
-from headrace.weights.payload import DTYPES, dump, layout, view
+from headrace.weights.format.checkpoint import load_checkpoint
+from headrace.weights.format.payload import DTYPES, dump, layout, view
 
 
 def bits(tensor: torch.Tensor) -> bytes:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from headrace.weights import MemoryChunkStore, publish, pull
 from headrace.weights.errors import ChunkCorrupt, PeerError, StoreUnavailable, Superseded
-from headrace.weights.peers import wire
-from headrace.weights.peers.client import PeerConnection
-from headrace.weights.peers.exchange import Exchange
-from headrace.weights.peers.server import PeerServer
-from headrace.weights.peers.shelf import Shelf
-from headrace.weights.peers.wire import Kind
+from headrace.weights.host.peers import wire
+from headrace.weights.host.peers.chunk_leases import ChunkLeases
+from headrace.weights.host.peers.client import PeerConnection
+from headrace.weights.host.peers.exchange import Exchange
+from headrace.weights.host.peers.server import PeerServer
+from headrace.weights.host.peers.wire import Kind
 from tests.patience import WAIT_S
 
 CHUNK = 1024
@@ -50,7 +50,7 @@ class Host:
         self.manifest = manifest
         self.payload = memoryview(bytearray(manifest.size))
         self.present = [""] * len(manifest.chunks)
-        self.shelf = Shelf()
+        self.shelf = ChunkLeases()
         self.slot = Path("slot")
         self.shelf.place(self.slot, manifest, self.payload, self.present)
         self.server = PeerServer(self.shelf, key=key, limit=limit)
@@ -170,7 +170,7 @@ def test_a_proof_depends_on_key_side_and_both_nonces():
 def test_a_slot_is_taken_off_when_its_readers_have_let_go(store):
     """Until then it may not be written; one that does not let go is interrupted."""
     manifest = version(store)
-    shelf, slot = Shelf(), Path("slot")
+    shelf, slot = ChunkLeases(), Path("slot")
     shelf.place(slot, manifest, memoryview(bytearray(manifest.size)), manifest.chunks)
     interrupted = threading.Event()
     with shelf.lease(manifest.chunks[0], interrupted.set) as leased:
@@ -189,7 +189,7 @@ def test_a_slot_is_taken_off_when_its_readers_have_let_go(store):
 def test_what_is_on_its_way_is_known_until_it_is_settled(store):
     """Others wait for it, or look elsewhere."""
     manifest = version(store)
-    shelf, slot, present = Shelf(), Path("slot"), [""] * 17
+    shelf, slot, present = ChunkLeases(), Path("slot"), [""] * 17
     shelf.place(slot, manifest, memoryview(bytearray(manifest.size)), present)
     digest = manifest.chunks[3]
     assert shelf.awaits(digest)

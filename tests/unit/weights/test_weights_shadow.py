@@ -6,7 +6,7 @@ from torch import nn
 
 from headrace.weights import MemoryChunkStore, StaticWeights, publish
 from headrace.weights.errors import IncompatibleWeights, NonFiniteWeights, NotReady
-from headrace.weights.shadow import Shadows, check_finite, load_into
+from headrace.weights.worker.shadow import Shadows, check_finite, load_into
 
 
 def build() -> nn.Module:

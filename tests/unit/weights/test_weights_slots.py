@@ -8,8 +8,8 @@ import torch
 
 from headrace.weights import MemoryChunkStore, publish, pull
 from headrace.weights.errors import SlotError, SlotsBusy
-from headrace.weights.mapping import map_slot, tensors_of, thin
-from headrace.weights.slots import PAYLOAD_START, SlotPool, remove_stale_pools
+from headrace.weights.host.slots import PAYLOAD_START, SlotPool, remove_stale_pools
+from headrace.weights.worker.mapping import map_slot, tensors_of, thin
 from tests.slot_kit import map_tensors
 
 STORE = MemoryChunkStore()

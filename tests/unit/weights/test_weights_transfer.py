@@ -5,8 +5,8 @@ import torch
 
 from headrace.weights import FallbackStore, MemoryChunkStore, checkpoint_event, fetch, publish, pull
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable, Superseded
-from headrace.weights.manifest import Manifest, check_signature
-from headrace.weights.stores import GRACE_S
+from headrace.weights.format.manifest import Manifest, check_signature
+from headrace.weights.stores.port import GRACE_S
 
 STATE = {"w": torch.arange(1000.0), "n": torch.tensor(7)}
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.weights.errors import WeightsError
-from headrace.weights.wire import (
+from headrace.weights.worker.wire import (
     MAX_FRAME,
     Activate,
     Active,

@@ -5,7 +5,7 @@ import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import MemoryChunkStore, publish, sign
-from headrace.weights.wire import Active, Failed, Hello, Released, Require, Staged
+from headrace.weights.worker.wire import Active, Failed, Hello, Released, Require, Staged
 from services.ckpt.agent.service import RETRY_S, HostAgent
 from services.ckpt.agent.state import Report, Send
 

@@ -7,8 +7,8 @@ import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.weights import MemoryChunkStore, publish
-from headrace.weights.peers.routes import Member, Plan
-from headrace.weights.peers.shelf import Shelf
+from headrace.weights.host.peers.chunk_leases import ChunkLeases
+from headrace.weights.host.peers.routes import Member, Plan
 from services.ckpt.agent.peers import Peers
 from services.ckpt.agent.settings import AgentSettings
 from services.ckpt.agent.slots import HostSlots
@@ -22,7 +22,7 @@ class Host:
 
     def __init__(self, name, store, root, key=None):
         self.name = name
-        self.shelf = Shelf()
+        self.shelf = ChunkLeases()
         self.peers = Peers(AgentSettings(instance=name, host_name="here", peer_patience_s=20.0), self.shelf, key)
         self.slots = HostSlots(store, name, limit=3, parallel=2, root=root, peers=self.peers, shelf=self.shelf)
         self.address = self.peers.open()
@@ -147,7 +147,7 @@ def test_without_a_plan_there_are_no_routes(host):
 )
 def test_the_address_that_others_are_told(settings, expected):
     """What it listens on, unless that is everything, or somebody knows better."""
-    peers = Peers(AgentSettings(instance="a", **settings), Shelf(), None)
+    peers = Peers(AgentSettings(instance="a", **settings), ChunkLeases(), None)
     try:
         assert peers.open().startswith(expected)
     finally:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from headrace.weights import MemoryChunkStore, publish
-from headrace.weights.slots import PAYLOAD_START
+from headrace.weights.host.slots import PAYLOAD_START
 from services.ckpt.agent.slots import HostSlots
 from tests.slot_kit import map_tensors
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from headrace.weights.wire import Activate, Active, Failed, Retire, Stage, Staged
+from headrace.weights.worker.wire import Activate, Active, Failed, Retire, Stage, Staged
 from services.ckpt.agent.state import Send
 from services.ckpt.agent.turns import Turns
 

@@ -7,7 +7,7 @@ import torch
 
 from headrace.weights import MemoryChunkStore, publish
 from headrace.weights.errors import Superseded
-from headrace.weights.lineage import Lineage
+from headrace.weights.publish.lineage import Lineage
 from services.ckpt.agent.slots import HostSlots
 from tests.slot_kit import map_tensors
 

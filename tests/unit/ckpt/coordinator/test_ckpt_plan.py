@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import Manifest
-from headrace.weights.manifest import schema_hash
-from headrace.weights.peers.routes import Member, Plan, Routes, Shunned, above, root
+from headrace.weights.format.manifest import schema_hash
+from headrace.weights.host.peers.routes import Member, Plan, Routes, Shunned, above, root
 from services.ckpt.coordinator.plan import ROWS, PeerPlanner, PeerPolicy
 
 MIB = 1 << 20

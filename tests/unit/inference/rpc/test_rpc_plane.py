@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from headrace.model.port import Model
-from headrace.weights.source import Bound, StaticWeights
+from headrace.weights.worker.source import Bound, StaticWeights
 from services.inference.oip.messages import (
     InferRequest,
     InputTensor,

@@ -15,7 +15,7 @@ from services.inference.rpc.settings import RpcSettings
 def test_realtime_that_is_not_permitted_is_refused_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "come_first", lambda: False)
+    monkeypatch.setattr(app, "use_realtime", lambda: False)
     settings = RpcSettings(run_dir=tmp_path, realtime=True).for_role("rpc")
     context = Context("rpc", settings, Stop(), Readiness(), get_logger("test"), EndpointFile(tmp_path, "rpc", "r"))
     with pytest.raises(ConfigError, match="real-time priority") as refused:

@@ -12,7 +12,7 @@ from headrace.weights import LiveWeights
 from headrace.weights.errors import NotReady
 from services.inference.stream.app import other_weights
 from services.inference.stream.settings import StreamSettings
-from services.inference.warm_up import Rehearsal
+from services.inference.warm_up import WarmUpBatches
 from tests.line_kit import write_toy
 
 BROKEN = """
@@ -46,10 +46,10 @@ def test_a_network_that_cannot_be_made_and_features_that_raise_on_samples_harm_o
     endpoints = EndpointFile(tmp_path, "stream", "s")
     context = Context("stream", settings, Stop(), Readiness(), get_logger("test"), endpoints)
 
-    never = other_weights(context, broken, Rehearsal(broken))  # type: ignore[arg-type]
+    never = other_weights(context, broken, WarmUpBatches(broken))  # type: ignore[arg-type]
     assert (never.model, never.version) == ("toy.broken", 0)
     with pytest.raises(NotReady):
         never.lease()
-    some = other_weights(context, picky, Rehearsal(picky))  # type: ignore[arg-type]
+    some = other_weights(context, picky, WarmUpBatches(picky))  # type: ignore[arg-type]
     assert isinstance(some, LiveWeights)
     assert some.model == "toy.picky"

@@ -21,7 +21,7 @@ from headrace.streams.memory import MemoryRecord
 from headrace.weights import Bound, StaticWeights
 from services.inference.stream.routing import Router
 from services.inference.stream.service import StreamPredictor
-from services.inference.stream.variants import LONGEST, Contender, StreamModels
+from services.inference.stream.variants import LONGEST, StreamModels, VariantPredictor
 
 KEYS = [f"k{i}" for i in range(400)]
 
@@ -121,7 +121,7 @@ class Stream:
         self.seen, self.clock = Seen(), 0.0
         self.champion = StaticWeights(champion.network(), model="toy", version=7)
         contenders = [
-            Contender(
+            VariantPredictor(
                 one, weights or StaticWeights(one.model.network(), version=i + 1), self.seen, clock=lambda: self.clock
             )
             for i, (one, (_, _, weights)) in enumerate(zip(others, variants, strict=True))
@@ -331,4 +331,4 @@ def test_failures_are_logged_at_most_every_ten_seconds_with_all_that_were_meanwh
 def test_a_champion_is_no_contender() -> None:
     pipeline = Pipeline(Path(), PipelineSpec(name="toy", model="model.py:Times"), Times(2))
     with pytest.raises(ValueError, match="champion"):
-        Contender(pipeline, StaticWeights(None), Seen())
+        VariantPredictor(pipeline, StaticWeights(None), Seen())

@@ -19,7 +19,7 @@ from headrace.streams.isolation import Breaker
 from headrace.streams.memory import MemoryRecord, memory_chunk
 from headrace.weights import StaticWeights
 from services.inference.stream.service import StreamPredictor
-from services.inference.stream.version_check import Soundness
+from services.inference.stream.version_check import VersionCheck
 
 
 class Event(msgspec.Struct):
@@ -262,7 +262,7 @@ def test_a_version_that_never_predicted_anything_buries_no_record_either(kind):
 
 
 def test_samples_speak_for_a_version_that_has_predicted_nothing_yet():
-    predictor = Predictor(soundness=Soundness([Event("a", 666), Event("b", 1)]))
+    predictor = Predictor(soundness=VersionCheck([Event("a", 666), Event("b", 1)]))
     assert len(letters(predictor.process([chunk(event(666))]))) == 1
 
 

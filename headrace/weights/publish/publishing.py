@@ -1,0 +1,182 @@
+"""The trainer's side: a version's tensors into a store, and the event that announces them; and back, for offline use."""
+
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+
+from headrace.contracts import events_pb2
+from headrace.runtime.logging import get_logger
+from headrace.weights.errors import ChunkCorrupt, ChunkMissing
+from headrace.weights.format.chunks import CHUNK_SIZE, digest_of, spans
+from headrace.weights.format.manifest import Manifest, schema_hash, sign
+from headrace.weights.format.payload import dump, layout, view
+from headrace.weights.host.rebuilding import rebuild
+from headrace.weights.host.transfer import in_parallel
+from headrace.weights.publish.lineage import Lineage
+from headrace.weights.stores.port import ChunkStore, FallbackStore
+
+log = get_logger("headrace.weights")
+
+
+def publish(
+    state_dict: Mapping[str, torch.Tensor],
+    *,
+    model: str,
+    version: int,
+    base_version: int,
+    epoch: int,
+    step: int,
+    offsets: Mapping[str, Mapping[int, int]],
+    metrics: Mapping[str, float],
+    store: ChunkStore,
+    chunk_size: int = CHUNK_SIZE,
+    created_at: int | None = None,
+    lineage: Lineage | None = None,
+) -> Manifest:
+    """Put a version's chunks into ``store`` and return its manifest, to be sent as `checkpoint_event(manifest)`.
+
+    Only chunks that the store lacks are written, so that publishing again after a crash costs little. The event must
+    follow within the stores' grace period (ten minutes), or the chunks may be swept.
+
+    Args:
+        state_dict: the network's tensors, on any device.
+        model: the model's name.
+        version: this version, 1 or more.
+        base_version: the version before; 0 for the first.
+        epoch: the trainer's fencing epoch.
+        step: optimizer steps taken.
+        offsets: topic → partition → next offset to read.
+        metrics: figures to show beside the version; those that are not finite are left out.
+        store: where the chunks go.
+        chunk_size: bytes a chunk.
+        created_at: microseconds since the epoch, now by default; give the checkpoint file's to publish it again
+            unchanged.
+        lineage: what the model's versions before were; with it, a version whose update is sparse is published as a
+        delta.
+
+    Raises:
+        StoreUnavailable: a chunk could not be written durably.
+    """
+    payload = memoryview(dump(state_dict))
+    specs = layout(payload.obj)  # type: ignore[arg-type]
+    chunks = [digest_of(payload[start:end]) for start, end in spans(len(payload), chunk_size)]
+    manifest = Manifest(
+        model=model,
+        version=version,
+        base_version=base_version,
+        epoch=epoch,
+        step=step,
+        offsets={topic: dict(of) for topic, of in offsets.items()},
+        schema_hash=schema_hash((spec.name, spec.dtype, spec.shape) for spec in specs),
+        tensors=specs,
+        size=len(payload),
+        chunk_size=chunk_size,
+        chunks=chunks,
+        metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
+        created_at=time.time_ns() // 1000 if created_at is None else created_at,
+    )
+    manifest.check()
+    delta = lineage.delta(manifest, payload) if lineage else None
+    if delta is not None and _put_delta(*delta, store):
+        manifest = delta[0]
+    else:
+        _put(manifest, _parts(payload, chunks, chunk_size), store.claim(model, chunks), store)
+    if lineage is not None:
+        lineage.advance(manifest, payload)
+    return manifest
+
+
+def _put_delta(manifest: Manifest, patches: memoryview, store: ChunkStore) -> bool:
+    """Put a version's new link; False, nothing being written, if anything before it in its chain is not in the stores."""
+    if not manifest.delta:
+        return False
+    *before, link = manifest.delta.links
+    base = {*manifest.delta.anchor, *(chunk for one in before for chunk in one.chunks)}
+    absent = store.claim(manifest.model, base.union(link.chunks))
+    lost = absent & base
+    if lost and isinstance(store, FallbackStore):
+        lost = store.lost(manifest.model, lost)
+    if lost:
+        log.warning(
+            "published as an anchor: its chain has left the stores",
+            model=manifest.model,
+            version=manifest.version,
+            lost=len(lost),
+        )
+        return False
+    _put(manifest, _parts(patches, link.chunks, manifest.chunk_size), absent, store)
+    return True
+
+
+def put_back(
+    state_dict: Mapping[str, torch.Tensor], *, model: str, store: ChunkStore, chunk_size: int = CHUNK_SIZE
+) -> int:
+    """Put a published version's own chunks into ``store`` as far as they are missing or corrupt there; return how many were.
+
+    Agents take a version that way when its chain is broken. Of a version published as a delta, no manifest refers to
+    them: they stay for the stores' grace period, by which its successor, an anchor, has them too or whoever lacks them
+    says so again.
+
+    Raises:
+        StoreUnavailable: a chunk could not be read or written.
+    """
+    payload = memoryview(dump(state_dict))
+    chunks = [digest_of(payload[start:end]) for start, end in spans(len(payload), chunk_size)]
+    parts = _parts(payload, chunks, chunk_size)
+    absent = store.claim(model, parts.keys())
+    lost = absent | {digest for digest in parts.keys() - absent if not _whole(model, digest, len(parts[digest]), store)}
+    in_parallel([partial(store.put, model, digest, parts[digest]) for digest in lost])
+    return len(lost)
+
+
+def _whole(model: str, digest: str, size: int, store: ChunkStore) -> bool:
+    try:
+        store.get_into(model, digest, memoryview(bytearray(size)))
+    except (ChunkMissing, ChunkCorrupt):
+        return False
+    return True
+
+
+def _parts(data: memoryview, chunks: list[str], chunk_size: int) -> dict[str, memoryview]:
+    return {digest: data[start:end] for digest, (start, end) in zip(chunks, spans(len(data), chunk_size), strict=True)}
+
+
+def _put(manifest: Manifest, parts: dict[str, memoryview], absent: set[str], store: ChunkStore) -> None:
+    in_parallel(
+        [partial(store.put, manifest.model, digest, part) for digest, part in parts.items() if digest in absent]
+    )
+
+
+def checkpoint_event(
+    manifest: Manifest, *, signing_key: bytes | None = None, newest_label_us: int = 0
+) -> events_pb2.CheckpointPublished:
+    """Return the event that announces a published manifest, signed if there is a key."""
+    encoded = manifest.encode()
+    return events_pb2.CheckpointPublished(
+        model=manifest.model,
+        version=manifest.version,
+        base_version=manifest.base_version,
+        epoch=manifest.epoch,
+        step=manifest.step,
+        manifest_digest=manifest.digest,
+        manifest=encoded,
+        signature=sign(encoded, signing_key) if signing_key else "",
+        offsets=[
+            events_pb2.PartitionOffset(topic=topic, partition=partition, offset=offset)
+            for topic, of in manifest.offsets.items()
+            for partition, offset in of.items()
+        ],
+        metrics=manifest.metrics,
+        created_at_us=manifest.created_at,
+        newest_label_us=newest_label_us,
+    )
+
+
+def fetch(manifest: Manifest, store: ChunkStore) -> dict[str, torch.Tensor]:
+    """Return a version's tensors in memory of their own: for tests, notebooks and offline use."""
+    buffer = bytearray(manifest.size)
+    rebuild(manifest, store, memoryview(buffer))
+    return view(buffer, manifest.tensors)

@@ -1,0 +1,1 @@
+"""Where chunks are kept: Redis, shared storage, an object store, behind one port."""

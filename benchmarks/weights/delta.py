@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from benchmarks.weights.report import Part, table
-from headrace.weights import publish
+from headrace.weights import publish_version
 from headrace.weights.host.slots import SHM_ROOT
 from headrace.weights.host.transfer import PARALLEL
 from headrace.weights.publish.lineage import Lineage
@@ -47,7 +47,7 @@ class _Way:
     def take(self, version: int, weight: torch.Tensor) -> None:
         """Publish a version, and pull it."""
         begun = time.perf_counter()
-        manifest = publish(
+        manifest = publish_version(
             {"rows.weight": weight}, model=self._model, version=version, base_version=version - 1, epoch=1, step=version,
             offsets={}, metrics={}, store=self._store, lineage=self._lineage,
         )  # fmt: skip

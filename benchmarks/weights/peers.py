@@ -31,7 +31,7 @@ from headrace.contracts.topics import CHECKPOINTS, model_partition, system_topic
 from headrace.platform import LocalPlatform
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import Manifest, agent_socket, checkpoint_event, publish
+from headrace.weights import Manifest, agent_socket, checkpoint_event, publish_version
 from headrace.weights.stores.redis import RedisChunkStore
 from headrace.weights.worker.wire import Activate, Active, Hello, Stage, Staged, frame, receive
 
@@ -100,7 +100,7 @@ class _Trainer:
         """The next version's chunks."""
         number = self._kept[-1].version + 1 if self._kept else 1
         weight = torch.empty(self._size // 4).uniform_(generator=torch.Generator().manual_seed(number))
-        manifest = publish(
+        manifest = publish_version(
             {"weight": weight}, model=MODEL, version=number, base_version=number - 1, epoch=1, step=number, offsets={},
             metrics={}, store=self._store,
         )  # fmt: skip

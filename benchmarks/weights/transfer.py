@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import torch
 
 from benchmarks.weights.report import Part, table
-from headrace.weights import Manifest, publish
+from headrace.weights import Manifest, publish_version
 from headrace.weights.format.chunks import spans
 from headrace.weights.host.slots import SHM_ROOT
 from headrace.weights.host.transfer import PARALLEL
@@ -83,7 +83,7 @@ def part(transfers: dict[str, Transfer]) -> Part:
 
 def _version(store: RedisChunkStore, number: int, size: int) -> Manifest:
     weight = torch.empty(size // 4).uniform_(generator=torch.Generator().manual_seed(number))
-    return publish(
+    return publish_version(
         {"weight": weight}, model=MODEL, version=number, base_version=number - 1, epoch=1, step=1, offsets={}, metrics={},
         store=store,
     )  # fmt: skip

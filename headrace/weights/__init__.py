@@ -1,6 +1,6 @@
 """Weights from a trainer to every worker: verified, in shared memory, swapped without a pause.
 
-A trainer calls `publish` and sends `checkpoint_event(manifest)`. A worker holds a `WeightsSource`, in service a
+A trainer calls `publish_version` and sends `checkpoint_event(manifest)`. A worker holds a `WeightsSource`, in service a
 `LiveWeights`, and answers under a `lease`. Between them stand services.ckpt's coordinator and agents.
 
 Names are imported when first used: what moves bytes and no tensors (the agent, the coordinator) starts without torch.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headrace.weights.host.transfer import pull
     from headrace.weights.opening import agent_socket, open_store, signing_key
     from headrace.weights.publish.lineage import Lineage
-    from headrace.weights.publish.publishing import checkpoint_event, fetch, publish
+    from headrace.weights.publish.publishing import checkpoint_event, fetch, publish_version
     from headrace.weights.stores.port import ChunkStore, FallbackStore, MemoryChunkStore
     from headrace.weights.worker.following import FollowedWeights
     from headrace.weights.worker.live import LiveWeights
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
     from headrace.weights.worker.subscribing import subscribe
 
 _HOMES = {
-    "Bound": "source",
-    "Checkpoint": "checkpoint",
-    "ChunkStore": "stores",
-    "FallbackStore": "stores",
-    "FollowedWeights": "following",
-    "Lineage": "lineage",
-    "LiveWeights": "live",
-    "Manifest": "manifest",
-    "MemoryChunkStore": "stores",
+    "Bound": "worker.source",
+    "Checkpoint": "format.checkpoint",
+    "ChunkStore": "stores.port",
+    "FallbackStore": "stores.port",
+    "FollowedWeights": "worker.following",
+    "Lineage": "publish.lineage",
+    "LiveWeights": "worker.live",
+    "Manifest": "format.manifest",
+    "MemoryChunkStore": "stores.port",
     "NotReady": "errors",
-    "StaticWeights": "source",
-    "TensorSpec": "manifest",
+    "StaticWeights": "worker.source",
+    "TensorSpec": "format.manifest",
     "WeightsError": "errors",
-    "WeightsSource": "source",
+    "WeightsSource": "worker.source",
     "agent_socket": "opening",
-    "check_signature": "manifest",
-    "checkpoint_event": "publishing",
-    "fetch": "publishing",
-    "load_checkpoint": "checkpoint",
+    "check_signature": "format.manifest",
+    "checkpoint_event": "publish.publishing",
+    "fetch": "publish.publishing",
+    "load_checkpoint": "format.checkpoint",
     "open_store": "opening",
-    "publish": "publishing",
-    "pull": "transfer",
-    "schema_hash": "manifest",
-    "sign": "manifest",
+    "publish_version": "publish.publishing",
+    "pull": "host.transfer",
+    "schema_hash": "format.manifest",
+    "sign": "format.manifest",
     "signing_key": "opening",
-    "subscribe": "subscribing",
+    "subscribe": "worker.subscribing",
 }
 
 __all__ = [
@@ -73,7 +73,7 @@ __all__ = [
     "fetch",
     "load_checkpoint",
     "open_store",
-    "publish",
+    "publish_version",
     "pull",
     "schema_hash",
     "sign",

@@ -13,7 +13,7 @@ from headrace.runtime.lifecycle import Context, Stop
 from headrace.weights import open_store, signing_key
 from services.trainer import metrics
 from services.trainer.checkpoint import CheckpointFolder, Header
-from services.trainer.kafka import KafkaAnnouncer, KafkaLostChunkReports, KafkaExamples
+from services.trainer.kafka import KafkaAnnouncer, KafkaExamples, KafkaLostChunkReports
 from services.trainer.learner import Learner
 from services.trainer.progress import MODEL
 from services.trainer.publishing import Published, Publisher

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.runtime.logging import get_logger
-from headrace.weights import ChunkStore, Manifest, WeightsError, checkpoint_event, publish
+from headrace.weights import ChunkStore, Manifest, WeightsError, checkpoint_event, publish_version
 from headrace.weights.publish.lineage import Lineage
 from headrace.weights.publish.publishing import put_back
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Entry, Header, Letter
@@ -91,7 +91,7 @@ class Publisher:
     def announce(self, checkpoint: Checkpoint) -> Manifest:
         """Steps 3 and 4; doing them again for the same checkpoint names the same weights."""
         header = checkpoint.header
-        manifest = publish(
+        manifest = publish_version(
             checkpoint.weights,
             model=header.model,
             version=header.version,

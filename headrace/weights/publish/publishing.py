@@ -21,7 +21,7 @@ from headrace.weights.stores.port import ChunkStore, FallbackStore
 log = get_logger("headrace.weights")
 
 
-def publish(
+def publish_version(
     state_dict: Mapping[str, torch.Tensor],
     *,
     model: str,

@@ -17,7 +17,7 @@ from torch import nn
 
 from headrace.weights.errors import NotReady
 from headrace.weights.format.manifest import Manifest
-from headrace.weights.publish.publishing import publish
+from headrace.weights.publish.publishing import publish_version
 from headrace.weights.stores.port import MemoryChunkStore
 
 
@@ -109,7 +109,7 @@ class StaticWeights:
     def swap(self, network: nn.Module, version: int, manifest: Manifest | None = None) -> Bound:
         """Serve another network from the next lease on."""
         if manifest is None:
-            manifest = publish(
+            manifest = publish_version(
                 network.state_dict(),
                 model=self.model,
                 version=version,

@@ -17,7 +17,7 @@ import torch
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from headrace.weights import ChunkStore, LiveWeights, Manifest, publish
+from headrace.weights import ChunkStore, LiveWeights, Manifest, publish_version
 from tests.patience import WAIT_S
 
 CHUNK = 32 << 10
@@ -80,7 +80,7 @@ def put(
     model: str, version: int, store: ChunkStore, state: Mapping[str, torch.Tensor] | None = None, *, epoch: int = 1
 ) -> Manifest:
     """Play the trainer up to the chunks."""
-    return publish(
+    return publish_version(
         state or state_of(version), model=model, version=version, base_version=version - 1, epoch=epoch, step=1, offsets={},
         metrics={}, store=store, chunk_size=CHUNK,
     )  # fmt: skip

@@ -43,7 +43,7 @@ from headrace.weights import (
     agent_socket,
     checkpoint_event,
     open_store,
-    publish,
+    publish_version,
 )
 from headrace.weights.host.slots import remove_stale_pools
 from tests.patience import WAIT_S, wait_for
@@ -129,7 +129,7 @@ class Fleet:
     def put(self, version: int, store: ChunkStore, *, weight: float | None = None, epoch: int = 1) -> Manifest:
         """Play the trainer up to the chunks: the network answers its version."""
         value = float(version) if weight is None else weight
-        return publish(
+        return publish_version(
             {"weight": torch.zeros(1, 4), "bias": torch.full((1,), value)},
             model=self.model,
             version=version,

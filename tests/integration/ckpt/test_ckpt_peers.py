@@ -14,7 +14,7 @@ from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.contracts.topics import ROLLOUTS, model_partition
 from headrace.platform.valkey import EmbeddedValkey
 from headrace.runtime import kafka as clients
-from headrace.weights import agent_socket, open_store, publish
+from headrace.weights import agent_socket, open_store, publish_version
 from headrace.weights.host.slots import PAYLOAD_START, SHM_ROOT
 from tests.integration.ckpt.fleet import Applied, make_fleet
 from tests.patience import WAIT_S, wait_for
@@ -61,7 +61,7 @@ class Hosts:
         """All of it changes."""
         self.states[version] = {f"{n}.weight": torch.rand(SIDE, SIDE) for n in range(LAYERS)}
         store = open_store(self.fleet.settings)
-        manifest = publish(
+        manifest = publish_version(
             self.states[version], model=self.fleet.model, version=version, base_version=version - 1, epoch=1, step=version,
             offsets={}, metrics={}, store=store,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from headrace.cli.catalogue import application
 from headrace.contracts.events_pb2 import Operation
-from headrace.weights import agent_socket, open_store, publish
+from headrace.weights import agent_socket, open_store, publish_version
 from tests.patience import WAIT_S
 
 
@@ -82,7 +82,7 @@ def test_of_a_version_only_the_chunks_that_changed_travel(fleet, applied):
     store = open_store(fleet.settings)
     for version in (1, 2, 3):
         state["2.weight"] = state["2.weight"] + 1
-        manifest = publish(
+        manifest = publish_version(
             state, model=fleet.model, version=version, base_version=version - 1, epoch=1, step=version, offsets={}, metrics={},
             store=store,
         )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from headrace.weights import FallbackStore, publish
+from headrace.weights import FallbackStore, publish_version
 from headrace.weights.publish.lineage import Lineage
 from headrace.weights.stores.redis import RedisChunkStore
 from headrace.weights.stores.shared_storage import SharedStorageChunkStore
@@ -39,7 +39,7 @@ def test_the_successor_of_an_agent_that_was_killed_while_it_built_a_version_has_
     redis, shared, model = RedisChunkStore(redis_url), SharedStorageChunkStore(tmp_path / "storage"), unique("model")
     store, lineage, files = FallbackStore(redis, shared), Lineage(least=0), []
     versions = [
-        publish(
+        publish_version(
             {"rows": rows(n)}, model=model, version=n, base_version=n - 1, epoch=1, step=1, offsets={}, metrics={},
             store=store, chunk_size=CHUNK, lineage=lineage,
         )

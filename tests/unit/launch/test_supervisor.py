@@ -20,7 +20,9 @@ AT_ONCE = RestartPolicy(base_s=0, good_life_s=0, give_up=3)
 
 
 def spec(instance, role="serve", **more):
-    return RoleSpec(instance, "supervised_child", role, instance=instance, env={"PYTHONPATH": str(HERE)}, **more)
+    return RoleSpec(
+        instance, "supervised_child", role, [role], instance=instance, env={"PYTHONPATH": str(HERE)}, **more
+    )
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from rich.console import Console
 from headrace.cli.commands.ckpt import agent_table, fleet_table, history_table
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.rollouts.history import Versions
-from headrace.weights import MemoryChunkStore, checkpoint_event, publish
+from headrace.weights import MemoryChunkStore, checkpoint_event, publish_version
 
 SECOND = 1_000_000
 T0 = 1_700_000_000 * SECOND
 
 
 def checkpoint(version: int) -> CheckpointPublished:
-    manifest = publish(
+    manifest = publish_version(
         {"w": torch.full((2,), float(version))}, model="m", version=version, base_version=version - 1, epoch=1,
         step=version * 10, offsets={}, metrics={"error": 1 / version}, store=MemoryChunkStore(), created_at=at(version),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, fetch, publish
+from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, fetch, publish_version
 from headrace.weights.errors import LOST, ChainBroken, DeltaError, StoreUnavailable, Superseded
 from headrace.weights.format.chunks import digest_of, spans
 from headrace.weights.format.manifest import Delta
@@ -26,7 +26,9 @@ LITTLE = {"chunk_size": CHUNK, "offsets": {}, "metrics": {}, "epoch": 1, "step":
 
 def put(store, lineage, version, state, **more):
     """Publish a version in chunks of 256 bytes."""
-    return publish(state, version=version, base_version=version - 1, store=store, lineage=lineage, **{**LITTLE, **more})
+    return publish_version(
+        state, version=version, base_version=version - 1, store=store, lineage=lineage, **{**LITTLE, **more}
+    )
 
 
 def tensor_of(data, dtype, shape):

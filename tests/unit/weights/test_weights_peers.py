@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.weights import MemoryChunkStore, publish, pull
+from headrace.weights import MemoryChunkStore, publish_version, pull
 from headrace.weights.errors import ChunkCorrupt, PeerError, StoreUnavailable, Superseded
 from headrace.weights.host.peers import wire
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
@@ -37,7 +37,7 @@ class CountingStore(MemoryChunkStore):
 
 
 def version(store, elements=4096, number=1):
-    return publish(
+    return publish_version(
         {"w": torch.arange(float(elements)) + number}, model="m", version=number, base_version=number - 1, epoch=1, step=1,
         offsets={}, metrics={}, store=store, chunk_size=CHUNK, created_at=0,
     )  # fmt: skip
@@ -409,7 +409,7 @@ def test_without_a_store_only_what_peers_have_already_is_taken(host, store):
 
 def test_what_is_in_memory_does_not_travel(host, store):
     """One of the copies is corrupt: it comes from the peer. A chunk that occurs twice travels once."""
-    manifest = publish(
+    manifest = publish_version(
         {"w": torch.zeros(4096)}, model="m", version=1, base_version=0, epoch=1, step=1, offsets={}, metrics={}, store=store,
         chunk_size=CHUNK, created_at=0,
     )  # fmt: skip
@@ -483,7 +483,7 @@ def test_a_stranger_is_shown_the_door(host, store):
 
 def test_writing_a_slot_interrupts_whoever_takes_too_long_to_read_it(host, store):
     """A connection that takes nothing must not keep a newer version from being written."""
-    manifest = publish(
+    manifest = publish_version(
         {"w": torch.rand(8 << 20)}, model="m", version=1, base_version=0, epoch=1, step=1, offsets={}, metrics={}, store=store,
         chunk_size=32 << 20, created_at=0,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from headrace.weights import MemoryChunkStore, StaticWeights, publish
+from headrace.weights import MemoryChunkStore, StaticWeights, publish_version
 from headrace.weights.errors import IncompatibleWeights, NonFiniteWeights, NotReady
 from headrace.weights.worker.shadow import Shadows, check_finite, load_into
 
@@ -15,7 +15,7 @@ def build() -> nn.Module:
 
 def manifest_of(network: nn.Module):
     common = {"version": 1, "base_version": 0, "epoch": 1, "step": 1, "offsets": {}, "metrics": {}}
-    return publish(network.state_dict(), model="m", store=MemoryChunkStore(), **common)
+    return publish_version(network.state_dict(), model="m", store=MemoryChunkStore(), **common)
 
 
 def test_a_shadow_serves_the_given_tensors_themselves():

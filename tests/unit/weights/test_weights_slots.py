@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from headrace.weights import MemoryChunkStore, publish, pull
+from headrace.weights import MemoryChunkStore, publish_version, pull
 from headrace.weights.errors import SlotError, SlotsBusy
 from headrace.weights.host.slots import PAYLOAD_START, SlotPool, remove_stale_pools
 from headrace.weights.worker.mapping import map_slot, tensors_of, thin
@@ -16,7 +16,7 @@ STORE = MemoryChunkStore()
 
 
 def version(number: int, elements: int = 5000):
-    return publish(
+    return publish_version(
         {"w": torch.full((elements,), float(number)), "b": torch.ones(3, dtype=torch.bfloat16)},
         model="m", version=number, base_version=number - 1, epoch=1, step=1, offsets={}, metrics={}, store=STORE,
         chunk_size=4096, created_at=0,
@@ -67,8 +67,8 @@ def test_a_recycled_slot_receives_only_the_chunks_that_changed(pool):
     store = MemoryChunkStore()
     state = {"w": torch.arange(4096.0), "b": torch.zeros(1)}
     common = {"model": "m", "epoch": 1, "step": 1, "offsets": {}, "metrics": {}, "store": store, "chunk_size": 1024}
-    one = publish(state, version=1, base_version=0, **common)
-    two = publish({**state, "b": torch.ones(1)}, version=2, base_version=1, **common)
+    one = publish_version(state, version=1, base_version=0, **common)
+    two = publish_version({**state, "b": torch.ones(1)}, version=2, base_version=1, **common)
     moved = []
     for manifest in (one, two):
         slot = pool.acquire(manifest.size)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headrace.weights import FallbackStore, MemoryChunkStore, checkpoint_event, fetch, publish, pull
+from headrace.weights import FallbackStore, MemoryChunkStore, checkpoint_event, fetch, publish_version, pull
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable, Superseded
 from headrace.weights.format.manifest import Manifest, check_signature
 from headrace.weights.stores.port import GRACE_S
@@ -13,7 +13,7 @@ STATE = {"w": torch.arange(1000.0), "n": torch.tensor(7)}
 
 def put(store, state=STATE, version=1, **more):
     given = {"model": "m", "base_version": version - 1, "epoch": 1, "step": 9, "offsets": {"t": {1: 5, 0: 4}}}
-    return publish(
+    return publish_version(
         state, version=version, metrics={"loss": 0.5, "nan": float("nan")}, store=store, chunk_size=512, **given, **more
     )
 

@@ -8,5 +8,5 @@
 - `exchange`  fills a slot from peers and the store at the same time.
 
 Nothing here decides whether a version can be had: what an exchange leaves out, whatever the reason, is pulled from the
-store (`headrace.weights.transfer.pull`).
+store (`headrace.weights.host.transfer.pull`).
 """

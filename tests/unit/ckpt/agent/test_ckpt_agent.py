@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
-from headrace.weights import MemoryChunkStore, publish, sign
+from headrace.weights import MemoryChunkStore, publish_version, sign
 from headrace.weights.worker.wire import Active, Failed, Hello, Released, Require, Staged
 from services.ckpt.agent.service import RETRY_S, HostAgent
 from services.ckpt.agent.state import Report, Send
 
 
 def manifest(version: int, shape: tuple[int, ...] = (2,)):
-    return publish(
+    return publish_version(
         {"w": torch.full(shape, float(version))}, model="m", version=version, base_version=version - 1, epoch=1, step=1,
         offsets={}, metrics={}, store=MemoryChunkStore(), created_at=0,
     )  # fmt: skip

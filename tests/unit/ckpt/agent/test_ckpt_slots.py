@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from headrace.weights import MemoryChunkStore, publish
+from headrace.weights import MemoryChunkStore, publish_version
 from headrace.weights.host.slots import PAYLOAD_START
 from services.ckpt.agent.slots import HostSlots
 from tests.slot_kit import map_tensors
@@ -18,7 +18,7 @@ def version(number: int, store: MemoryChunkStore, changed: int = 0, elements: in
     """`elements` floats of which the first `changed` are the version's number."""
     weight = torch.arange(float(elements))
     weight[:changed] = float(number)
-    return publish(
+    return publish_version(
         {"w": weight}, model="m", version=number, base_version=number - 1, epoch=1, step=1, offsets={}, metrics={},
         store=store, chunk_size=CHUNK, created_at=0,
     )  # fmt: skip

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from headrace.weights import MemoryChunkStore, publish
+from headrace.weights import MemoryChunkStore, publish_version
 from headrace.weights.errors import Superseded
 from headrace.weights.publish.lineage import Lineage
 from services.ckpt.agent.slots import HostSlots
@@ -32,7 +32,7 @@ def store():
 def versions(store):
     lineage = Lineage(least=0)
     return [
-        publish(
+        publish_version(
             {"rows": state(n)}, model="m", version=n, base_version=n - 1, epoch=1, step=1, offsets={}, metrics={}, store=store,
             chunk_size=CHUNK, lineage=lineage,
         )
@@ -89,7 +89,7 @@ def test_with_one_slot_a_version_is_built_where_the_one_before_was(tmp_path, sto
 
 def test_the_slot_that_a_version_can_be_built_from_is_not_the_one_that_is_overwritten(slots, versions):
     """Nobody keeps either: the older one goes, which is of no use."""
-    other = publish(
+    other = publish_version(
         {"rows": torch.zeros(ROWS, 16)}, model="m", version=9, base_version=8, epoch=1, step=1, offsets={}, metrics={},
         store=slots._store, chunk_size=CHUNK,
     )  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_slot_that_held_a_larger_payload_is_built_in_and_built_upon(tmp_path, 
     larger = torch.cat([state(1), state(1)])
     weights, kept = [larger, larger + 1, state(1), state(2), state(3)], set()
     for n, weight in enumerate(weights, 1):
-        manifest = publish(
+        manifest = publish_version(
             {"rows": weight}, model="m", version=n, base_version=n - 1, epoch=1, step=1, offsets={}, metrics={}, store=store,
             chunk_size=CHUNK, lineage=lineage,
         )  # fmt: skip

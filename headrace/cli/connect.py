@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headrace.launch import runs
-from headrace.launch.run_file import folder_of, kafka_of
+from headrace.launch.run_file import folder_of, kafka_of, model_of
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
 
@@ -37,3 +37,15 @@ def connect(run: str | None = None, kafka: str | None = None) -> ServiceSettings
             "no Kafka is running here", hint="headrace demo or headrace up starts one; or name yours with --kafka"
         )
     return load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", address])
+
+
+def model_named(model: str | None, run: str | None) -> str:
+    """The name in the fleet of the model that is meant: the one named, else the run's champion.
+
+    Raises:
+        ConfigError: none is named and there is no run.
+    """
+    found = model_of(model, run)
+    if found is None:
+        raise ConfigError("which model?", hint="name it: headrace rollback MODEL")
+    return found

@@ -1,17 +1,17 @@
-"""Directives as records: their keys on the compacted headrace.rollouts, and what a successor reads out of those that are left.
+"""Directives as records: their kinds, their keys on the compacted headrace.rollouts, and their order.
 
-Compaction keeps the newest directive of each key. What is going on follows from the sequences of what it leaves: a
-staging or a canary is over when a later directive serves another version, or ends it under its own key.
+Compaction keeps the newest directive of each key. The keys are chosen so that the directives that are left, applied in
+their order, give the same `headrace.rollouts.view.RolloutView` as all directives do.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from headrace.contracts.events_pb2 import CheckpointPublished, Refusal, RolloutDirective
+from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective
 
 STAGE, ACTIVATE, CANARY = RolloutDirective.STAGE, RolloutDirective.ACTIVATE, RolloutDirective.CANARY
 ROLL_BACK, RETIRE, REFUSE = RolloutDirective.ROLL_BACK, RolloutDirective.RETIRE, RolloutDirective.REFUSE
 SERVES = frozenset({ACTIVATE, ROLL_BACK})
+"""The actions that tell the whole fleet which version to serve."""
 
 _KEYS = {
     STAGE: "staged",
@@ -23,14 +23,30 @@ _KEYS = {
 }
 
 
+class Position(NamedTuple):
+    """A directive's place in the order of its model's directives: the greater one is the newer one.
+
+    A coordinator has a greater epoch than every coordinator before it and goes on with the sequence that it found, so
+    what a fenced coordinator writes late is older than anything that its successor wrote.
+    """
+
+    epoch: int
+    sequence: int
+
+
+def position_of(directive: RolloutDirective) -> Position:
+    """A directive's place in the order."""
+    return Position(directive.coordinator_epoch, directive.sequence)
+
+
 def record_key(directive: RolloutDirective) -> str:
-    """The record's key. A canary's end has the canary's, so that compaction never brings a canary back."""
+    """The record's key. The directive that ends a canary has the canary's key, so compaction never brings a canary back."""
     kind = "canary" if directive.canaries else _KEYS[directive.action]
     return f"{directive.model}/{kind}"
 
 
 def as_checkpoint(directive: RolloutDirective) -> CheckpointPublished:
-    """The checkpoint that a directive named, as far as it says."""
+    """The checkpoint that a directive names, with the fields that a directive carries."""
     return CheckpointPublished(
         model=directive.model,
         version=directive.version,
@@ -40,44 +56,3 @@ def as_checkpoint(directive: RolloutDirective) -> CheckpointPublished:
         created_at_us=directive.checkpoint_created_at_us,
         newest_label_us=directive.newest_label_us,
     )
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What the directives of a model amount to."""
-
-    sequence: int
-    active: RolloutDirective | None
-    canary: RolloutDirective | None
-    staged: RolloutDirective | None
-    refused: tuple[Refusal, ...]
-
-
-def restored(directives: Sequence[RolloutDirective]) -> Restored:
-    """Read the newest directive of each key, or any more of them, in any order."""
-    active = _newest(d for d in directives if d.action in SERVES)
-    canary = _newest(d for d in directives if d.canaries)
-    staged = _newest(d for d in directives if d.action in {STAGE, RETIRE} and not d.canaries)
-    served_at = active.sequence if active else 0
-    canaried_at = max(served_at, canary.sequence if canary else 0)
-    return Restored(
-        sequence=max((d.sequence for d in directives), default=0),
-        active=active,
-        canary=canary if canary and canary.action == CANARY and canary.sequence > served_at else None,
-        staged=staged if staged and staged.action == STAGE and staged.sequence > canaried_at else None,
-        refused=_refused(directives),
-    )
-
-
-def _refused(directives: Sequence[RolloutDirective]) -> tuple[Refusal, ...]:
-    newest = _newest(d for d in directives if d.HasField("refusals"))
-    if newest is not None:
-        return tuple(newest.refusals.refused)
-    # From before directives listed them: what was retired is all that is left of it.
-    return tuple(
-        Refusal(version=d.version, manifest_digest=d.manifest_digest) for d in directives if d.action == RETIRE
-    )
-
-
-def _newest(directives: Iterable[RolloutDirective]) -> RolloutDirective | None:
-    return max(directives, key=lambda d: d.sequence, default=None)

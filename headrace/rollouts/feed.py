@@ -1,4 +1,4 @@
-"""What the coordinators decided, as anybody may read it: the compacted headrace.rollouts from its beginning, then live."""
+"""Every directive of the coordinators: the compacted headrace.rollouts from its beginning, and then live."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,20 +13,20 @@ from headrace.runtime import kafka
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
-log = get_logger("headrace.weights")
+log = get_logger("headrace.rollouts")
 
 POLL_S = 0.2
 FAST: dict[str, Any] = {
-    "fetch.wait.max.ms": 100,  # the broker answers as soon as there is a byte; the end of a partition is told after this
+    "fetch.wait.max.ms": 100,  # the broker answers at once when there is a record; an end of partition after this
     "fetch.min.bytes": 1,
     "enable.partition.eof": True,
     "reconnect.backoff.max.ms": 1000,
 }
-"""Consumers that wait for single small records: latency is all."""
+"""For consumers that wait for single small records, where only latency counts."""
 
 
 def parse(message: Message, into: Proto) -> bool:
-    """Decode a record's value; False, with a log line, if it is no such message (nobody may stop a rollout by a bad record)."""
+    """Decode a record's value; False, with a log line, if it cannot be decoded: a bad record must not stop a rollout."""
     value = message.value()
     try:
         into.ParseFromString(value or b"")
@@ -38,10 +38,10 @@ def parse(message: Message, into: Proto) -> bool:
 
 
 def reached_end(message: Message) -> bool:
-    """Whether this is the news that a partition was read to its end.
+    """Whether an event that is no record says that its partition was read to its end; False for errors that pass.
 
     Raises:
-        HeadraceError: it is another error.
+        HeadraceError: the client cannot go on.
     """
     error = message.error()
     if error is None:
@@ -54,22 +54,22 @@ def reached_end(message: Message) -> bool:
     return False
 
 
-class Ending(Protocol):
+class StopSignal(Protocol):
     """A `Stop`, or a threading.Event."""
 
     def is_set(self) -> bool:
-        """Whether to end."""
+        """Whether to stop."""
         ...
 
 
 class DirectiveFeed:
-    """Every directive, oldest first, then live.
+    """Reads every directive, oldest first, and then the new ones as they come.
 
     `run` calls ``on_directive`` for each, and ``on_caught_up`` once when everything written before was read.
 
     Args:
         settings: where Kafka is.
-        model: read its partition only, in which other models' directives may be too; "" for all.
+        model: read only this model's partition, which may hold other models' directives too; "" reads all partitions.
     """
 
     def __init__(self, settings: ServiceSettings, model: str = "") -> None:
@@ -79,7 +79,7 @@ class DirectiveFeed:
         self._model = model
 
     def run(
-        self, stop: Ending, on_directive: Callable[[RolloutDirective], None], on_caught_up: Callable[[], None]
+        self, stop: StopSignal, on_directive: Callable[[RolloutDirective], None], on_caught_up: Callable[[], None]
     ) -> None:
         """Read until stopped; blocks."""
         try:

@@ -1,38 +1,16 @@
-"""What became of a model's versions and which worker serves what, from the records of headrace.* alone: no client, no clock."""
-
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+"""What became of models' versions and which worker serves what, from the records of headrace.* alone: no client, no clock."""
 
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
-from headrace.rollouts.agents import AgentLine, agent_lines
-from headrace.rollouts.lines import VersionLine, WorkerLine
-from headrace.rollouts.states import SWAPPING, VersionState, follow, meant_for, worker_state
-from headrace.weights.errors import ManifestError
-from headrace.weights.format.manifest import Manifest
-
-SERVING = (WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINED)
-
-
-@dataclass
-class _Life:
-    """What is known of one version."""
-
-    model: str
-    version: int
-    digest: str = ""
-    created_us: int = 0
-    published_us: int = 0
-    size: int = 0
-    step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    activated_us: int = 0
-    staged: dict[str, int] = field(default_factory=dict)
-    served: dict[str, int] = field(default_factory=dict)
-    moved: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Agent → the bytes that travelled to it, and of them those from other agents."""
+from headrace.rollouts.agents import agent_statuses
+from headrace.rollouts.directives import REFUSE
+from headrace.rollouts.reports import ACTIVE, STAGED, ReportedWorker, WorkerReports
+from headrace.rollouts.states import VersionState, version_states, worker_state
+from headrace.rollouts.status import AgentStatus, VersionStatus, WorkerStatus
+from headrace.rollouts.timeline import VersionTimeline
+from headrace.rollouts.view import RolloutView
 
 
-class Versions:
+class RolloutHistory:
     """Takes records in any order of topics, each topic in its own order; a record may come twice.
 
     Args:
@@ -40,184 +18,140 @@ class Versions:
     """
 
     def __init__(self, model: str | None = None) -> None:
-        self._model = model
-        self._lives: dict[tuple[str, int], _Life] = {}
-        self._directives: dict[str, dict[int, RolloutDirective]] = {}
-        self._heard: dict[tuple[str, str], WeightsApplied] = {}
-        self._serving: dict[tuple[str, str], int] = {}
-        self._errors: dict[tuple[str, str], str] = {}
+        self._only = model
+        self._models: dict[str, _ModelHistory] = {}
 
-    # What is told.
+    # What is read.
 
-    def checkpoint(self, published: CheckpointPublished, at_us: int) -> None:
+    def on_checkpoint(self, published: CheckpointPublished, at_us: int) -> None:
         """A checkpoint was appended to its topic at `at_us`; published again, the first time counts."""
-        if not self._follows(published.model):
-            return
-        life = self._life(published.model, published.version)
-        if life.published_us and life.digest == published.manifest_digest:
-            return
-        life.digest, life.created_us, life.published_us = published.manifest_digest, published.created_at_us, at_us
-        life.step, life.metrics = published.step, dict(published.metrics)
-        life.size = _size(published.manifest)
+        if (model := self._model(published.model)) is not None:
+            model.version(published.version).on_checkpoint(published, at_us)
 
-    def directive(self, directive: RolloutDirective) -> None:
-        """The coordinator told the fleet something."""
-        if not self._follows(directive.model):
-            return
-        if (
-            directive.action == RolloutDirective.REFUSE
-        ):  # an answer to an operator: nothing becomes of the version it names
-            return
-        self._directives.setdefault(directive.model, {})[directive.sequence] = directive
-        life = self._life(directive.model, directive.version)
-        life.digest = life.digest or directive.manifest_digest
-        life.created_us = life.created_us or directive.checkpoint_created_at_us
-        life.size = life.size or _size(directive.manifest)
-        if directive.action in SWAPPING and not life.activated_us:
-            life.activated_us = directive.issued_at_us
+    def on_directive(self, directive: RolloutDirective) -> None:
+        """The coordinator issued a directive."""
+        if (model := self._model(directive.model)) is not None:
+            model.on_directive(directive)
 
-    def applied(self, applied: WeightsApplied) -> None:
-        """An agent said what a worker did."""
-        if not self._follows(applied.model):
-            return
-        key = applied.model, applied.worker
-        self._heard[key] = applied
-        if applied.state in SERVING:
-            self._serving[key] = applied.version
-        if applied.state == WeightsApplied.FAILED:
-            self._errors[key] = applied.error
-        elif applied.state == WeightsApplied.ACTIVE:
-            self._errors.pop(key, None)
-        if applied.state in {WeightsApplied.STAGED, WeightsApplied.ACTIVE}:
-            life = self._life(*_version(applied))
-            steps = life.staged if applied.state == WeightsApplied.STAGED else life.served
-            steps.setdefault(applied.worker, applied.at_us)
-            who = applied.agent or applied.worker
-            life.moved[who] = max(life.moved.get(who, (0, 0)), (applied.bytes_pulled, applied.bytes_from_peers))
+    def on_report(self, report: WeightsApplied) -> None:
+        """An agent reported what a worker did."""
+        if (model := self._model(report.model)) is not None:
+            model.on_report(report)
 
     # What follows.
 
     @property
     def models(self) -> list[str]:
-        """Every model that was heard of."""
-        return sorted({model for model, _ in self._lives} | {model for model, _ in self._heard})
+        """Every model of which a version or a worker was heard of."""
+        return sorted(name for name, model in self._models.items() if model.known)
 
-    def active(self, model: str) -> RolloutDirective | None:
-        """The newest directive that says what to serve."""
-        said = self._directives.get(model, {})
-        return next((said[s] for s in sorted(said, reverse=True) if said[s].action in SWAPPING), None)
+    def view(self, model: str) -> RolloutView:
+        """A model's rollout; of a model that was not heard of, one in which nothing is active."""
+        return self._models[model].view if model in self._models else RolloutView(model)
 
-    def canary(self, model: str) -> RolloutDirective | None:
-        """The directive that gave a version to canaries, while they are the only ones to serve it."""
-        said = self._directives.get(model, {})
-        telling = (said[s] for s in sorted(said, reverse=True) if said[s].action in SWAPPING or said[s].canaries)
-        newest = next(telling, None)
-        return newest if newest is not None and newest.action == RolloutDirective.CANARY else None
-
-    def workers(self, now_us: int) -> list[WorkerLine]:
+    def workers(self, now_us: int) -> list[WorkerStatus]:
         """Every worker that was heard of, by model and name."""
-        return [self._worker(self._heard[key], now_us) for key in sorted(self._heard)]
+        return [status for name in self.models for status in self._models[name].workers(now_us)]
 
-    def agents(self, now_us: int) -> list[AgentLine]:
-        """The agents that spoke for those workers, by model and name."""
-        return agent_lines(self._heard.values(), now_us)
+    def agents(self, now_us: int) -> list[AgentStatus]:
+        """Every agent of those workers, by model and name."""
+        return [status for name in self.models for status in agent_statuses(self._models[name].reports, now_us)]
 
-    def history(self, last: int) -> list[VersionLine]:
+    def versions(self, last: int) -> list[VersionStatus]:
         """The `last` newest versions of each model, the newest first."""
-        lines = []
-        for model in self.models:
-            newest = sorted((v for m, v in self._lives if m == model and v), reverse=True)[:last]
-            states = self._states(model)
-            lines += [self._line(self._lives[model, version], states[version]) for version in newest]
-        return lines
+        return [status for name in self.models for status in self._models[name].versions(last)]
 
-    def _follows(self, model: str) -> bool:
-        return self._model is None or model == self._model or model.startswith(f"{self._model}.")
+    def _model(self, name: str) -> "_ModelHistory | None":
+        if self._only is None or name == self._only or name.startswith(f"{self._only}."):
+            return self._models.setdefault(name, _ModelHistory(name))
+        return None
 
-    def _life(self, model: str, version: int) -> _Life:
-        return self._lives.setdefault((model, version), _Life(model, version))
 
-    def _worker(self, heard: WeightsApplied, now_us: int) -> WorkerLine:
-        model, active = heard.model, self.active(heard.model)
-        version = self._serving.get((model, heard.worker), 0)
-        meant = meant_for(heard.worker, active, self.canary(model))
-        behind = version != meant.version
-        created = self._lives[model, version].created_us if version and (model, version) in self._lives else 0
-        return WorkerLine(
-            model=model,
-            worker=heard.worker,
-            role=heard.role,
-            host=heard.host,
-            version=version,
-            active=active.version if active else 0,
-            state=worker_state(heard, version, meant, now_us),
-            age_s=max(0, now_us - created) / 1e6 if created else None,
-            heard_s=max(0, now_us - heard.at_us) / 1e6,
-            error=heard.error or (self._errors.get((model, heard.worker), "") if heard.fenced or behind else ""),
-            fenced=heard.fenced,
-            agent=heard.agent,
-            meant=meant.version,
-            canary=meant.canary,
+class _ModelHistory:
+    """One model's part of it."""
+
+    def __init__(self, model: str) -> None:
+        self._name = model
+        self.view = RolloutView(model)
+        self.reports = WorkerReports()
+        self._directives: list[RolloutDirective] = []
+        self._versions: dict[int, VersionTimeline] = {}
+
+    @property
+    def known(self) -> bool:
+        return bool(self._versions) or any(True for _ in self.reports)
+
+    def version(self, number: int) -> VersionTimeline:
+        return self._versions.setdefault(number, VersionTimeline())
+
+    def on_directive(self, directive: RolloutDirective) -> None:
+        if self.view.apply(directive) and directive.action != REFUSE:  # a REFUSE may name a version that never was
+            self._directives.append(directive)
+            self.version(directive.version).on_directive(directive)
+
+    def on_report(self, report: WeightsApplied) -> None:
+        self.reports.apply(report)
+        if report.state in {STAGED, ACTIVE}:
+            self.version(report.version).on_report(report)
+
+    def workers(self, now_us: int) -> list[WorkerStatus]:
+        return [self._worker(worker, now_us) for worker in self.reports]
+
+    def _worker(self, worker: ReportedWorker, now_us: int) -> WorkerStatus:
+        newest, meant = worker.newest, self.view.meant_for(worker.newest.worker)
+        lags = newest.fenced or worker.version != (meant.version if meant is not None else 0)
+        served = self._versions.get(worker.version) if worker.version else None
+        return WorkerStatus(
+            model=self._name,
+            worker=newest.worker,
+            role=newest.role,
+            host=newest.host,
+            version=worker.version,
+            active=self.view.active_version,
+            state=worker_state(worker, self.view, now_us),
+            age_s=max(0, now_us - served.created_us) / 1e6 if served is not None and served.created_us else None,
+            heard_s=max(0, now_us - newest.at_us) / 1e6,
+            error=newest.error or (worker.error if lags else ""),
+            fenced=newest.fenced,
+            agent=newest.agent,
+            meant=meant.version if meant is not None else 0,
+            canary=self.view.is_canary(newest.worker),
         )
 
-    def _states(self, model: str) -> dict[int, VersionState]:
-        said = [directive for _, directive in sorted(self._directives.get(model, {}).items())]
-        states = follow(said, [version for m, version in self._lives if m == model])
-        active = self.active(model)
-        serves, pinned = (active.version, active.pinned) if active else (0, False)
-        return {v: self._settled(model, v, state, serves, pinned=pinned) for v, state in states.items()}
+    def versions(self, last: int) -> list[VersionStatus]:
+        states = version_states(self._directives, self._versions)
+        newest = sorted(filter(None, self._versions), reverse=True)[:last]
+        return [self._version(number, self._settled(number, states[number])) for number in newest]
 
-    def _settled(self, model: str, version: int, state: VersionState, serves: int, *, pinned: bool) -> VersionState:
-        """A version that no directive names was skipped, unless its turn may still come, or compaction forgot its turn."""
-        if state.state != "published" or not serves:
+    def _settled(self, number: int, state: VersionState) -> VersionState:
+        """A version that no directive names was skipped, unless its turn may still come, or compaction took its directives."""
+        active = self.view.active_version
+        if state.state != "published" or not active:
             return state
-        if version > serves:
-            return VersionState("waiting", "the model is pinned" if pinned else "")
-        return (
-            VersionState("served")
-            if self._life(model, version).served
-            else VersionState("skipped", "a newer one came first")
-        )
+        if number > active:
+            return VersionState("waiting", "the model is pinned" if self.view.pinned else "")
+        if self._versions[number].served:
+            return VersionState("served")
+        return VersionState("skipped", "a newer one came first")
 
-    def _line(self, life: _Life, state: VersionState) -> VersionLine:
-        activated = life.activated_us or min(life.served.values(), default=0)
-        return VersionLine(
-            model=life.model,
-            version=life.version,
-            checkpoint=life.digest,
+    def _version(self, number: int, state: VersionState) -> VersionStatus:
+        version = self._versions[number]
+        moved = version.moved.values()
+        return VersionStatus(
+            model=self._name,
+            version=number,
+            checkpoint=version.digest,
             state=state.state,
-            published_us=life.published_us or life.created_us,
-            activated_us=activated,
-            activate_ms=_activate_ms(life, activated),
-            workers=len(life.served),
-            size=life.size,
-            step=life.step,
-            metrics=life.metrics,
+            published_us=version.published_us or version.created_us,
+            activated_us=version.first_active_us,
+            activate_ms=version.activate_ms,
+            workers=len(version.served),
+            size=version.size,
+            step=version.step,
+            metrics=version.metrics,
             reason=state.reason,
             cause=state.cause,
-            pulled=max((pulled for pulled, _ in life.moved.values()), default=None),
-            from_stores=sum(pulled - peers for pulled, peers in life.moved.values()),
-            from_peers=sum(peers for _, peers in life.moved.values()),
+            pulled=max((pulled for pulled, _ in moved), default=None),
+            from_stores=sum(pulled - peers for pulled, peers in moved),
+            from_peers=sum(peers for _, peers in moved),
         )
-
-
-def _version(applied: WeightsApplied) -> tuple[str, int]:
-    return applied.model, applied.version
-
-
-def _size(manifest: bytes) -> int:
-    """The payload's bytes; 0 of a manifest that is none, which agents refuse: its version is shown all the same."""
-    try:
-        return Manifest.decode(manifest).size
-    except ManifestError:
-        return 0
-
-
-def _activate_ms(life: _Life, activated_us: int) -> float | None:
-    if not life.published_us or not activated_us:
-        return None
-    waited_for: Iterable[int] = [
-        at for w, at in life.served.items() if life.staged.get(w, activated_us + 1) <= activated_us
-    ]
-    end = max(waited_for, default=min(life.served.values(), default=activated_us))
-    return round((end - life.published_us) / 1000, 1)

@@ -83,7 +83,7 @@ class WatchedModels:
     def __init__(self, models: tuple[WatchedModel, ...], window: int, unit: str) -> None:
         self.several = len(models) > 1
         self._models = models
-        self._fleets = {model.name: Fleet() for model in models}
+        self._fleets = {model.name: Fleet(model.name) for model in models}
         self._alarms = {model.name: Alarms(model.name, window, unit) for model in models}
         self._predictions = dict.fromkeys(self._fleets, 0)
         self._shadowed: dict[tuple[str, int], OffsetSet] = {}

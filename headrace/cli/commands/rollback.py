@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.connect import KafkaOption, RunOption
-from headrace.cli.operate import model_named, operate
+from headrace.cli.connect import KafkaOption, RunOption, connect, model_named
+from headrace.cli.views.operation import carry_out
 from headrace.contracts.events_pb2 import Operation
+from headrace.rollouts.operations import OperatorSession
 
 
 def rollback(
@@ -33,4 +34,5 @@ def rollback(
       headrace rollback flights.wide
     """
     request = Operation(model=model_named(model, run), kind=Operation.ROLL_BACK, version=to, reason=reason)
-    operate(request, run=run, kafka_address=kafka_address, timeout=timeout)
+    with OperatorSession(connect(run, kafka_address), request.model) as session:
+        carry_out(session, request, timeout)

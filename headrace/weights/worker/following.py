@@ -1,11 +1,11 @@
-"""Weights without an agent: whoever reads Kafka and the chunk store can follow the fleet's version by itself.
+"""Weights without an agent: a client that reads Kafka and the chunk store follows the fleet's version by itself.
 
-For a notebook, a batch job, a bridge to another server. It takes no part in rollouts: nobody waits for it, it may lag
-behind the fleet by the time that one pull takes, and its weights are a copy of its own. A worker that serves wants
-`LiveWeights`.
+It is for a notebook, a batch job or a bridge to another server. It takes no part in rollouts: no rollout waits for it,
+it may lag behind the fleet by the time that one pull takes, and its weights are a copy of its own. A worker that serves
+uses `LiveWeights`.
 
-One thread reads directives; another loads the newest activated version, so that a version that was superseded in the
-meantime is skipped.
+One thread reads directives. Another loads the newest activated version, and skips versions that were superseded in the
+meantime.
 """
 
 import threading
@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.rollouts.feed import DirectiveFeed
+from headrace.rollouts.view import RolloutView
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
@@ -28,28 +29,6 @@ log = get_logger("headrace.weights")
 
 RETRY_S = 0.5
 """Seconds before a store or a broker that did not answer is asked again."""
-
-
-class ActiveVersion:
-    """What one model's fleet serves, from the directives so far."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._epoch = self._sequence = 0
-        self.directive: RolloutDirective | None = None
-
-    def on_directive(self, directive: RolloutDirective) -> bool:
-        """Take a directive, as an agent does; whether the active version changed by it."""
-        if directive.model != self._model:
-            return False
-        if directive.coordinator_epoch < self._epoch or directive.sequence <= self._sequence:
-            return False
-        self._epoch, self._sequence = directive.coordinator_epoch, directive.sequence
-        if directive.action not in {RolloutDirective.ACTIVATE, RolloutDirective.ROLL_BACK}:
-            return False
-        known = self.directive.manifest_digest if self.directive else ""
-        self.directive = directive
-        return directive.manifest_digest != known
 
 
 class FollowedWeights:
@@ -80,7 +59,7 @@ class FollowedWeights:
         self._on_change = on_change
         self._key = signing_key(settings)
         self._store = open_store(settings)
-        self._active = ActiveVersion(model)
+        self._view = RolloutView(model)
         self._bound: Bound | None = None
         self._previous: Bound | None = None  # kept, so that following a rollback pulls nothing
         self._caught_up = False
@@ -149,14 +128,15 @@ class FollowedWeights:
                 self._stopping.wait(RETRY_S)
 
     def _on_directive(self, directive: RolloutDirective) -> None:
-        if self._active.on_directive(directive) and self._caught_up:
+        before = self._view.active_digest
+        if self._view.apply(directive) and self._caught_up and self._view.active_digest != before:
             self._want(directive)
 
     def _on_caught_up(self) -> None:
         self._caught_up = True
         self.error = ""
-        if self._active.directive is not None:
-            self._want(self._active.directive)
+        if self._view.active is not None:
+            self._want(self._view.active)
 
     def _want(self, directive: RolloutDirective) -> None:
         with self._wake:
@@ -189,7 +169,7 @@ class FollowedWeights:
         return next((b for b in (self._bound, self._previous) if b is not None and b.checkpoint == digest), None)
 
     def _load(self, order: RolloutDirective) -> Bound:
-        """Pull a version: whose it is and whether it fits is checked before a byte of it travels."""
+        """Pull a version; its signature, digest and schema are checked before a byte of it travels."""
         check_signature(order.manifest, order.signature, self._key)
         manifest = Manifest.decode(order.manifest)
         if manifest.digest != order.manifest_digest:

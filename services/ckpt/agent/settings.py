@@ -5,13 +5,12 @@ import socket
 
 from pydantic import Field
 
-from headrace.runtime.settings import ServiceSettings
 from headrace.weights.host.peers.client import PATIENCE_S
 from headrace.weights.host.transfer import PARALLEL
-from services.ckpt.nice import NICE
+from services.ckpt.settings import CheckpointSettings
 
 
-class AgentSettings(ServiceSettings):
+class AgentSettings(CheckpointSettings):
     """Settings of the agent."""
 
     host_name: str = Field(default_factory=socket.gethostname, description="this host's name in reports")
@@ -22,7 +21,6 @@ class AgentSettings(ServiceSettings):
         ge=0,
         description="seconds for which a worker may serve another version than it is to, before it is not ready",
     )
-    nice: int = Field(10, ge=0, le=19, description=NICE)
     stage_at_once: int = Field(
         os.cpu_count() or 1, ge=1, description="workers that stage at the same time; default as many as there are cores"
     )

@@ -1,16 +1,17 @@
 """The coordinator's edge to Kafka: which models are its own, what happened to them, and directives, exactly once.
 
 One consumer reads headrace.checkpoints, headrace.operations, headrace.applied and headrace.alerts. They have as many
-partitions, a model is in the same one of each, and the range assignor gives a member the same partitions of all:
-whoever has partition p is the only coordinator of p's models. (While a group has members of a release that did not read
-the alerts, whose they are may differ; the checkpoints' partitions decide.)
+partitions, a model is in the same one of each, and the range assignor gives a member the same partitions of all: the
+member that has partition p is the only coordinator of p's models. (While a group has members of a release that did not
+read the alerts, another member may have p's alerts; the checkpoints' partitions decide.)
 
 Taking a partition over, in this order:
 
-    1. fence: a transactional producer `headrace.coordinator.<p>` ends whatever the coordinator before may still be
-    writing; 2. read headrace.rollouts[p] to its end: what was decided; directives of this life carry a greater epoch;
-    3. read checkpoints (the newest), and reports and alerts (as far back as workers, a staging, a canary or the trial
-    of what serves may matter), and operations that were not answered; 4. decide, once everything in 3 was read.
+1. fence: a transactional producer `headrace.coordinator.<p>` ends whatever the coordinator before may still be writing;
+2. read headrace.rollouts[p] to its end: what was decided; this coordinator's directives carry a greater epoch;
+3. read checkpoints (the newest), reports and alerts (as far back as workers, a staging, a canary or the trial of what
+   serves may matter), and operations that were not answered;
+4. decide, once everything in 3 was read.
 
 Issuing directives is one transaction with the offsets of the operations that they answer.
 """
@@ -24,8 +25,9 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
 from headrace.contracts.topics import ALERTS, APPLIED, CHECKPOINTS, OPERATIONS, ROLLOUTS
-from headrace.rollouts.directives import record_key, restored
+from headrace.rollouts.directives import record_key
 from headrace.rollouts.feed import FAST, POLL_S, parse, reached_end
+from headrace.rollouts.view import views_of
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
@@ -48,16 +50,21 @@ _KINDS: dict[str, type[CheckpointPublished] | type[Operation] | type[WeightsAppl
 
 @dataclass
 class Owned:
-    """A partition that this coordinator has taken over."""
+    """A partition that this coordinator has taken over.
+
+    Attributes:
+        partition: its number.
+        producer: writes its directives, and fences every earlier coordinator of it.
+        directives: what was decided before, the newest of each key.
+        behind: the topics that were not read to their end yet.
+        answered: the offset of the next operation to read, if it moved since the last commit; else -1.
+    """
 
     partition: int
     producer: Producer
     directives: list[RolloutDirective]
-    """What was decided before: the newest of each key."""
     behind: set[str] = field(default_factory=set)
-    """Topics that were not read to their end yet."""
     answered: int = -1
-    """The next operation to read, if it moved since the last commit."""
 
     @property
     def epoch(self) -> int:
@@ -100,7 +107,7 @@ class CoordinatorLog:
         self._consumer.subscribe(list(_KINDS), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def poll(self, timeout_s: float = POLL_S) -> tuple[Owned, Event] | None:
-        """Return the next event of a partition owned, or None after ``timeout_s`` or at news that are no event.
+        """Return the next event of a partition owned; None if there was none within ``timeout_s``, or a record without use.
 
         Raises:
             FencedError: another coordinator has taken over.
@@ -127,7 +134,7 @@ class CoordinatorLog:
 
         Raises:
             FencedError: another coordinator has taken over.
-            DependencyError: Kafka fails; the process must not go on, since what was decided may not have been said.
+            DependencyError: Kafka fails; the process must not go on, since its directives may not have been written.
         """
         if not directives and owned.answered < 0:
             return
@@ -217,16 +224,13 @@ class CoordinatorLog:
         return begin
 
     def _matters_since(self, owned: Owned) -> float:
-        """From when on reports and alerts matter: workers must be known, and what is going on in the partition's models."""
-        now = time.time()
-        since = (
-            now - self._settings.worker_ttl_s - self._settings.stage_timeout_s
-        )  # also of those that fell silent lately
-        models = {directive.model for directive in owned.directives}
-        for found in (restored([d for d in owned.directives if d.model == model]) for model in models):
-            for going_on in (found.staged, found.canary):
+        """From when on reports and alerts matter, in seconds since the epoch."""
+        now, settings = time.time(), self._settings
+        since = now - settings.worker_ttl_s - settings.stage_timeout_s  # who is alive, and who fell silent lately
+        for view in views_of(owned.directives).values():
+            for going_on in (view.staged, view.canary):
                 if going_on is not None:
                     since = min(since, going_on.issued_at_us / 1e6)
-            if found.active is not None:  # on trial, if it still is
-                since = min(since, max(found.active.issued_at_us / 1e6, now - self._settings.rollback_window_s))
+            if view.active is not None:  # on trial, if it still is
+                since = min(since, max(view.active.issued_at_us / 1e6, now - settings.rollback_window_s))
         return since

@@ -4,16 +4,15 @@ Records are told to a `Rollout` in any number; then `decide` says which directiv
 skipped over and not worked through. What holds at any time:
 
 - at most one version is being staged, or is on canaries;
-- a version is activated once enough of the workers that were there when its staging began have it warm, or at once if
+- a version is activated once enough of the workers that were there when its staging began have it ready, or at once if
   there are none, unless they have only just fallen silent; where the policy has canaries, they serve it first, and the
   others only after them;
-- one that too many refuse is retired, and not tried again; workers that are merely slow are left behind at the
-  deadline, serving what they have;
+- a version that too many workers refuse is retired, and not tried again; workers that are merely slow are left behind
+  at the deadline, serving what they have;
 - the active version goes back by an operator's roll back, which pins it until an operator resumes; or by itself, one
-step
-  and once, when workers or a critical alert say that it cannot serve: then it is refused, nothing is pinned, and newer
-  versions come. A version that was gone back to is not judged again: it has served before, so if it is now bad too,
-  then it is not the weights;
+  step and once, when workers or a critical alert say that it cannot serve: then it is refused, nothing is pinned, and
+  newer versions come. A version that was gone back to is not judged again: it has served before, so if it is bad now
+  too, then the weights are not at fault;
 - what an operator pinned is not judged either;
 - an operator's request that cannot be done is refused, with the reason; it changes nothing.
 
@@ -23,76 +22,81 @@ step
                        ◀─────────┘
 """
 
-from headrace.contracts.events_pb2 import CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from headrace.rollouts.directives import ACTIVATE, RETIRE, STAGE
-from services.ckpt.coordinator.judged import Judged
-from services.ckpt.coordinator.policy import Policy, Staging, Worker
-from services.ckpt.coordinator.trial import Canary, Trial
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
-_SERVING = {WeightsApplied.JOINED, WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT}
+from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
+from headrace.rollouts.directives import ACTIVATE, CANARY, RETIRE, STAGE
+from headrace.rollouts.view import RolloutView
+from services.ckpt.coordinator.judge import Alarm, Judge
+from services.ckpt.coordinator.ledger import VersionLedger
+from services.ckpt.coordinator.policy import Policy, Verdict
+from services.ckpt.coordinator.staging import Staging
+from services.ckpt.coordinator.trials import CanaryTrial, VersionTrial, choose_canaries
+from services.ckpt.coordinator.workers import FleetWorkers
+
+ANSWERED = 100
+"""So many of the newest requests are known by their ids, so that none is done twice."""
 
 
-class Rollout(Judged):
-    """One model's rollout; see `Decided` for the arguments."""
+class Rollout:
+    """One model's rollout: what its ledger records, what its judge finds, and the version that is being staged.
+
+    Args:
+        model: the model's name.
+        epoch: this coordinator's, greater than that of every coordinator before.
+        policy: how it goes.
+    """
 
     def __init__(self, model: str, *, epoch: int, policy: Policy) -> None:
-        super().__init__(model, epoch=epoch, policy=policy)
-        self._silent: dict[str, float] = {}
-        """When workers were last heard of that count as gone, and may only be slow."""
+        self.policy = policy
+        self.ledger = VersionLedger(model, epoch=epoch, keep=policy.keep)
+        self.judge = Judge(policy)
+        self.fleet = FleetWorkers(ttl_s=policy.worker_ttl_s, missed_s=policy.worker_ttl_s + policy.stage_timeout_s)
+        self.staging: Staging | None = None
         self._requests: list[Operation] = []
-        self._done: list[str] = []
+        self._answered: list[str] = []
+
+    @property
+    def view(self) -> RolloutView:
+        """What has been decided, as agents see it."""
+        return self.ledger.view
 
     # What is told.
 
-    def restore(self, directives: list[RolloutDirective], now: float) -> None:
-        """Take over from the coordinators before: the newest directive of each key."""
-        found = self.read_back(directives)
-        if found.active is not None and found.active.action == ACTIVATE:
-            self.trial = Trial(found.active.manifest_digest, found.active.issued_at_us / 1e6)
-        if found.canary is not None:
-            self.canary = Canary(
-                found.canary.manifest_digest,
-                found.canary.issued_at_us / 1e6,
-                frozenset(found.canary.canaries),
-                until=found.canary.canary_until_us / 1e6,
-                again=bool(found.canary.cause),
+    def restore(self, directives: Sequence[RolloutDirective], now: float) -> None:
+        """Take over from the coordinators before, given the newest directive of each key."""
+        self.ledger.restore(directives)
+        view = self.view
+        if view.active is not None and view.active.action == ACTIVATE:
+            self.judge.active = VersionTrial(view.active_digest, view.active.issued_at_us / 1e6)
+        if view.canary is not None:
+            canary = view.canary
+            trial = VersionTrial(canary.manifest_digest, canary.issued_at_us / 1e6, frozenset(canary.canaries))
+            self.judge.canary = CanaryTrial(trial, canary.canary_until_us / 1e6, again=bool(canary.cause))
+        if view.staged is not None:
+            rolls_back = view.staged.version < view.active_version
+            self.staging = Staging(
+                view.staged.manifest_digest, now + self.policy.stage_timeout_s, rolls_back=rolls_back
             )
-        if found.staged is not None:
-            deadline = now + self.policy.stage_timeout_s
-            rolls_back = found.staged.version < self.active_version
-            self.staging = Staging(found.staged.manifest_digest, deadline, rolls_back=rolls_back)
 
     def on_checkpoint(self, published: CheckpointPublished) -> bool:
         """Take note of a checkpoint; return whether it is new. Duplicates and a fenced trainer's late ones are not."""
-        if not self.known.add(published):
-            return False
-        if self.active is not None and self.active.manifest_digest == published.manifest_digest:
-            self.active = published
-        self.forget_others()
-        return True
+        new = self.ledger.add(published)
+        if new:
+            self._forget_others()
+        return new
 
     def on_applied(self, applied: WeightsApplied, now: float) -> None:
         """Take note of what a worker did."""
-        name = applied.worker
-        self._silent.pop(name, None)
-        for trial in (self.trial, self.canary):
-            if trial is not None:
-                trial.on_applied(applied, now)
-        if applied.state == WeightsApplied.LEFT:
-            self.workers.pop(name, None)
-            return
-        worker = self.workers.setdefault(name, Worker(now))
-        worker.seen, worker.role = max(worker.seen, now), applied.role
-        if applied.state in _SERVING:
-            worker.version, worker.serving = applied.version, applied.manifest_digest
-        staging = self.staging
-        if staging is not None and applied.manifest_digest == staging.digest:
-            if applied.state == WeightsApplied.STAGED:
-                staging.ready.add(name)
-                staging.refused.discard(name)
-            elif applied.state == WeightsApplied.FAILED:
-                staging.refused.add(name)
-                staging.ready.discard(name)
+        self.fleet.on_applied(applied, now)
+        self.judge.on_applied(applied, now)
+        if self.staging is not None:
+            self.staging.on_applied(applied)
+
+    def on_alert(self, alert: Alert, at: float) -> None:
+        """Take note of an alert that fired ``at``, in seconds since the epoch."""
+        self.judge.on_alert(alert, at)
 
     def on_operation(self, operation: Operation) -> None:
         """Take an operator's request; it is answered by the next `decide`."""
@@ -102,92 +106,179 @@ class Rollout(Judged):
 
     def decide(self, now: float) -> list[RolloutDirective]:
         """Return the directives that everything told so far amounts to, in order; empty when there is nothing to do."""
-        self._miss(now)
+        self.fleet.expire(now)
         directives: list[RolloutDirective] = []
         requests, self._requests = self._requests, []
         for request in requests:
             directives += self._answer(request, now)
-        directives += self.judge(now)
+        directives += self._judge(now)
         directives += self._advance(now)
-        if self.staging is None and self.canary is None and (candidate := self._candidate()) is not None:
-            directives += self._begin(candidate, now)
+        if self.staging is None and self.judge.canary is None and (candidate := self.ledger.candidate()) is not None:
+            directives += self._stage(candidate, now)
         return directives
-
-    def was_away(self, seconds: float, now: float) -> None:
-        """For so long nobody could be heard, since the coordinator itself did not get on: that is not the workers' silence."""
-        for worker in self.workers.values():
-            worker.seen = min(now, worker.seen + seconds)
-
-    def _miss(self, now: float) -> None:
-        policy = self.policy
-        for name, worker in list(self.workers.items()):
-            if now - worker.seen > policy.worker_ttl_s:
-                self._silent[name] = self.workers.pop(name).seen
-        lasts = policy.worker_ttl_s + policy.stage_timeout_s
-        self._silent = {name: seen for name, seen in self._silent.items() if now - seen <= lasts}
 
     # Staging.
 
-    def _candidate(self) -> CheckpointPublished | None:
-        """The newest version that may become active by itself."""
-        if self.pinned:
-            return None
-        return self.known.next_after(self.active_version)
-
-    def _begin(self, chosen: CheckpointPublished, now: float, *, rolls_back: bool = False) -> list[RolloutDirective]:
-        self.staging = Staging(chosen.manifest_digest, now + self.policy.stage_timeout_s, rolls_back=rolls_back)
-        staged = self.directive(STAGE, chosen, "")
-        staged.stage_timeout_s = self.policy.stage_timeout_s
-        return [staged, *self._advance(now)]
+    def _stage(self, chosen: CheckpointPublished, now: float, *, rolls_back: bool = False) -> list[RolloutDirective]:
+        timeout_s = self.policy.stage_timeout_s
+        self.staging = Staging(chosen.manifest_digest, now + timeout_s, rolls_back=rolls_back)
+        return [self.ledger.issue(STAGE, chosen, "", stage_timeout_s=timeout_s), *self._advance(now)]
 
     def _advance(self, now: float) -> list[RolloutDirective]:
         """Move the version being staged on, if it is time."""
-        staging = self.staging
-        verdict = (
-            staging.verdict(self.workers, self.policy, now, missing=bool(self._silent)) if staging is not None else None
-        )
-        chosen = self.find(staging.digest) if staging is not None else None
-        if staging is None or verdict is None or chosen is None:
+        staging, alive = self.staging, self.fleet.alive.keys()
+        if staging is None:
+            return []
+        verdict = staging.verdict(alive, self.policy, now, missing=self.fleet.missing)
+        chosen = self.ledger.find(staging.digest)
+        if verdict is None or chosen is None:
             return []
         self.staging = None
         if not verdict.go:
             if not staging.rolls_back:
-                self.known.refuse(chosen, served=False)
-            return [self.directive(RETIRE, chosen, verdict.reason)]
-        if self.canaries_first(chosen):
-            return [self.begin_canary(chosen, verdict.reason, now, ready=staging.ready)]
-        return [self.activate(chosen, verdict.reason, now, staging)]
+                self.ledger.refuse(chosen, served=False)
+            return [self.ledger.issue(RETIRE, chosen, verdict.reason)]
+        if staging.rolls_back:
+            return [self._roll_back_to(chosen, verdict.reason)]
+        if self._canaries_first(chosen):
+            return [self._begin_canary(chosen, verdict.reason, now, ready=staging.ready)]
+        return [self._activate(chosen, verdict.reason, now, frozenset(staging.waiting or ()))]
+
+    def _activate(
+        self, chosen: CheckpointPublished, reason: str, now: float, voters: frozenset[str]
+    ) -> RolloutDirective:
+        """Let the fleet serve a version, on trial by the ``voters``."""
+        directive = self.ledger.serve(chosen, reason)
+        self.judge.active = VersionTrial(chosen.manifest_digest, now, voters)
+        self._forget_others()
+        return directive
+
+    # Canaries.
+
+    def _canaries_first(self, chosen: CheckpointPublished) -> bool:
+        """Whether a version goes to canaries: a newer one does, where there are others to spare."""
+        active = self.view.active_version
+        return self.policy.canary_share > 0 and 0 < active < chosen.version and len(self.fleet.alive) > 1
+
+    def _begin_canary(
+        self,
+        chosen: CheckpointPublished,
+        reason: str,
+        now: float,
+        *,
+        ready: AbstractSet[str] = frozenset(),
+        again: bool = False,
+    ) -> RolloutDirective:
+        """Let a share of the workers serve a version, of those that are ``ready``, or of all; ``again``: others than before."""
+        names = choose_canaries(self.fleet.alive, self.policy.canary_share, ready)
+        until = now + self.policy.canary_s
+        self.judge.canary = CanaryTrial(VersionTrial(chosen.manifest_digest, now, frozenset(names)), until, again=again)
+        cause, until_us = "silence" if again else "", int(until * 1e6)
+        return self.ledger.issue(CANARY, chosen, reason, canaries=names, canary_until_us=until_us, cause=cause)
+
+    def _end_canary(self, chosen: CheckpointPublished, reason: str, cause: str = "") -> RolloutDirective:
+        """Let the canaries serve the active version again."""
+        names = sorted(self.judge.canary.names) if self.judge.canary is not None else []
+        self.judge.canary = None
+        return self.ledger.issue(RETIRE, chosen, reason, canaries=names, cause=cause)
+
+    # Judging.
+
+    def _judge(self, now: float) -> list[RolloutDirective]:
+        """Act on what workers and alerts say of the version on canaries and of the active one."""
+        alarms, canary = self.judge.take_alarms(), self.judge.canary
+        chosen = self.ledger.find(canary.digest) if canary is not None else None
+        judged = {self.view.active_version, chosen.version if chosen is not None else 0}
+        for version in alarms.keys() - judged:  # its time is past; but nobody should go back to it
+            if version in self.ledger.checkpoints:
+                self.ledger.refuse(self.ledger.checkpoints[version], served=True)
+        directives = self._judge_canary(chosen, alarms.get(chosen.version, []), now) if chosen is not None else []
+        return [*directives, *self._judge_active(alarms.get(self.view.active_version, []), now)]
+
+    def _judge_canary(self, chosen: CheckpointPublished, alarms: Sequence[Alarm], now: float) -> list[RolloutDirective]:
+        canary, verdict = self.judge.canary, self.judge.of_canary(alarms, self.fleet.alive, now)
+        if canary is None or verdict is None:
+            return []
+        if verdict.go:
+            self.judge.canary = None
+            return [self._activate(chosen, verdict.reason, now, frozenset(self.fleet.alive))]
+        if verdict.cause == "silence" and not canary.again:
+            return [self._begin_canary(chosen, verdict.reason, now, again=True)]
+        self.ledger.refuse(chosen, served=True)
+        return [self._end_canary(chosen, verdict.reason, verdict.cause)]
+
+    def _judge_active(self, alarms: Sequence[Alarm], now: float) -> list[RolloutDirective]:
+        verdict, active = self.judge.of_active(alarms, self.fleet.alive, now), self.ledger.active
+        return self._take_back(active, verdict) if verdict is not None and active is not None else []
+
+    def _take_back(self, bad: CheckpointPublished, verdict: Verdict) -> list[RolloutDirective]:
+        """Go back to the version before, for good; nothing is pinned. If there is none before, the version stays."""
+        self.judge.active = None
+        target = self.ledger.target(0)
+        if target is None:
+            return []
+        aside = self._set_aside(f"version {bad.version} is taken back")
+        self.ledger.refuse(bad, served=True)
+        reason = f"version {bad.version} was taken back: {verdict.reason}"
+        directive = self.ledger.serve(target, reason, cause=verdict.cause)
+        self._forget_others()
+        return [*aside, directive]
 
     # Operators.
 
     def _answer(self, request: Operation, now: float) -> list[RolloutDirective]:
-        if request.id and request.id in self._done:
+        if request.id and request.id in self._answered:
             return []
-        self._done = [*self._done[-99:], request.id]
-        if self.active is None:
-            return [self.refuse_request(request, "no version is rolled out yet")]
+        self._answered = [*self._answered, request.id][-ANSWERED:]
+        active = self.ledger.active
+        if active is None:
+            return [self.ledger.refuse_request(request, "no version is rolled out yet")]
         if request.kind == Operation.RESUME:
-            if not self.pinned:
-                why = f"nothing is pinned: newer versions than {self.active.version} come as they are"
-                return [self.refuse_request(request, why)]
-            return [self.activate(self.active, request.reason or "resumed", now)]
+            return self._resume(request, active, now)
         if request.kind == Operation.ROLL_BACK:
-            return self._roll_back(request, now)
-        return [
-            self.refuse_request(request, "this coordinator knows no such request: is it older than the command line?")
-        ]
+            return self._roll_back(request, active, now)
+        why = "this coordinator knows no such request: is it older than the command line?"
+        return [self.ledger.refuse_request(request, why)]
 
-    def _roll_back(self, request: Operation, now: float) -> list[RolloutDirective]:
+    def _resume(self, request: Operation, active: CheckpointPublished, now: float) -> list[RolloutDirective]:
+        if not self.view.pinned:
+            why = f"nothing is pinned: newer versions than {active.version} come as they are"
+            return [self.ledger.refuse_request(request, why)]
+        aside = self._set_aside("an operator resumes")  # a roll back that still waits for workers
+        reason = request.reason or "resumed"
+        return [*aside, self._activate(active, reason, now, frozenset(self.fleet.alive))]
+
+    def _roll_back(self, request: Operation, active: CheckpointPublished, now: float) -> list[RolloutDirective]:
         # While there are canaries, the version before theirs is the active one.
-        target = self.active if self.canary is not None and not request.version else self.target(request.version)
-        if target is None or self.active is None:
-            return [self.refuse_request(request, self.known.why_not(request.version, self.active_version))]
-        aside = self.set_aside("an operator rolls back")
-        warm = target.version in {self.active.version, self.previous_version}
-        if not warm and self.workers:
-            return [*aside, *self._begin(target, now, rolls_back=True)]
-        self.trial = None
+        canaried = self.judge.canary is not None and not request.version
+        target = active if canaried else self.ledger.target(request.version)
+        if target is None:
+            return [self.ledger.refuse_request(request, self.ledger.why_no_target(request.version))]
+        aside = self._set_aside("an operator rolls back")
+        warm = target.version in {active.version, self.view.previous_version}
+        if not warm and self.fleet.alive:
+            return [*aside, *self._stage(target, now, rolls_back=True)]
         reason = request.reason or f"rolled back by {request.requested_by or 'an operator'}"
-        directive = self.serve(target, reason, pins=True, cause="operator")
-        self.forget_others()
-        return [*aside, directive]
+        return [*aside, self._roll_back_to(target, reason)]
+
+    def _roll_back_to(self, target: CheckpointPublished, reason: str) -> RolloutDirective:
+        """Let the fleet serve what an operator went back to; it is pinned, and not on trial."""
+        self.judge.active = None
+        directive = self.ledger.serve(target, reason, pins=True, cause="operator")
+        self._forget_others()
+        return directive
+
+    # Both.
+
+    def _set_aside(self, reason: str) -> list[RolloutDirective]:
+        """End what is staged or on canaries; nothing is wrong with the version: it may come again."""
+        canary, staging, self.staging = self.judge.canary, self.staging, None
+        if canary is not None:
+            chosen = self.ledger.find(canary.digest)
+            return [self._end_canary(chosen, reason)] if chosen is not None else []
+        chosen = self.ledger.find(staging.digest) if staging is not None else None
+        return [self.ledger.issue(RETIRE, chosen, reason)] if chosen is not None else []
+
+    def _forget_others(self) -> None:
+        """Keep what is named: what serves, what is staged or on canaries, the version before, and the newest."""
+        self.ledger.forget(*(named.digest for named in (self.staging, self.judge.canary) if named is not None))

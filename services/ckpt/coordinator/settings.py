@@ -5,18 +5,16 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from headrace.runtime.settings import ServiceSettings
 from headrace.weights.opening import is_file
 from headrace.weights.stores.port import GRACE_S
 from services.ckpt.coordinator.plan import PeerPolicy
 from services.ckpt.coordinator.policy import Policy
-from services.ckpt.nice import NICE
+from services.ckpt.settings import CheckpointSettings
 
 
-class CoordinatorSettings(ServiceSettings):
+class CoordinatorSettings(CheckpointSettings):
     """Settings of the coordinator."""
 
-    nice: int = Field(10, ge=0, le=19, description=NICE)
     quorum: str = Field(
         "all", description="workers that must be ready before a version is activated: all, majority or a number"
     )

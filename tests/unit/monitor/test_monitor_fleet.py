@@ -1,5 +1,7 @@
 """Versions, freshness and workers."""
 
+import pytest
+
 from headrace.contracts.events_pb2 import CheckpointPublished, PartitionOffset, RolloutDirective, WeightsApplied
 from headrace.contracts.snapshot import Canary
 from services.monitor.fleet import Fleet
@@ -21,7 +23,7 @@ def applied(state: int, version: int, worker: str = "w", **fields: object) -> We
 
 
 def test_freshness_runs_from_the_newest_label_to_the_first_prediction_of_its_version() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     fleet.checkpoint(checkpoint(2, label_us=1_000_000))
     fleet.prediction(0, 2, at_us=2_500_000)
     fleet.prediction(0, 2, at_us=9_000_000)
@@ -29,7 +31,7 @@ def test_freshness_runs_from_the_newest_label_to_the_first_prediction_of_its_ver
 
 
 def test_freshness_does_not_care_which_of_the_two_was_read_first() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     fleet.prediction(0, 2, at_us=2_500_000)
     fleet.checkpoint(checkpoint(2, label_us=1_000_000))
     fleet.checkpoint(checkpoint(2, label_us=1_000_000))
@@ -37,14 +39,14 @@ def test_freshness_does_not_care_which_of_the_two_was_read_first() -> None:
 
 
 def test_the_first_weights_know_no_label_and_have_no_freshness() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     fleet.checkpoint(checkpoint(1))
     fleet.prediction(0, 1, at_us=5)
     assert fleet.freshness.count == 0
 
 
 def test_versions_newest_active_and_serving() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     for version in (1, 2, 3):
         fleet.checkpoint(checkpoint(version))
     fleet.directive(activate(1, sequence=2))
@@ -60,14 +62,14 @@ def test_versions_newest_active_and_serving() -> None:
 
 
 def test_a_partition_long_silent_does_not_say_what_is_serving() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     fleet.prediction(0, 1, at_us=0)
     fleet.prediction(1, 2, at_us=60_000_000)
     assert fleet.versions().serving == (2,)
 
 
 def test_a_rollback_pins() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     fleet.directive(activate(2, sequence=4))
     back = RolloutDirective(model="toy", action=RolloutDirective.ROLL_BACK, version=1, sequence=6, pinned=True)
     fleet.directive(back)
@@ -77,7 +79,7 @@ def test_a_rollback_pins() -> None:
 
 
 def test_workers_come_serve_and_go() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     fleet.applied(applied(WeightsApplied.JOINED, 0))
     fleet.applied(applied(WeightsApplied.ACTIVE, 1))
     fleet.applied(applied(WeightsApplied.STAGED, 2))
@@ -89,26 +91,37 @@ def test_workers_come_serve_and_go() -> None:
 
 
 def test_a_failed_worker_stays_failed_until_it_does_better() -> None:
-    fleet = Fleet()
+    fleet = Fleet("toy")
     fleet.applied(applied(WeightsApplied.ACTIVE, 1))
     fleet.applied(applied(WeightsApplied.FAILED, 2, error="tensor missing"))
     fleet.applied(applied(WeightsApplied.HEARTBEAT, 1))
-    assert [(w.worker, w.version) for w in fleet.failed] == [("w", 1)]
+    assert [(w.worker, w.version, w.error) for w in fleet.failed] == [("w", 1, "tensor missing")]
+    assert [(w.state, w.error) for w in fleet.workers] == [("FAILED", "tensor missing")]
     fleet.applied(applied(WeightsApplied.ACTIVE, 3))
     assert fleet.failed == ()
 
 
-def test_a_version_is_on_canaries_until_it_is_activated_or_taken_back() -> None:
-    fleet = Fleet()
-    fleet.directive(activate(1, sequence=1))
-    for end in (RolloutDirective.ACTIVATE, RolloutDirective.RETIRE, RolloutDirective.ROLL_BACK):
-        sequence = fleet._sequence
-        begin = RolloutDirective(
-            action=RolloutDirective.CANARY, version=2, sequence=sequence + 2, canaries=["a", "b"], canary_until_us=9
-        )  # fmt: skip
-        fleet.directive(begin)
-        fleet.directive(RolloutDirective(action=RolloutDirective.STAGE, version=3, sequence=sequence + 3))
-        assert fleet.versions().canary == Canary(2, ("a", "b"), 9)
-        named = ["a", "b"] if end == RolloutDirective.RETIRE else []
-        fleet.directive(RolloutDirective(action=end, version=1, sequence=sequence + 4, canaries=named))
-        assert (fleet.versions().canary, fleet.versions().active) == (None, 1)
+def directive(action: int, version: int, sequence: int, canaries: tuple[str, ...] = ()) -> RolloutDirective:
+    return RolloutDirective(
+        model="toy", action=action, version=version, sequence=sequence, manifest_digest=f"d{version}", canaries=canaries,
+        canary_until_us=9,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ["ACTIVATE", "RETIRE", "ROLL_BACK"])
+def test_a_version_is_on_canaries_until_it_is_activated_or_taken_back(end: str) -> None:
+    fleet = Fleet("toy")
+    fleet.directive(directive(RolloutDirective.ACTIVATE, 1, 1))
+    fleet.directive(directive(RolloutDirective.CANARY, 2, 2, ("a", "b")))
+    assert fleet.versions().canary == Canary(2, ("a", "b"), 9)
+    version, canaries = {"ACTIVATE": (2, ()), "RETIRE": (2, ("a", "b")), "ROLL_BACK": (1, ())}[end]
+    fleet.directive(directive(RolloutDirective.Action.Value(end), version, 3, canaries))
+    assert (fleet.versions().canary, fleet.versions().active) == (None, 2 if end == "ACTIVATE" else 1)
+
+
+def test_what_another_model_or_a_fenced_coordinator_says_changes_nothing() -> None:
+    fleet = Fleet("toy")
+    fleet.directive(activate(1, sequence=1, coordinator_epoch=2))
+    fleet.directive(activate(2, sequence=7, coordinator_epoch=1))
+    fleet.directive(RolloutDirective(model="other", action=RolloutDirective.ACTIVATE, version=3, sequence=9))
+    assert (fleet.versions().active, fleet.versions().swaps) == (1, 0)

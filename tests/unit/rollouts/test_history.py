@@ -1,66 +1,7 @@
 """What became of versions, told by records in memory."""
 
-from typing import Any
-
-import torch
-from rich.console import Console
-
-from headrace.cli.commands.ckpt import agent_table, fleet_table, history_table
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
-from headrace.rollouts.history import Versions
-from headrace.weights import MemoryChunkStore, checkpoint_event, publish_version
-
-SECOND = 1_000_000
-T0 = 1_700_000_000 * SECOND
-
-
-def checkpoint(version: int) -> CheckpointPublished:
-    manifest = publish_version(
-        {"w": torch.full((2,), float(version))}, model="m", version=version, base_version=version - 1, epoch=1,
-        step=version * 10, offsets={}, metrics={"error": 1 / version}, store=MemoryChunkStore(), created_at=at(version),
-    )  # fmt: skip
-    return checkpoint_event(manifest)
-
-
-def at(version: int) -> int:
-    return T0 + version * 10 * SECOND
-
-
-class Told(Versions):
-    """Versions of the model "m", with the coordinator's sequence."""
-
-    def __init__(self) -> None:
-        super().__init__("m")
-        self.sequence = 0
-        self.serves = 0
-
-    def publish(self, *versions: int) -> None:
-        for version in versions:
-            self.checkpoint(checkpoint(version), at(version))
-
-    def direct(self, action: str, version: int, us: int = 0, **more: Any) -> None:
-        self.sequence += 1
-        self.directive(
-            RolloutDirective(
-                model="m", action=RolloutDirective.Action.Value(action), version=version, sequence=self.sequence,
-                previous_version=self.serves, issued_at_us=us or at(version), **more,
-            )
-        )  # fmt: skip
-        if action in {"ACTIVATE", "ROLL_BACK"}:
-            self.serves = version
-
-    def report(
-        self, worker: str, state: str, version: int, us: int, *, model: str = "m", error: str = "", fenced: bool = False
-    ) -> None:
-        self.applied(
-            WeightsApplied(
-                model=model, worker=worker, role="stream", host="h", state=WeightsApplied.State.Value(state), version=version,
-                at_us=us, error=error, fenced=fenced,
-            )
-        )  # fmt: skip
-
-    def states(self) -> dict[int, str]:
-        return {line.version: line.state for line in self.history(100)}
+from tests.history_kit import SECOND, Told, at, checkpoint
 
 
 def test_a_versions_life_is_told_with_its_times() -> None:
@@ -74,7 +15,7 @@ def test_a_versions_life_is_told_with_its_times() -> None:
     told.report("late", "STAGED", 1, at(3))
     told.report("late", "ACTIVE", 1, at(3) + 1)
     told.direct("ACTIVATE", 1, at(1) + 10_000)
-    (line,) = told.history(5)
+    (line,) = told.versions(5)
     assert (line.state, line.published_us, line.activated_us) == ("active", at(1), at(1) + 10_000)
     assert (line.activate_ms, line.workers, line.step, line.metrics) == (20.5, 3, 10, {"error": 1.0})
     assert line.size > 8
@@ -86,8 +27,10 @@ def test_the_bytes_of_a_version_that_a_host_took_are_those_of_the_host_that_took
     told.publish(1, 2)
     for worker, pulled in (("follows", 10), ("late", 400)):
         state = WeightsApplied.State.Value("STAGED")
-        told.applied(WeightsApplied(model="m", worker=worker, state=state, version=1, at_us=at(1), bytes_pulled=pulled))
-    assert {line.version: line.pulled for line in told.history(5)} == {1: 400, 2: None}
+        told.on_report(
+            WeightsApplied(model="m", worker=worker, state=state, version=1, at_us=at(1), bytes_pulled=pulled)
+        )
+    assert {line.version: line.pulled for line in told.versions(5)} == {1: 400, 2: None}
 
 
 def test_what_becomes_of_versions() -> None:
@@ -102,7 +45,7 @@ def test_what_becomes_of_versions() -> None:
     told.direct("REFUSE", 77, reason="never was")
     assert told.states() == {1: "served", 2: "skipped", 3: "retired", 4: "active", 5: "waiting"}
     told.direct("ROLL_BACK", 1, pinned=True, reason="4 is off")
-    lines = {line.version: (line.state, line.reason) for line in told.history(5)}
+    lines = {line.version: (line.state, line.reason) for line in told.versions(5)}
     assert lines[4] == ("rolled back", "4 is off")
     assert lines[1] == ("pinned", "4 is off")
     assert lines[3] == ("retired", "refused by a")
@@ -117,20 +60,20 @@ def test_what_compaction_forgot_is_concluded_from_what_is_left() -> None:
     told.direct("STAGE", 2)
     told.direct("ACTIVATE", 3)
     assert told.states() == {1: "served", 2: "served", 3: "active"}
-    assert {line.version: line.activate_ms for line in told.history(3)}[1] == 5.0
+    assert {line.version: line.activate_ms for line in told.versions(3)}[1] == 5.0
 
 
 def test_only_the_newest_are_listed_and_a_checkpoint_published_again_keeps_its_time() -> None:
     told = Told()
     told.publish(1, 2, 3)
-    told.checkpoint(checkpoint(3), at(9))
-    assert [(line.version, line.published_us) for line in told.history(2)] == [(3, at(3)), (2, at(2))]
+    told.on_checkpoint(checkpoint(3), at(9))
+    assert [(line.version, line.published_us) for line in told.versions(2)] == [(3, at(3)), (2, at(2))]
 
 
 def test_a_checkpoint_whose_manifest_is_none_is_listed_without_a_size() -> None:
     told = Told()
-    told.checkpoint(CheckpointPublished(model="m", version=7, manifest=b"junk"), at(7))
-    (line,) = told.history(1)
+    told.on_checkpoint(CheckpointPublished(model="m", version=7, manifest=b"junk"), at(7))
+    (line,) = told.versions(1)
     assert (line.version, line.size) == (7, 0)
 
 
@@ -168,7 +111,7 @@ def test_what_agents_did_is_shown_beside_what_their_workers_serve() -> None:
 
     def hear(worker: str, agent: str, state: int, us: int, **moved: int) -> None:
         said = {"worker": worker, "agent": agent, "state": state, "at_us": us, "host": f"host-{agent}", **moved}
-        told.applied(WeightsApplied(model="m", version=1, peer_address=f"{agent}:7000", **said))
+        told.on_report(WeightsApplied(model="m", version=1, peer_address=f"{agent}:7000", **said))
 
     million = 1_000_000
     taken = {"bytes_pulled": 4 * million, "bytes_from_peers": million}
@@ -193,26 +136,14 @@ def test_what_agents_did_is_shown_beside_what_their_workers_serve() -> None:
         1_000_000,
         "b:7000",
     )
-    (line,) = told.history(1)
+    (line,) = told.versions(1)
     assert (line.pulled, line.from_stores, line.from_peers) == (4_000_000, 4_000_000, 4_000_000)
-    words = " ".join(tables(told, at(1)).split())
-    assert "a host-a 2 1 3.0 MB 1.0 MB 3.0 MB a:7000" in words
-    assert "50 %" in words
-
-
-def tables(told: Told, now_us: int, width: int = 100) -> str:
-    console = Console(width=width)
-    with console.capture() as shown:
-        console.print(
-            fleet_table(told.workers(now_us)), agent_table(told.agents(now_us)), history_table(told.history(9))
-        )
-    return shown.get()
 
 
 def test_a_pipeline_stands_for_all_its_models_each_with_its_own_versions_and_workers() -> None:
     told = Told()
     for version, model in ((1, "m"), (1, "m.wide"), (2, "m.wide"), (5, "mine")):
-        told.directive(
+        told.on_directive(
             RolloutDirective(model=model, action=RolloutDirective.ACTIVATE, version=version, sequence=version)
         )
         told.report("stream-1", "ACTIVE", version, at(2), model=model)
@@ -221,18 +152,7 @@ def test_a_pipeline_stands_for_all_its_models_each_with_its_own_versions_and_wor
         ("m", "stream-1", 1, "serving"),
         ("m.wide", "stream-1", 2, "serving"),
     ]
-    assert [(line.model, line.version) for line in told.history(1)] == [("m", 1), ("m.wide", 2)]
-
-
-def test_the_tables_are_readable() -> None:
-    told = Told()
-    told.publish(1)
-    told.direct("ACTIVATE", 1, at(1) + 7000)
-    told.report("w", "HEARTBEAT", 1, at(1) + SECOND)
-    words = " ".join(tables(told, at(1) + 2 * SECOND, width=80).split())
-    assert "w stream h 1 serving 2.0 s 1.0 s ago" in words
-    assert "active" in words
-    assert "7 ms" in words
+    assert [(line.model, line.version) for line in told.versions(1)] == [("m", 1), ("m.wide", 2)]
 
 
 def test_canaries_are_shown_while_they_are_the_only_ones_and_fenced_workers_with_what_went_wrong() -> None:
@@ -245,16 +165,13 @@ def test_canaries_are_shown_while_they_are_the_only_ones_and_fenced_workers_with
     told.report("c", "FAILED", 1, at(3) - 2, error="no room")
     told.report("c", "HEARTBEAT", 3, at(3), fenced=True)
     told.report("d", "HEARTBEAT", 1, at(3))
-    assert told.canary("m").canaries == ["a", "d"]
+    assert told.view("m").canary.canaries == ["a", "d"]
     assert told.states() == {1: "active", 2: "canary"}
     workers = {w.worker: (w.state, w.fenced, w.error) for w in told.workers(at(3))}
     expected = {"a": ("canary", False, ""), "b": ("serving", False, ""), "c": ("fenced", True, "no room")}
     assert workers == {**expected, "d": ("behind", False, "")}
-    words = " ".join(tables(told, at(3)).split())
-    assert "is to serve 1; not ready: no room" in words
-    assert "is to serve 2, as a canary" in words
     told.direct("ACTIVATE", 2)
-    assert told.canary("m") is None
+    assert told.view("m").canary is None
     assert told.states() == {1: "served", 2: "active"}
 
 
@@ -266,8 +183,8 @@ def test_versions_taken_back_are_told_apart_from_those_that_an_operator_rolled_b
     told.direct("ROLL_BACK", 1, cause="alert", reason="version 2 was taken back: far off")
     told.direct("CANARY", 3, canaries=["a"])
     told.direct("RETIRE", 3, canaries=["a"], cause="failures", reason="failed on canary a")
-    assert told.canary("m") is None
-    found = {line.version: (line.state, line.cause, line.reason) for line in told.history(9)}
+    assert told.view("m").canary is None
+    found = {line.version: (line.state, line.cause, line.reason) for line in told.versions(9)}
     assert found[2] == ("taken back", "alert", "version 2 was taken back: far off")
     assert found[3] == ("taken back", "failures", "failed on canary a")
     told.direct("ROLL_BACK", 1, cause="operator", pinned=True)

@@ -6,8 +6,9 @@ import pytest
 
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.rollouts.directives import CANARY, RETIRE
-from services.ckpt.coordinator.policy import Worker
-from services.ckpt.coordinator.trial import canaries
+from headrace.rollouts.reports import after
+from services.ckpt.coordinator.trials import choose_canaries
+from services.ckpt.coordinator.workers import FleetWorker
 from tests.rollout_kit import POLICY, alert, applied, checkpoint, newest, operation, rollout, steps, taken_over
 
 CAREFUL = replace(POLICY, canary_share=0.25, canary_s=60.0, worker_ttl_s=1000.0)
@@ -51,7 +52,7 @@ def test_the_canaries_serve_first_and_the_others_follow(careful):
     (directive,) = careful.decide(60.0)
     assert steps([directive]) == [("ACTIVATE", 2)]
     assert directive.reason == "canary: 1 of 1 served it without an alert"
-    assert careful.rollout.canary is None
+    assert careful.rollout.judge.canary is None
 
 
 def test_a_critical_alert_takes_it_back_from_the_canaries_and_refuses_it(careful):
@@ -140,7 +141,7 @@ def test_rolling_back_in_the_middle_ends_it_and_pins_what_is_active(careful):
     """The version before the canaries' is the active one; after resuming the other may come again."""
     careful.rollout.on_operation(operation("ROLL_BACK"))
     assert steps(careful.decide(1.0)) == [("RETIRE", 2), ("ROLL_BACK", 1)]
-    assert careful.rollout.pinned
+    assert careful.rollout.view.pinned
     careful.rollout.on_operation(operation("RESUME"))
     assert steps(careful.decide(2.0)) == [("ACTIVATE", 1), ("STAGE", 2)]
 
@@ -154,7 +155,7 @@ def test_there_are_no_canaries_where_no_others_could_be_spared(workers):
     for worker in workers:
         made.on_applied(applied(worker, "STAGED", 2), 0.0)
     made.decide(0.0)
-    assert made.active.version == 2
+    assert made.ledger.active.version == 2
     first = rollout(CAREFUL, workers=WORKERS)
     first.on_checkpoint(checkpoint(1))
     first.decide(0.0)
@@ -180,26 +181,30 @@ def test_a_successor_hears_an_alert_and_remembers_the_refusal(careful):
     log = [*careful.log, *heir.decide(10.0)]
     assert steps(log[-1:]) == [("RETIRE", 2)]
     third = taken_over(log, 3, CAREFUL, now=20.0)
-    assert third.canary is None
+    assert third.judge.canary is None
     third.on_applied(applied("a", "HEARTBEAT", 1), 20.0)
     log += third.decide(20.0)
     assert steps(log[-1:]) == [("STAGE", 3)]
     assert {d.action for d in newest(log) if d.version == 2} == {RETIRE}
     fourth = taken_over(log, 2, CAREFUL, now=30.0)
-    assert fourth.canary is None
-    assert "d2" in fourth.known.refused
+    assert fourth.judge.canary is None
+    assert "d2" in fourth.ledger.refused
+
+
+def fleet(**roles: str) -> dict[str, FleetWorker]:
+    """Workers by name, each with its role."""
+    return {name: FleetWorker(after(applied(name, "JOINED", role=role), None), 0.0) for name, role in roles.items()}
 
 
 def test_canaries_are_a_share_never_all_and_the_same_for_the_same_fleet():
     """Roles take turns, those whose predictions are scored first."""
-    stream = {f"s{i}": Worker(0.0, role="stream") for i in range(6)}
-    rpc = {f"r{i}": Worker(0.0, role="rpc") for i in range(4)}
-    fleet = {**rpc, **stream}
-    assert [len(canaries(fleet, share)) for share in (0.01, 0.1, 0.11, 0.5, 0.99)] == [1, 1, 2, 5, 9]
-    assert canaries(fleet, 0.01)[0] in stream
-    two = canaries(fleet, 0.2)
-    assert {fleet[name].role for name in two} == {"stream", "rpc"}
-    assert canaries(dict(reversed(fleet.items())), 0.2) == two
-    assert canaries(fleet, 0.2, {"s0", "r1", "gone"}) == ["r1", "s0"]
-    assert canaries(fleet, 0.2, {"gone"}) == two
-    assert canaries({"only": Worker(0.0)}, 0.5) == ["only"]
+    stream = {f"s{i}": "stream" for i in range(6)}
+    workers = fleet(**{f"r{i}": "rpc" for i in range(4)}, **stream)
+    assert [len(choose_canaries(workers, share)) for share in (0.01, 0.1, 0.11, 0.5, 0.99)] == [1, 1, 2, 5, 9]
+    assert choose_canaries(workers, 0.01)[0] in stream
+    two = choose_canaries(workers, 0.2)
+    assert {workers[name].role for name in two} == {"stream", "rpc"}
+    assert choose_canaries(dict(reversed(workers.items())), 0.2) == two
+    assert choose_canaries(workers, 0.2, {"s0", "r1", "gone"}) == ["r1", "s0"]
+    assert choose_canaries(workers, 0.2, {"gone"}) == two
+    assert choose_canaries(fleet(only=""), 0.5) == ["only"]

@@ -48,7 +48,7 @@ def test_each_version_is_taken_back_once_and_the_one_before_is_not_judged():
         made.on_alert(alert(version), 5.0)
         made.decide(5.0)
         made.on_alert(alert(version), 5.0)
-    assert (made.active.version, made.decide(6.0)) == (2, [])
+    assert (made.ledger.active.version, made.decide(6.0)) == (2, [])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_alerts_that_take_nothing_back(news, at, policy):
     made, _ = flipped(policy)
     made.on_alert(news, at)
     assert made.decide(at) == []
-    assert made.active.version == 3
+    assert made.ledger.active.version == 3
 
 
 def test_what_an_operator_pinned_is_not_judged():
@@ -184,7 +184,7 @@ def test_a_successor_judges_and_remembers_as_its_predecessor_did():
     third.on_alert(alert(3), 4.0)
     third.on_alert(alert(2), 15.0)
     assert third.decide(20.0) == []
-    assert (third.active.version, third.pinned) == (2, False)
+    assert (third.ledger.active.version, third.view.pinned) == (2, False)
     third.on_operation(operation("ROLL_BACK"))
     assert steps(third.decide(21.0)) == [("STAGE", 1)]
 

@@ -1,11 +1,11 @@
 """Versions whose own chunks are in no store: built where a base is, taken from those who built them where none is."""
 
 import pytest
-from tests.unit.ckpt.agent.test_ckpt_host_peers import host, plan
 
 from headrace.weights import MemoryChunkStore
 from tests.slot_kit import map_tensors
-from tests.unit.ckpt.coordinator.test_ckpt_deltas import state, store, versions
+from tests.unit.ckpt.agent.test_deltas import state, store, versions
+from tests.unit.ckpt.agent.test_host_peers import host, plan
 
 __all__ = ["host", "store", "versions"]
 

@@ -1,9 +1,9 @@
-"""A worker and a version as `headrace ckpt` shows them."""
+"""What is shown of a worker, of an agent and of a version: by `headrace ckpt`, by pages, and as JSON for programs."""
 
 import msgspec
 
 
-class WorkerLine(msgspec.Struct, frozen=True):
+class WorkerStatus(msgspec.Struct, frozen=True):
     """A worker now. `age_s` is its version's age, `heard_s` how long ago it was heard of; None where nobody said.
 
     `active` is the fleet's version, `meant` the one that this worker is to serve, as one of its canaries if `canary`.
@@ -26,8 +26,27 @@ class WorkerLine(msgspec.Struct, frozen=True):
     canary: bool = False
 
 
-class VersionLine(msgspec.Struct, frozen=True):
-    """A version's life. Times are in µs since the epoch, 0 where it has not happened or is not known any more.
+class AgentStatus(msgspec.Struct, frozen=True):
+    """An agent, for one model. `from_store` and `from_peers` are bytes of the version that its workers serve.
+
+    `to_peers` are the bytes of the model that it has given to other agents since it started. `address` is where it
+    gives them, "" if it does not.
+    """
+
+    model: str
+    agent: str
+    host: str
+    workers: int
+    version: int
+    from_store: int
+    from_peers: int
+    to_peers: int
+    address: str
+    heard_s: float
+
+
+class VersionStatus(msgspec.Struct, frozen=True):
+    """What became of a version. Times are in µs since the epoch, 0 where it has not happened or is not known any more.
 
     `activate_ms` is from its publication until every worker that had it ready when it was activated served it. `pulled`
     is the most bytes of it that travelled to a host, None where none reported; `from_stores` and `from_peers` are all

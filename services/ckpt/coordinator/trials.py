@@ -1,8 +1,8 @@
-"""A version that has begun to serve, and what its workers say of it: as the fleet's active version, or on canaries first.
+"""A version that has begun to serve, and what its workers report of it: on canaries, or as the fleet's active version.
 
 A worker that fails to activate is tried again by its agent, and most often then succeeds; so a failure counts only once
-it has lasted. One that served the version and found that it cannot counts at once, and for good: the worker may be gone
-by then.
+it has lasted. A worker that served the version and found that it cannot go on counts at once, and for good: the worker
+may be gone by then.
 """
 
 import math
@@ -12,43 +12,43 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from headrace.contracts.events_pb2 import WeightsApplied
-from services.ckpt.coordinator.policy import Policy, Verdict, Worker
+from headrace.rollouts.reports import FAILED, SERVING
+from services.ckpt.coordinator.policy import Policy, Verdict
+from services.ckpt.coordinator.workers import FleetWorker
 
 SCORED_ROLE = "stream"
 """The role whose predictions the monitor compares with labels: among the first canaries is one of it."""
-_SERVING = {WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT, WeightsApplied.JOINED}
 
 
 @dataclass
-class Trial:
-    """A version on trial.
+class VersionTrial:
+    """How a version does on the workers that it was given to.
 
     Attributes:
         digest: the version's.
-        since: when it began, in seconds since the epoch.
+        since: when it began to serve, in seconds since the epoch.
         voters: the workers that it was given to; None as long as nobody is known: there was nobody, or a coordinator
             that takes over learns only then who is there.
+        failed: when a worker failed to activate it, and has not succeeded since.
+        broken: the workers that served it and found that they cannot go on.
+        errors: what each worker last failed with.
     """
 
     digest: str
     since: float
     voters: frozenset[str] | None = None
     failed: dict[str, float] = field(default_factory=dict)
-    """When a worker failed to activate it, not made good since."""
     broken: set[str] = field(default_factory=set)
-    """Workers that served it and found that they cannot."""
     errors: dict[str, str] = field(default_factory=dict)
 
     def on_applied(self, applied: WeightsApplied, now: float) -> None:
-        """Take note of what a worker says of this version."""
+        """Take note of a worker's report; one about another version says nothing here."""
         if applied.manifest_digest != self.digest:
             return
         name = applied.worker
-        if applied.state in _SERVING:
+        if applied.state in SERVING:
             self.failed.pop(name, None)
-        elif (
-            applied.state == WeightsApplied.FAILED and not applied.chunks_lost
-        ):  # the stores are at fault, not the weights
+        elif applied.state == FAILED and not applied.chunks_lost:  # else the stores are at fault, not the weights
             self.errors[name] = applied.error
             self.failed.setdefault(name, now)
             if applied.while_serving:
@@ -59,49 +59,64 @@ class Trial:
         lasting = {name for name, at in self.failed.items() if now - at >= grace_s}
         return (lasting | self.broken) & (self.voters or frozenset())
 
-    def failure(self, workers: Mapping[str, Worker], policy: Policy, now: float) -> str:
-        """Why so many failures that the quorum is lost speak against the version; "" if they do not."""
+    def verdict(self, workers: AbstractSet[str], policy: Policy, now: float) -> Verdict | None:
+        """Against the version, if so many workers fail that the quorum is lost; else None."""
         if not self.voters:  # those who come next must prove it
             self.voters = frozenset(workers)
         failing = self.failing(now, policy.activate_grace_s)
-        present = (self.voters & workers.keys()) | failing
+        present = (self.voters & workers) | failing
         if not failing or len(present) - len(failing) >= policy.needed(len(present)):
-            return ""
-        return f"failed on {len(failing)} of {len(present)} workers, {self.blame(failing)}"
+            return None
+        reason = f"failed on {len(failing)} of {len(present)} workers, {self.first_error(failing)}"
+        return Verdict(go=False, reason=reason, cause="failures")
 
-    def blame(self, failing: set[str]) -> str:
+    def first_error(self, failing: set[str]) -> str:
         """One of the failures, for people."""
         name = min(failing)
         return f"{name}: {self.errors.get(name) or 'no reason given'}"
 
 
 @dataclass
-class Canary(Trial):
+class CanaryTrial:
     """A version that a share of the workers serves first.
 
     Attributes:
+        trial: how it does on them.
         until: when it is over, in seconds since the epoch.
-        again: it is the second choice of canaries: of the first, none was left.
+        again: these are the second canaries, because none of the first was left.
     """
 
-    until: float = 0.0
+    trial: VersionTrial
+    until: float
     again: bool = False
 
-    def verdict(self, workers: Mapping[str, Worker], policy: Policy, now: float) -> Verdict | None:
+    @property
+    def digest(self) -> str:
+        """The version's."""
+        return self.trial.digest
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The workers that serve it."""
+        return self.trial.voters or frozenset()
+
+    def verdict(self, workers: Mapping[str, FleetWorker], policy: Policy, now: float) -> Verdict | None:
         """What becomes of the version; None while it is open. Any canary's failure speaks against it."""
-        failing = self.failing(now, policy.activate_grace_s)
+        failing = self.trial.failing(now, policy.activate_grace_s)
         if failing:
-            return Verdict(go=False, reason=f"failed on canary {self.blame(failing)}", cause="failures")
+            return Verdict(go=False, reason=f"failed on canary {self.trial.first_error(failing)}", cause="failures")
         if now < self.until or not workers:
             return None
-        names = self.voters or frozenset()
+        names = self.names
         serving = {name for name in names & workers.keys() if workers[name].serving == self.digest}
         if serving:
             return Verdict(go=True, reason=f"canary: {len(serving)} of {len(names)} served it without an alert")
         return Verdict(go=False, reason=f"none of its canaries serves it: {', '.join(sorted(names))}", cause="silence")
 
 
-def canaries(workers: Mapping[str, Worker], share: float, ready: AbstractSet[str] = frozenset()) -> list[str]:
+def choose_canaries(
+    workers: Mapping[str, FleetWorker], share: float, ready: AbstractSet[str] = frozenset()
+) -> list[str]:
     """Choose canaries: ``share`` of the workers, at least one, and not all where there are several.
 
     They come from those that are ``ready``, if any are. The same fleet gives the same canaries. Roles take turns, so

@@ -2,7 +2,11 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from headrace.contracts.events_pb2 import WeightsApplied
+from headrace.rollouts.reports import ACTIVE, STAGED
 from headrace.runtime.metrics import LATENCY_BUCKETS
+from headrace.weights.host.transfer import Pulled
+from services.ckpt.agent.service import HostAgent
 
 WORKERS = Gauge("headrace_ckpt_workers", "Workers connected to this host's agent.", ["model"])
 SHARED_MEMORY = Gauge("headrace_ckpt_shared_memory_bytes", "Shared memory that the agent's slots hold.", ["model"])
@@ -29,3 +33,28 @@ FENCED = Gauge(
     "headrace_ckpt_fenced_workers", "Workers here that are not ready: they serve what they are not to.", ["model"]
 )
 REPORTS = Counter("headrace_ckpt_reports", "Reports on headrace.applied.", ["model", "state"])
+
+
+def observe_pull(model: str, pulled: Pulled) -> None:
+    """Count a version that was pulled and verified."""
+    PULL.labels(model).observe(pulled.seconds)
+    PULLED.labels(model).inc(pulled.bytes_pulled - pulled.bytes_from_peers)
+    FROM_PEERS.labels(model).inc(pulled.bytes_from_peers)
+    REUSED.labels(model).inc(pulled.bytes_reused)
+
+
+def observe_report(applied: WeightsApplied) -> None:
+    """Count a report, and how long what it reports took."""
+    REPORTS.labels(applied.model, WeightsApplied.State.Name(applied.state)).inc()
+    if applied.state == STAGED and "stage" in applied.seconds:
+        STAGE.labels(applied.model).observe(applied.seconds["stage"])
+    if applied.state == ACTIVE and "activate" in applied.seconds:
+        ACTIVATE.labels(applied.model).observe(applied.seconds["activate"])
+
+
+def count_workers(logic: HostAgent) -> None:
+    """Count each model's workers here, and those that are not ready."""
+    for model in logic.models:
+        workers = [worker for worker in logic.workers.values() if worker.hello.model == model]
+        WORKERS.labels(model).set(len(workers))
+        FENCED.labels(model).set(sum(bool(worker.required) for worker in workers))

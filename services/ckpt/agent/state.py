@@ -1,10 +1,9 @@
-"""What the agent knows of versions, workers and models, and the effects that it asks for."""
+"""What the agent knows of a connected worker, and the effects that it asks for."""
 
 from dataclasses import dataclass, field
 
-from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
-from headrace.weights import Manifest
-from headrace.weights.worker.wire import Hello, ToWorker
+from headrace.contracts.events_pb2 import WeightsApplied
+from headrace.weights.worker.wire import Active, Failed, Hello, Released, Staged, ToAgent, ToWorker
 
 Connection = int
 """Names a worker's connection; a worker that comes back has another."""
@@ -12,12 +11,17 @@ Connection = int
 
 @dataclass(frozen=True)
 class Send:
-    """A message for a worker."""
+    """A message for a worker.
+
+    Attributes:
+        connection: the worker's.
+        message: what it is told.
+        by: of a `Stage`, when the coordinator stops waiting for it, in seconds since the epoch.
+    """
 
     connection: Connection
     message: ToWorker
     by: float = float("inf")
-    """Of a `Stage`: when the coordinator stops waiting for it, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -31,80 +35,63 @@ Effect = Send | Report
 
 
 @dataclass
-class Version:
-    """A version that a directive named."""
+class ConnectedWorker:
+    """A worker that is connected to this agent. Versions are named by their digests, "" for none.
 
-    model: str
-    version: int
-    digest: str
-    encoded: bytes
-    manifest: Manifest | None
-    """None if the manifest was refused."""
-    refusal: str
-    sequence: int
-    seconds: dict[str, float] = field(default_factory=dict)
-    bytes_pulled: int = 0
-    bytes_from_peers: int = 0
-    peers: RolloutDirective.Peers | None = None
-    """The coordinator's plan for taking it from other agents."""
-    path: str = ""
-    """The slot that holds it, "" until it was pulled."""
-    stage_by: float = float("inf")
-    """When the coordinator stops waiting for workers to stage it, by this host's clock; inf where nobody waits."""
-    failed_at: float = float("-inf")
-    lost: bool = False
-    """It could not be pulled for the stores lack something of it, or have it damaged."""
-
-
-@dataclass
-class Worker:
-    """A connected worker."""
+    Attributes:
+        hello: how it introduced itself.
+        connection: its connection.
+        version: the number of the version that it serves; 0 for none.
+        serving: the version that it serves.
+        holds: the versions that it has mapped and made ready.
+        required: the version that it must serve before it is ready; "" while it is ready.
+        staging: the version that it was told to stage, and has not acknowledged.
+        ordered: the version that it was last told to serve.
+        failed: when it failed to take a version, in seconds since the epoch.
+        behind_since: since when it has not served what it is to serve; None while it does.
+    """
 
     hello: Hello
     connection: Connection
     version: int
     serving: str
     holds: set[str]
+    required: str
     staging: str = ""
-    """The version offered and not yet acknowledged."""
     ordered: str = ""
-    """The version that it was last told to serve."""
     failed: dict[str, float] = field(default_factory=dict)
-    """When it failed to take a version."""
     behind_since: float | None = None
-    """Since when it has not served what it is to serve; None while it does."""
-    required: str = ""
-    """The version that it must serve before it is ready; "" while it is ready."""
 
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.hello.worker
 
-@dataclass
-class Model:
-    """What the fleet is to do with one model."""
+    def on_message(self, message: ToAgent, now: float) -> None:
+        """Take what it says about a version."""
+        if isinstance(message, Staged):
+            self._on_staged(message.digest)
+        elif isinstance(message, Active):
+            self._on_active(message)
+        elif isinstance(message, Failed):
+            self._on_failed(message.digest, now)
+        elif isinstance(message, Released):
+            self.holds.discard(message.digest)
 
-    name: str
-    epoch: int = 0
-    sequence: int = 0
-    active: Version | None = None
-    previous: Version | None = None
-    staged: Version | None = None
-    peers: RolloutDirective.Peers | None = None
-    """The newest plan: whoever joins later learns from it who is there."""
-    canary: Version | None = None
-    canaries: frozenset[str] = frozenset()
-    """The workers that serve `canary` while the others serve `active`."""
+    def _on_staged(self, digest: str) -> None:
+        self.holds.add(digest)
+        self.staging = "" if self.staging == digest else self.staging
 
-    def meant_for(self, worker: str) -> Version | None:
-        """The version that a worker is to serve."""
-        return self.canary if self.canary is not None and worker in self.canaries else self.active
+    def _on_active(self, message: Active) -> None:
+        digest = message.digest
+        self.holds.add(digest)
+        self.version, self.serving = message.version, digest
+        self.required = "" if self.required == digest else self.required
+        # An order for another version may have crossed this message: it is given again, which costs nothing.
+        self.ordered = digest if self.ordered == digest else ""
 
-    def wanted(self) -> list[Version]:
-        """What some worker is to serve now or next, in this order."""
-        return [version for version in (self.active, self.canary, self.staged_only()) if version is not None]
-
-    def staged_only(self) -> Version | None:
-        """What is staged and nobody is to serve yet."""
-        return None if self.staged is self.canary else self.staged
-
-    def named(self) -> list[Version]:
-        """What must stay in shared memory: also the version before the active one."""
-        return [*self.wanted(), *([] if self.previous is None else [self.previous])]
+    def _on_failed(self, digest: str, now: float) -> None:
+        self.failed[digest] = now
+        self.holds.discard(digest)
+        self.staging = "" if self.staging == digest else self.staging
+        self.ordered = "" if self.ordered == digest else self.ordered

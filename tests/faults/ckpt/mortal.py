@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -21,6 +21,7 @@ from headrace.runtime.lifecycle import Context
 from headrace.weights import ChunkStore, LiveWeights
 from headrace.weights.worker.wire import Stage, ToAgent
 from services.ckpt.agent.app import AgentApp
+from services.ckpt.agent.kafka import Reports
 from services.ckpt.agent.slots import HostSlots
 from services.ckpt.agent.state import Effect, Report
 from services.ckpt.coordinator.app import CoordinatorApp
@@ -135,23 +136,31 @@ class MortalAgent(AgentApp):
 
     def __init__(self, context: Context[Any], fate: Fate, slow_s: float) -> None:
         super().__init__(context)
-        self._fate = fate
-        self._slots = _MortalSlots(self._slots, fate, slow_s)
+        self._delivery = _MortalDelivery(self._delivery, fate)
+        self._puller._slots = _MortalSlots(self._puller._slots, fate, slow_s)
 
-    def _apply(self, effects: Any) -> None:
-        told: list[Effect] = list(effects)
+
+class _MortalDelivery(Wrapped):
+    def open(self, reports: Reports) -> None:
+        self.reports = _MortalReports(reports, self.fate)
+        self.inner.open(self.reports)
+
+    def deliver(self, effects: Iterable[Effect]) -> None:
+        told = list(effects)
         for effect in told:
             if isinstance(effect, Report):
-                self._meet(effect.applied, "to be reported")
-        super()._apply(told)
+                self.reports.meet(effect.applied, "to be reported")
+        self.inner.deliver(told)
 
-    def _observe(self, applied: WeightsApplied) -> None:
-        super()._observe(applied)
-        self._meet(applied, "reported")
 
-    def _meet(self, applied: WeightsApplied, what: str) -> None:
-        assert self._reports is not None
-        self._fate.at(f"{WeightsApplied.State.Name(applied.state)} {what}", applied.version, self._reports.close)
+class _MortalReports(Wrapped):
+    def send(self, reports: Iterable[WeightsApplied]) -> None:
+        self.inner.send(reports)
+        for applied in reports:
+            self.meet(applied, "reported")
+
+    def meet(self, applied: WeightsApplied, what: str) -> None:
+        self.fate.at(f"{WeightsApplied.State.Name(applied.state)} {what}", applied.version, self.inner.close)
 
 
 class _MortalSlots(Wrapped):

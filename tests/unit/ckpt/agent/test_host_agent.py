@@ -6,7 +6,8 @@ import torch
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import MemoryChunkStore, publish_version, sign
 from headrace.weights.worker.wire import Active, Failed, Hello, Released, Require, Staged
-from services.ckpt.agent.service import RETRY_S, HostAgent
+from services.ckpt.agent.driver import RETRY_S
+from services.ckpt.agent.service import HostAgent
 from services.ckpt.agent.state import Report, Send
 
 
@@ -359,7 +360,7 @@ def test_a_late_joiner_knows_the_peers_of_the_newest_plan(host):
 
 def test_reports_say_where_the_agent_serves_and_what_came_from_peers(host):
     """Of the version that they are about."""
-    host.agent.peer_address = "here:7000"
+    host.agent.reporter.peer_address = "here:7000"
     host.hello(1, "a")
     host.direct("STAGE", V1)
     version = host.agent.next_pull(host.now)

@@ -47,3 +47,15 @@ def test_imports_point_downwards(path: Path) -> None:
 
 def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
     assert not [p for p in MODULES if {p.stem, p.parent.name} & {"common", "utils", "helpers", "util", "misc"}]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("headrace/rollouts/*.py")), ids=lambda p: p.name)
+def test_rollouts_know_of_weights_only_their_format_and_errors(path: Path) -> None:
+    """So that whoever applies directives, a worker's follower among them, can stand above rollouts."""
+    below = ("headrace.weights.format", "headrace.weights.errors")
+    assert not [name for name in imported(path) if name.startswith("headrace.weights") and not name.startswith(below)]
+
+
+def test_what_rollouts_stand_on_does_not_import_them() -> None:
+    paths = [*ROOT.glob("headrace/weights/format/*.py"), ROOT / "headrace/weights/errors.py"]
+    assert not [path for path in paths for name in imported(path) if name.startswith("headrace.rollouts")]

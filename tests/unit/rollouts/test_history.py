@@ -1,5 +1,8 @@
 """What became of versions, told by records in memory."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from tests.history_kit import SECOND, Told, at, checkpoint
 
@@ -197,3 +200,39 @@ def test_what_compaction_took_is_known_from_the_refusals_that_the_newest_directi
     refused = [{"version": 2, "served": True}, {"version": 3}]
     told.direct("ACTIVATE", 1, refusals={"refused": refused})
     assert told.states() == {1: "active", 2: "taken back", 3: "retired"}
+
+
+RECORDS = (
+    [lambda told, v=v: told.publish(v) for v in (1, 2, 3)],
+    [
+        lambda told: told.direct("ACTIVATE", 1),
+        lambda told: told.direct("CANARY", 2, canaries=["a"]),
+        lambda told: told.direct("RETIRE", 2, canaries=["a"], cause="alert"),
+        lambda told: told.direct("STAGE", 3),
+        lambda told: told.direct("ACTIVATE", 3),
+    ],
+    [
+        lambda told: told.report("a", "ACTIVE", 1, at(1) + 5),
+        lambda told: told.report("b", "FAILED", 1, at(1) + 6, error="no room"),
+        lambda told: told.report("a", "STAGED", 3, at(3) + 1, bytes_pulled=7),
+        lambda told: told.report("a", "ACTIVE", 3, at(3) + 9),
+        lambda told: told.report("b", "HEARTBEAT", 0, at(3) + 10),
+    ],
+)
+"""By topic: checkpoints, directives and reports, each in its own order."""
+
+
+@given(st.permutations([topic for topic, records in enumerate(RECORDS) for _ in records]))
+def test_in_whatever_order_of_topics_records_are_read_the_history_is_the_same(order: list[int]) -> None:
+    told, plain, left = Told(), Told(), [list(records) for records in RECORDS]
+    for topic in order:
+        left[topic].pop(0)(told)
+    for record in (record for records in RECORDS for record in records):
+        record(plain)
+    assert told.versions(9) == plain.versions(9)
+    assert told.workers(at(4)) == plain.workers(at(4))
+    assert [(line.version, line.state) for line in told.versions(9)] == [
+        (3, "active"),
+        (2, "taken back"),
+        (1, "served"),
+    ]

@@ -13,7 +13,7 @@ from headrace.weights.host.slots import SHM_ROOT
 from headrace.weights.host.transfer import PARALLEL
 from headrace.weights.publish.lineage import Lineage
 from headrace.weights.stores.redis import RedisChunkStore
-from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.pulling.slots import HostSlots
 
 WIDTH = 64
 CHANGED = 0.01

@@ -19,7 +19,7 @@ from headrace.weights.format.chunks import spans
 from headrace.weights.host.slots import SHM_ROOT
 from headrace.weights.host.transfer import PARALLEL
 from headrace.weights.stores.redis import RedisChunkStore
-from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.pulling.slots import HostSlots
 
 MODEL = "bench-transfer"
 

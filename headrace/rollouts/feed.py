@@ -13,7 +13,7 @@ from headrace.runtime import kafka
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
-log = get_logger("headrace.rollouts")
+log = get_logger("headrace.directives")
 
 POLL_S = 0.2
 FAST: dict[str, Any] = {

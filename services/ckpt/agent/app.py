@@ -16,17 +16,17 @@ from headrace.weights import agent_socket, open_store, signing_key
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
 from headrace.weights.worker.wire import ToAgent
 from services.ckpt.agent import metrics
-from services.ckpt.agent.delivery import Delivery
+from services.ckpt.agent.delivery.delivery import Delivery
+from services.ckpt.agent.delivery.outbox import Outbox
+from services.ckpt.agent.delivery.turns import Turns
 from services.ckpt.agent.kafka import Reports
-from services.ckpt.agent.outbox import Outbox
-from services.ckpt.agent.peers import Peers
-from services.ckpt.agent.puller import Puller
+from services.ckpt.agent.pulling.peers import Peers
+from services.ckpt.agent.pulling.puller import Puller
+from services.ckpt.agent.pulling.slots import HostSlots
 from services.ckpt.agent.service import HostAgent
 from services.ckpt.agent.settings import AgentSettings
-from services.ckpt.agent.slots import HostSlots
 from services.ckpt.agent.state import Connection, Effect
-from services.ckpt.agent.turns import Turns
-from services.ckpt.agent.workers import WorkerSocket
+from services.ckpt.agent.worker_socket import WorkerSocket
 
 log = get_logger("headrace.ckpt")
 

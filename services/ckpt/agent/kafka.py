@@ -1,7 +1,4 @@
-"""The agent's edge to Kafka: reports to headrace.applied.
-
-It reads directives by headrace.rollouts.feed. The coordinator's edge is in coordinator_log.py.
-"""
+"""The agent's edge to Kafka: reports to headrace.applied. Directives are read by `headrace.rollouts.feed`."""
 
 from collections.abc import Iterable
 from typing import Any

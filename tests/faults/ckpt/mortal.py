@@ -22,7 +22,7 @@ from headrace.weights import ChunkStore, LiveWeights
 from headrace.weights.worker.wire import Stage, ToAgent
 from services.ckpt.agent.app import AgentApp
 from services.ckpt.agent.kafka import Reports
-from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.pulling.slots import HostSlots
 from services.ckpt.agent.state import Effect, Report
 from services.ckpt.coordinator.app import CoordinatorApp
 from services.ckpt.coordinator.kafka import Owned

@@ -12,7 +12,7 @@ from pathlib import Path
 from headrace.weights import FallbackStore, Manifest
 from headrace.weights.stores.redis import RedisChunkStore
 from headrace.weights.stores.shared_storage import SharedStorageChunkStore
-from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.pulling.slots import HostSlots
 
 
 def main(root: str, redis_url: str, storage: str, steps: str, *manifests: str) -> None:

@@ -12,7 +12,7 @@ from headrace.weights import FallbackStore, publish_version
 from headrace.weights.publish.lineage import Lineage
 from headrace.weights.stores.redis import RedisChunkStore
 from headrace.weights.stores.shared_storage import SharedStorageChunkStore
-from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.pulling.slots import HostSlots
 from tests.patience import WAIT_S
 from tests.slot_kit import map_tensors
 

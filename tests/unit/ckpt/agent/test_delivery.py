@@ -7,10 +7,10 @@ import pytest
 
 from headrace.contracts.events_pb2 import WeightsApplied
 from headrace.weights.worker.wire import Activate, Stage, Staged
-from services.ckpt.agent.delivery import Delivery
-from services.ckpt.agent.outbox import Outbox
+from services.ckpt.agent.delivery.delivery import Delivery
+from services.ckpt.agent.delivery.outbox import Outbox
+from services.ckpt.agent.delivery.turns import Turns
 from services.ckpt.agent.state import Report, Send
-from services.ckpt.agent.turns import Turns
 
 STAGE = Stage(1, "d1", b"", "/slot")
 

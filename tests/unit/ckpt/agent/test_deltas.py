@@ -8,7 +8,7 @@ import torch
 from headrace.weights import MemoryChunkStore, publish_version
 from headrace.weights.errors import Superseded
 from headrace.weights.publish.lineage import Lineage
-from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.pulling.slots import HostSlots
 from tests.slot_kit import map_tensors
 
 CHUNK, ROWS = 1024, 500

@@ -9,9 +9,9 @@ from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.weights import MemoryChunkStore, publish_version
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
 from headrace.weights.host.peers.routes import Member, Plan
-from services.ckpt.agent.peers import Peers
+from services.ckpt.agent.pulling.peers import Peers
+from services.ckpt.agent.pulling.slots import HostSlots
 from services.ckpt.agent.settings import AgentSettings
-from services.ckpt.agent.slots import HostSlots
 from tests.slot_kit import map_tensors
 
 CHUNK = 1024

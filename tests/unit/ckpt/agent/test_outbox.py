@@ -5,7 +5,7 @@ import math
 import pytest
 
 from headrace.contracts.events_pb2 import WeightsApplied
-from services.ckpt.agent.outbox import Outbox
+from services.ckpt.agent.delivery.outbox import Outbox
 
 
 def report(state: str, worker: str = "a") -> WeightsApplied:

@@ -13,7 +13,7 @@ from headrace.contracts.events_pb2 import WeightsApplied
 from headrace.weights import Manifest
 from headrace.weights.errors import ChunkMissing, Superseded
 from headrace.weights.host.transfer import Pulled
-from services.ckpt.agent.puller import Puller
+from services.ckpt.agent.pulling.puller import Puller
 from services.ckpt.agent.state import Effect, Report
 from tests.host_kit import V1, V2, Host
 

@@ -7,7 +7,7 @@ import torch
 
 from headrace.weights import MemoryChunkStore, publish_version
 from headrace.weights.host.slots import PAYLOAD_START
-from services.ckpt.agent.slots import HostSlots
+from services.ckpt.agent.pulling.slots import HostSlots
 from tests.slot_kit import map_tensors
 
 CHUNK = 1024

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from headrace.weights.worker.wire import Activate, Active, Failed, Retire, Stage, Staged
+from services.ckpt.agent.delivery.turns import Turns
 from services.ckpt.agent.state import Send
-from services.ckpt.agent.turns import Turns
 
 
 def stage(connection: int, digest: str = "a", by: float = math.inf) -> Send:

@@ -11,9 +11,9 @@ from headrace.weights import Manifest
 from headrace.weights.errors import LOST, SlotsBusy, Superseded, WeightsError
 from headrace.weights.host.transfer import Pulled
 from services.ckpt.agent import metrics
-from services.ckpt.agent.peers import Peers
+from services.ckpt.agent.pulling.peers import Peers
+from services.ckpt.agent.pulling.slots import HostSlots
 from services.ckpt.agent.service import HostAgent
-from services.ckpt.agent.slots import HostSlots
 from services.ckpt.agent.state import Effect
 from services.ckpt.agent.versions import Version
 

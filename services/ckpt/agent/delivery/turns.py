@@ -1,12 +1,12 @@
-"""A host's workers stage in turn, so that on its cores there is always room for those who serve.
+"""A host's workers stage in turn, so that serving always has cores left.
 
-Staging is work of each worker's own: mapping, checking every byte, a warm-up. All workers of a host at once would keep
-all its cores busy for as long, beside serving threads that wait for the interpreter which a staging thread holds. In
-turn they take no longer together, and disturb less.
+Each worker stages by itself: it maps the version, checks every byte and warms up. If all workers of a host staged at
+once, they would keep all its cores busy, while serving threads wait for the interpreter that a staging thread holds. In
+turn they need the same time together, and disturb less.
 
-A worker that is slow must not cost the others their chance: the time until the coordinator stops waiting is divided
-evenly over those that stage and those that wait behind them. Who needs more than that share goes on, and the next one
-begins beside it.
+A slow worker must not keep the others from staging in time: the time until the coordinator stops waiting is divided
+evenly over the workers that stage and those that wait for their turn. A worker that needs more than its share goes on,
+and the next one begins beside it.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from headrace.weights.worker.wire import Failed, Stage, Staged, ToAgent
 from services.ckpt.agent.state import Connection, Send
 
 PATIENCE_S = 5.0
-"""A worker that takes longer to stage keeps nobody waiting any more, however long the coordinator waits."""
+"""A worker that takes longer than this to stage keeps no other waiting, however long the coordinator waits."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Turn:
     by: float
 
     def ends(self, rounds: int, patience_s: float) -> float:
-        """When it is over, if ``rounds`` more turns are to fit behind it; one begun too late has only patience to fear."""
+        """When the turn ends if ``rounds`` more turns must fit in; one begun after ``by`` ends after ``patience_s``."""
         left = self.by - self.since
         return self.since + (min(patience_s, left / (1 + rounds)) if left > 0 else patience_s)
 
 
 class Turns:
-    """Passes messages on to workers, and holds a `Stage` back, with all that follows it, until it is that worker's turn.
+    """Passes messages on to workers; holds a `Stage` and all that follows it back until it is that worker's turn.
 
     Args:
         at_once: workers that stage at the same time.
@@ -60,7 +60,7 @@ class Turns:
         return [send]
 
     def on_message(self, connection: Connection, message: ToAgent, now: float) -> list[Send]:
-        """Take a worker's word; return what may be sent to others after it."""
+        """Take a worker's message; return what may be sent to others after it."""
         turn = self._turns.get(connection)
         if turn is not None and isinstance(message, Staged | Failed) and message.digest == turn.digest:
             del self._turns[connection]
@@ -80,7 +80,7 @@ class Turns:
 
     @property
     def next_end(self) -> float:
-        """When `on_tick` has something to do, if nothing is heard until then; inf where nobody waits."""
+        """When `on_tick` has something to do, unless a worker says something before; inf where no worker waits."""
         rounds = self._rounds
         return min(
             (turn.ends(rounds, self._patience_s) for turn in self._turns.values() if rounds), default=float("inf")
@@ -88,7 +88,7 @@ class Turns:
 
     @property
     def _rounds(self) -> int:
-        """Turns that those who wait need, one after the other."""
+        """How many turns after the present ones the waiting workers need, one after the other."""
         return -(-len(self._held) // self._at_once)
 
     def _next(self, now: float) -> list[Send]:

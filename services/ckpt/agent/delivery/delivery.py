@@ -12,9 +12,9 @@ from headrace.rollouts.reports import HEARTBEAT
 from headrace.runtime.logging import get_logger
 from headrace.weights.worker.wire import ToAgent, ToWorker
 from services.ckpt.agent import metrics
-from services.ckpt.agent.outbox import Outbox
+from services.ckpt.agent.delivery.outbox import Outbox
+from services.ckpt.agent.delivery.turns import Turns
 from services.ckpt.agent.state import Connection, Effect, Send
-from services.ckpt.agent.turns import Turns
 
 log = get_logger("headrace.ckpt")
 

@@ -1,9 +1,9 @@
-"""Reports of a host's workers that say the same go out together.
+"""Batching of reports: those of a host's workers that say the same are written together.
 
-Workers of a host stage and activate a version within milliseconds of each other. A report written for each wakes broker
-and coordinator each time, on a small machine next to those who serve, and nothing follows from any but the last. So a
-report waits for a moment while another worker is about to say the same; any other report takes along what waits, so
-that the order stays.
+Workers of a host stage and activate a version within milliseconds of each other. A report written for each would wake
+the broker and the coordinator each time, on a small machine beside the workers that serve, and the coordinator acts on
+the last one only. So a report waits for a moment while another worker is about to report the same. Any other report is
+written at once, after those that wait, so that the order stays.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from headrace.contracts.events_pb2 import WeightsApplied
 
 HOLD_S = 0.02
-"""A report waits for others no longer than this: a quorum may be content with less than all workers."""
+"""A report waits for others no longer than this: a quorum may need fewer than all workers."""
 
 _TOGETHER = {WeightsApplied.STAGED, WeightsApplied.ACTIVE}
 
@@ -35,7 +35,7 @@ class Outbox:
         Args:
             reports: what happened, in order.
             now: seconds.
-            more: another worker is about to say the same.
+            more: another worker is about to report the same.
         """
         if not reports:
             return []

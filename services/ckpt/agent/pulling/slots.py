@@ -15,7 +15,7 @@ from headrace.weights.host.rebuilding import rebuild
 from headrace.weights.host.slots import SHM_ROOT, Slot, SlotPool
 from headrace.weights.host.transfer import Pulled
 from services.ckpt.agent import metrics
-from services.ckpt.agent.peers import Peers
+from services.ckpt.agent.pulling.peers import Peers
 
 
 class HostSlots:

@@ -15,9 +15,13 @@ def directive(
     """A directive about a version whose digest is its number, unless ``more`` says otherwise."""
     said = {"manifest_digest": f"d{version}", **more}
     return RolloutDirective(
-        model=model, action=RolloutDirective.Action.Value(action), version=version, sequence=sequence,
-        coordinator_epoch=epoch, **said,
-    )  # fmt: skip
+        model=model,
+        action=RolloutDirective.Action.Value(action),
+        version=version,
+        sequence=sequence,
+        coordinator_epoch=epoch,
+        **said,
+    )
 
 
 class Coordinators:
@@ -43,8 +47,14 @@ class Coordinators:
             made = self._manifest(version)
             more = {"manifest_digest": made.digest, "manifest": made.encode(), **more}
         told = directive(
-            action, version, len(self.log) + 1, epoch=self.epoch, canaries=canaries, previous_version=self._active, **more
-        )  # fmt: skip
+            action,
+            version,
+            len(self.log) + 1,
+            epoch=self.epoch,
+            canaries=canaries,
+            previous_version=self._active,
+            **more,
+        )
         self._active = version if action in {"ACTIVATE", "ROLL_BACK"} else self._active
         self.log.append(told)
         return told

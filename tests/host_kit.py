@@ -11,9 +11,17 @@ from services.ckpt.agent.state import Send
 
 def manifest(version: int, shape: tuple[int, ...] = (2,)):
     return publish_version(
-        {"w": torch.full(shape, float(version))}, model="m", version=version, base_version=version - 1, epoch=1, step=1,
-        offsets={}, metrics={}, store=MemoryChunkStore(), created_at=0,
-    )  # fmt: skip
+        {"w": torch.full(shape, float(version))},
+        model="m",
+        version=version,
+        base_version=version - 1,
+        epoch=1,
+        step=1,
+        offsets={},
+        metrics={},
+        store=MemoryChunkStore(),
+        created_at=0,
+    )
 
 
 V1, V2, V3 = (manifest(version) for version in (1, 2, 3))
@@ -35,16 +43,31 @@ class Host:
     ):
         self.sequence += 1
         directive = RolloutDirective(
-            model="m", action=RolloutDirective.Action.Value(action), version=of.version, sequence=sequence or self.sequence,
-            coordinator_epoch=epoch, manifest_digest=digest or of.digest, manifest=of.encode(), signature=signature,
-            issued_at_us=int((self.now - 0.25) * 1e6), canaries=canaries,
-        )  # fmt: skip
+            model="m",
+            action=RolloutDirective.Action.Value(action),
+            version=of.version,
+            sequence=sequence or self.sequence,
+            coordinator_epoch=epoch,
+            manifest_digest=digest or of.digest,
+            manifest=of.encode(),
+            signature=signature,
+            issued_at_us=int((self.now - 0.25) * 1e6),
+            canaries=canaries,
+        )
         return self.told(self.agent.on_directive(directive, self.now))
 
     def hello(
-        self, connection: int, worker: str, *, schema: str = SCHEMA, serving: str = "", version: int = 0, holds=(), required="",
+        self,
+        connection: int,
+        worker: str,
+        *,
+        schema: str = SCHEMA,
+        serving: str = "",
+        version: int = 0,
+        holds=(),
+        required="",
         protocol: int = 0,
-    ):  # fmt: skip
+    ):
         message = Hello(worker, "test", "m", schema, 1, version, serving, list(holds), required, protocol)
         return self.told(self.agent.on_message(connection, message, self.now))
 

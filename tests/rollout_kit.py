@@ -52,7 +52,7 @@ def newest(directives: list[RolloutDirective]) -> list[RolloutDirective]:
 
 
 def taken_over(log: list[RolloutDirective], versions: int, policy: Policy = POLICY, now: float = 0.0) -> Rollout:
-    """A successor that knows what compaction left of the directives, and the checkpoints; it was told no reports yet."""
+    """A successor that knows what compaction left of the directives, and the checkpoints, and no reports yet."""
     heir = Rollout("m", epoch=log[-1].coordinator_epoch + 1, policy=policy)
     heir.restore(newest(log), now)
     for version in range(1, versions + 1):

@@ -40,7 +40,7 @@ def position_of(directive: RolloutDirective) -> Position:
 
 
 def record_key(directive: RolloutDirective) -> str:
-    """The record's key. The directive that ends a canary has the canary's key, so compaction never brings a canary back."""
+    """The record's key. The directive that ends a canary has its key, so compaction never brings a canary back."""
     kind = "canary" if directive.canaries else _KEYS[directive.action]
     return f"{directive.model}/{kind}"
 

@@ -26,7 +26,7 @@ FAST: dict[str, Any] = {
 
 
 def parse(message: Message, into: Proto) -> bool:
-    """Decode a record's value; False, with a log line, if it cannot be decoded: a bad record must not stop a rollout."""
+    """Decode a record's value; False, with a log line, if that fails: a bad record must not stop a rollout."""
     value = message.value()
     try:
         into.ParseFromString(value or b"")

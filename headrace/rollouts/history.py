@@ -1,4 +1,4 @@
-"""What became of models' versions and which worker serves what, from the records of headrace.* alone: no client, no clock."""
+"""What became of models' versions and which worker serves what, by the system topics' records: no client, no clock."""
 
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.rollouts.agents import agent_statuses
@@ -124,7 +124,7 @@ class _ModelHistory:
         return [self._version(number, self._settled(number, states[number])) for number in newest]
 
     def _settled(self, number: int, state: VersionState) -> VersionState:
-        """A version that no directive names was skipped, unless its turn may still come, or compaction took its directives."""
+        """A version that no directive names was skipped, unless its turn may come, or compaction took its directives."""
         active = self.view.active_version
         if state.state != "published" or not active:
             return state

@@ -1,4 +1,4 @@
-"""An operator's request to a model's coordinator: sent on headrace.operations, and watched until the fleet follows it."""
+"""An operator's request to a model's coordinator: sent on headrace.operations, and watched until the fleet follows."""
 
 import contextlib
 import getpass
@@ -120,7 +120,7 @@ class OperatorSession:
 
         Raises:
             ConfigError: the coordinator refused it.
-            DependencyError: nobody answered in time.
+            DependencyError: no coordinator answered in time.
         """
         active = self.catch_up()
         since = position_of(active)

@@ -4,7 +4,7 @@ import msgspec
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """A worker now. `age_s` is its version's age, `heard_s` how long ago it was heard of; None where nobody said.
+    """A worker now. `age_s` is its version's age, `heard_s` how long ago it was heard of; None where it is not known.
 
     `active` is the fleet's version, `meant` the one that this worker is to serve, as one of its canaries if `canary`.
     """

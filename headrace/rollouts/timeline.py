@@ -70,7 +70,7 @@ class VersionTimeline:
 
 
 def _size(manifest: bytes) -> int:
-    """The payload's bytes; 0 of a manifest that cannot be read: agents refuse its version, which is listed all the same."""
+    """The payload's bytes; 0 if the manifest cannot be read: agents refuse the version, but it is listed."""
     try:
         return Manifest.decode(manifest).size
     except ManifestError:

@@ -7,7 +7,7 @@ from headrace.rollouts.directives import CANARY, RETIRE, SERVES, STAGE, Position
 
 
 class RolloutView:
-    """What a model's directives amount to, as of the newest one applied.
+    """One model's rollout, as of the newest directive applied.
 
     A directive is applied only if it is newer than every one before (see `Position`): a record that is read twice
     changes nothing, and neither does what a fenced coordinator wrote late. Readers that began with the compacted topic
@@ -18,8 +18,8 @@ class RolloutView:
         position: of the newest directive; (0, 0) before the first.
         active: the directive that says what the fleet serves.
         previous: the directive that said so before, about another version; None if it was not read.
-        canary: the directive that gave a version to canaries, while nobody else is to serve that version.
-        staged: the directive that named the version which workers make ready, while nobody is to serve that version.
+        canary: the directive that gave a version to canaries, while only they are to serve it.
+        staged: the directive that named the version which workers make ready, while no worker is to serve it yet.
     """
 
     def __init__(self, model: str) -> None:

@@ -1,4 +1,4 @@
-"""One model's weights as the monitor shows them: checkpoints, what the fleet serves, its workers, and how fresh it is."""
+"""One model's weights as the monitor shows them: checkpoints, what the fleet serves, its workers, freshness."""
 
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.contracts.snapshot import Canary, Quantiles, Versions, Worker

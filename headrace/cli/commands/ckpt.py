@@ -1,4 +1,4 @@
-"""`headrace ckpt status | history`: which worker serves what, and what became of every version; read from Kafka alone."""
+"""`headrace ckpt status | history`: which worker serves what, and what became of each version; from Kafka alone."""
 
 import time
 from collections.abc import Mapping
@@ -55,9 +55,10 @@ def status(
 
     A worker is [bold]serving[/] the fleet's active version, a [bold]canary[/] of the next one, [bold]behind[/],
     [bold]fenced[/] (behind for so long that it is not ready), has a newer version [bold]staged[/], [bold]refused[/]
-    one, fell [bold]silent[/], or has [bold]left[/]. The age is the version's, since its checkpoint. Below, what each
-    host's agent took of the version served, from the stores and from other agents, and what it has given to others
-    since it started.
+    one, fell [bold]silent[/], or has [bold]left[/]. The age is the version's, since its checkpoint.
+
+    Below, what each host's agent took of the version that its workers serve, from the stores and from other agents, and
+    what it has given to other agents since it started.
 
     For example:
 
@@ -100,9 +101,11 @@ def history(
 
     A version is [bold]active[/], or [bold]pinned[/] by a roll back; it was [bold]served[/] before, [bold]rolled back[/]
     by an operator, [bold]taken back[/] by itself (why says what spoke against it), [bold]retired[/] without ever
-    serving, [bold]skipped[/] for a newer one; or it is [bold]staging[/], on a [bold]canary[/], or [bold]waiting[/]. It
-    took so long from its publication until every worker that had it ready served it. Pulled are the most bytes that
-    travelled to a host, by peers the share of all hosts' that other agents gave. Steps older than a day are left out.
+    serving, [bold]skipped[/] for a newer one; or it is [bold]staging[/], on a [bold]canary[/], or [bold]waiting[/].
+
+    Took is the time from its publication until every worker that had it ready served it. Pulled are the most bytes that
+    travelled to a host, by peers the share of all hosts' bytes that other agents gave. Reports older than a day are
+    left out.
 
     For example:
 

@@ -16,7 +16,7 @@ def carry_out(session: OperatorSession, request: Operation, timeout_s: float) ->
 
     Raises:
         ConfigError: no version of the model is rolled out, or the coordinator refuses the request.
-        DependencyError: nobody answered, or not every worker followed in time.
+        DependencyError: no coordinator answered, or not every worker followed in time.
     """
     console = Console(highlight=False)
     active = session.catch_up()

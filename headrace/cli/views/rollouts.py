@@ -16,8 +16,8 @@ MEGABYTE = 1_000_000
 RECENT_S = 12 * 3600
 STYLES = {
     "serving": "green", "active": "green", "pinned": "bold yellow", "behind": "yellow", "silent": "red", "left": "dim",
-    "retired": "red", "rolled back": "yellow", "taken back": "red", "skipped": "dim", "served": "", "canary": "bold cyan",
-    "fenced": "bold red",
+    "retired": "red", "rolled back": "yellow", "taken back": "red", "skipped": "dim", "served": "",
+    "canary": "bold cyan", "fenced": "bold red",
 }  # fmt: skip
 
 

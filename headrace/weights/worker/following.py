@@ -162,7 +162,7 @@ class FollowedWeights:
             self._stopping.wait(RETRY_S)
             with self._wake:
                 self._wanted = self._wanted or order
-        except Exception as error:  # noqa: BLE001 - a version that cannot be made, for whatever reason, must not end the host
+        except Exception as error:  # noqa: BLE001 - a version that cannot be loaded must not end the process
             self._report(f"version {order.version} refused", error)
 
     def _held(self, digest: str) -> Bound | None:

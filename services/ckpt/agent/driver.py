@@ -47,13 +47,13 @@ class WorkerDriver:
         self, workers: Iterable[ConnectedWorker], model: ModelVersions, version: Version, now: float
     ) -> Iterator[Effect]:
         """Report for workers that hold a version from before that they have staged it."""
-        word = Staged(version.version, version.digest, {})
+        message = Staged(version.version, version.digest, {})
         for worker in workers:
             if version.digest in worker.holds:
-                yield self._reporter.report(worker, model.wanted(), STAGED, now, word)
+                yield self._reporter.report(worker, model.wanted(), STAGED, now, message)
 
     def retire(self, workers: Iterable[ConnectedWorker], digest: str) -> Iterator[Effect]:
-        """Let workers release a version that will not be activated; one that serves it goes on until it serves another."""
+        """Let workers release a version that will not be activated, but for those that still serve it."""
         for worker in workers:
             if worker.staging == digest:
                 worker.staging = ""
@@ -91,8 +91,8 @@ class WorkerDriver:
             repeated = version.digest in worker.failed
             worker.failed[version.digest] = now
             if not repeated:
-                word = Failed(version.version, version.digest, refusal)
-                yield self._reporter.report(worker, model.wanted(), FAILED, now, word)
+                message = Failed(version.version, version.digest, refusal)
+                yield self._reporter.report(worker, model.wanted(), FAILED, now, message)
         elif version.path:
             worker.staging = version.digest
             stage = Stage(version.version, version.digest, version.encoded, version.path)

@@ -7,8 +7,8 @@ from headrace.weights.worker.wire import Active, Failed, Staged
 from services.ckpt.agent.state import ConnectedWorker, Report
 from services.ckpt.agent.versions import Version
 
-Word = Staged | Active | Failed
-"""What a worker said that is reported."""
+Reported = Staged | Active | Failed
+"""The messages of workers that are reported."""
 
 
 class Reporter:
@@ -33,16 +33,16 @@ class Reporter:
         versions: Iterable[Version],
         state: "WeightsApplied.State.ValueType",
         now: float,
-        word: Word | None = None,
+        message: Reported | None = None,
     ) -> Report:
         """A report of a worker.
 
         Args:
-            worker: whom it is about.
+            worker: the worker.
             versions: what is known of its model's versions.
             state: what happened.
             now: seconds since the epoch.
-            word: what the worker said; without it, the report is about the version that it serves.
+            message: what the worker said; without it, the report is about the version that it serves.
         """
         applied = WeightsApplied(
             model=worker.hello.model,
@@ -50,27 +50,27 @@ class Reporter:
             role=worker.hello.role,
             host=self._host,
             state=state,
-            version=word.version if word else worker.version,
-            manifest_digest=word.digest if word else worker.serving,
-            error=word.error if isinstance(word, Failed) else "",
+            version=message.version if message else worker.version,
+            manifest_digest=message.digest if message else worker.serving,
+            error=message.error if isinstance(message, Failed) else "",
             at_us=int(now * 1e6),
             agent=self._agent,
             peer_address=self.peer_address,
             fenced=bool(worker.required),
-            while_serving=isinstance(word, Failed) and word.while_serving,
+            while_serving=isinstance(message, Failed) and message.while_serving,
         )
         version = next((version for version in versions if version.digest == applied.manifest_digest), None)
         if version is not None:
-            _add(applied, version, word)
-        if isinstance(word, Staged | Active):
-            applied.seconds.update(word.seconds)
+            _add(applied, version, message)
+        if isinstance(message, Staged | Active):
+            applied.seconds.update(message.seconds)
         return Report(applied)
 
 
-def _add(applied: WeightsApplied, version: Version, word: Word | None) -> None:
+def _add(applied: WeightsApplied, version: Version, message: Reported | None) -> None:
     """Add what this host knows of the version."""
     applied.bytes_pulled, applied.bytes_from_peers = version.bytes_pulled, version.bytes_from_peers
-    if word is not None:
+    if message is not None:
         applied.sequence = version.sequence
         applied.seconds.update(version.seconds)
-        applied.chunks_lost = version.lost and isinstance(word, Failed)
+        applied.chunks_lost = version.lost and isinstance(message, Failed)

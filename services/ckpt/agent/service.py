@@ -1,8 +1,8 @@
 """The agent's logic: what one host does about directives, pulls and its workers, without clients, clock or threads.
 
 Everything that happens is told to a `HostAgent`, which answers with what to do: messages to workers, and reports for
-headrace.applied. The puller asks what to pull next (`next_pull`), so that a newer version replaces an older one that was
-not pulled yet instead of queueing behind it. How a worker gets from one version to another is in
+headrace.applied. The puller asks what to pull next (`next_pull`), so that a newer version replaces an older one that
+was not pulled yet instead of queueing behind it. How a worker gets from one version to another is in
 `services.ckpt.agent.driver`.
 """
 
@@ -13,11 +13,11 @@ from headrace.rollouts.directives import REFUSE, RETIRE, STAGE
 from headrace.rollouts.reports import ACTIVE, FAILED, HEARTBEAT, JOINED, LEFT, STAGED
 from headrace.weights.worker.wire import Active, Failed, Hello, Staged, ToAgent
 from services.ckpt.agent.driver import RETRY_S, WorkerDriver
-from services.ckpt.agent.reporting import Reporter, Word
+from services.ckpt.agent.reporting import Reported, Reporter
 from services.ckpt.agent.state import ConnectedWorker, Connection, Effect, Report
 from services.ckpt.agent.versions import ModelVersions, Version
 
-_STATES: dict[type[Word], "WeightsApplied.State.ValueType"] = {Staged: STAGED, Active: ACTIVE, Failed: FAILED}
+_STATES: dict[type[Reported], "WeightsApplied.State.ValueType"] = {Staged: STAGED, Active: ACTIVE, Failed: FAILED}
 
 
 class HostAgent:
@@ -161,7 +161,7 @@ class HostAgent:
         return effects
 
     def on_stop(self, now: float) -> list[Effect]:
-        """Report every worker as gone: nobody speaks for them from now on."""
+        """Report every worker as gone, since this agent reports of them no more."""
         workers, self.workers = list(self.workers.values()), {}
         return [self._report(worker, LEFT, now) for worker in workers]
 
@@ -181,6 +181,10 @@ class HostAgent:
         yield from self._driver.drive(worker, self.models[worker.hello.model], now)
 
     def _report(
-        self, worker: ConnectedWorker, state: "WeightsApplied.State.ValueType", now: float, word: Word | None = None
+        self,
+        worker: ConnectedWorker,
+        state: "WeightsApplied.State.ValueType",
+        now: float,
+        message: Reported | None = None,
     ) -> Report:
-        return self.reporter.report(worker, self.models[worker.hello.model].wanted(), state, now, word)
+        return self.reporter.report(worker, self.models[worker.hello.model].wanted(), state, now, message)

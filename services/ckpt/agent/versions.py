@@ -62,7 +62,7 @@ class ModelVersions:
         self._rollout = RolloutView(model)
         self._signing_key = signing_key
         self._versions: dict[str, Version] = {}
-        self._peers: RolloutDirective.Peers | None = None  # the newest plan: whoever joins later takes part in it
+        self._peers: RolloutDirective.Peers | None = None  # the newest plan: agents that start later take part in it
 
     def apply(self, directive: RolloutDirective, now: float) -> bool:
         """Apply a directive; False if it was ignored as a duplicate, or as an older one."""
@@ -108,7 +108,7 @@ class ModelVersions:
 
     @property
     def staged(self) -> Version | None:
-        """What is staged while nobody is to serve it."""
+        """What is staged and no worker is to serve yet."""
         return self._named_by(self._rollout.staged)
 
     @property

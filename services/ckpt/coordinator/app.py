@@ -1,4 +1,4 @@
-"""The role `coordinator`, composed: Kafka, the rollouts of the partitions owned, and the sweeper of the chunk stores."""
+"""The role `coordinator`, composed: Kafka, the rollouts of the partitions owned, and the sweeper of chunk stores."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Whether what serves can stay: a version on canaries, and the fleet's active version for a while after its activation."""
+"""Whether what serves can stay: a version on canaries, and the active version for a while after its activation."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -107,7 +107,7 @@ class CoordinatorLog:
         self._consumer.subscribe(list(_KINDS), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def poll(self, timeout_s: float = POLL_S) -> tuple[Owned, Event] | None:
-        """Return the next event of a partition owned; None if there was none within ``timeout_s``, or a record without use.
+        """Return the next event of a partition owned; None after ``timeout_s``, or if a record is skipped.
 
         Raises:
             FencedError: another coordinator has taken over.

@@ -92,7 +92,7 @@ class VersionLedger:
     def target(self, version: int) -> CheckpointPublished | None:
         """The version to go back to: the one asked for, or with 0 the one before the active one; None if there is none.
 
-        The one before is the version that served before, which workers keep ready; else the newest that was not refused.
+        The one before is the version that served before, which workers keep ready, else the newest not refused.
         """
         active = self.view.active_version
         if version:
@@ -107,7 +107,8 @@ class VersionLedger:
             return f"version {asked} is newer than the active {active}: there is nothing to roll back to"
         older = ", ".join(str(v) for v in sorted(self.checkpoints) if v < active)
         if not asked and older:
-            return f"every version kept before the active {active} was refused; name one of {older} to serve it all the same"
+            why = f"every version kept before the active {active} was refused"
+            return f"{why}; name one of {older} to serve it all the same"
         kept = f"kept are {older}" if older else f"none older than the active {active} is kept"
         return f"version {asked} is not kept any more, or never was: {kept}" if asked else kept
 

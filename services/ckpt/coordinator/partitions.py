@@ -31,7 +31,7 @@ class OwnedPartitions:
 
     Args:
         policy: how rollouts go.
-        peers: plans from whom agents take versions.
+        peers: plans from which other agents each agent takes versions.
     """
 
     def __init__(self, policy: Policy, peers: PeerPlanner) -> None:

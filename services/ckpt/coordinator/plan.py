@@ -1,4 +1,4 @@
-"""From whom each agent is to take a version: planned from the agents' reports alone, without clock or client.
+"""Plans from which agents each agent takes a version, by the agents' reports alone: no clock, no client.
 
 A coordinator that takes over reads the reports again, knows the same agents, and plans the same. What was planned
 before is in the STAGE directive, which compaction keeps.
@@ -22,7 +22,7 @@ class PeerPolicy:
         min_bytes: payloads smaller than that are left to the store.
         fan_out: agents below an agent in a tree; 0 plans nothing.
         stripes: trees, at most.
-        ttl_s: seconds without a word after which an agent is left out.
+        ttl_s: seconds without a report after which an agent is left out.
     """
 
     min_bytes: int = 16 << 20

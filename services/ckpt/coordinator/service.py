@@ -1,7 +1,7 @@
 """One model's rollout as a state machine: no client library, no clock, no threads.
 
-Records are told to a `Rollout` in any number; then `decide` says which directives they amount to, so that a backlog is
-skipped over and not worked through. What holds at any time:
+A `Rollout` takes any number of records; then `decide` returns the directives that follow from all of them. So a backlog
+of checkpoints leads to the newest one, and not to each in turn. What holds at any time:
 
 - at most one version is being staged, or is on canaries;
 - a version is activated once enough of the workers that were there when its staging began have it ready, or at once if
@@ -16,10 +16,11 @@ skipped over and not worked through. What holds at any time:
 - what an operator pinned is not judged either;
 - an operator's request that cannot be done is refused, with the reason; it changes nothing.
 
-    checkpoint ──▶ candidate ──STAGE──▶ staging ──quorum, or deadline with somebody ready──▶ [CANARY ──▶] ACTIVATE ──▶
-                       on trial ▲                   ├──refused, or deadline with nobody ready──▶ RETIRE   │
-                       │ └── the newest ─────┴───────────────── RETIRE ◀── failure, alert ─────────┘      ROLL_BACK
-                       ◀─────────┘
+    the newest checkpoint that may serve ──▶ STAGE
+    staged ── a quorum is ready, or at the deadline at least one worker ──▶ CANARY, if the policy says so ──▶ ACTIVATE
+    staged ── refused by too many, or at the deadline no worker is ready ──▶ RETIRE
+    on canaries ── a failure or an alert, or twice no canary is left ──▶ RETIRE
+    active, on trial ── failures or an alert ──▶ ROLL_BACK to the version before
 """
 
 from collections.abc import Sequence
@@ -105,7 +106,7 @@ class Rollout:
     # What follows.
 
     def decide(self, now: float) -> list[RolloutDirective]:
-        """Return the directives that everything told so far amounts to, in order; empty when there is nothing to do."""
+        """Return the directives that follow from everything told so far, in order; often none."""
         self.fleet.expire(now)
         directives: list[RolloutDirective] = []
         requests, self._requests = self._requests, []
@@ -169,7 +170,7 @@ class Rollout:
         ready: AbstractSet[str] = frozenset(),
         again: bool = False,
     ) -> RolloutDirective:
-        """Let a share of the workers serve a version, of those that are ``ready``, or of all; ``again``: others than before."""
+        """Let a share of the workers serve a version, of those ``ready``, or of all; ``again``: others than before."""
         names = choose_canaries(self.fleet.alive, self.policy.canary_share, ready)
         until = now + self.policy.canary_s
         self.judge.canary = CanaryTrial(VersionTrial(chosen.manifest_digest, now, frozenset(names)), until, again=again)
@@ -189,7 +190,7 @@ class Rollout:
         alarms, canary = self.judge.take_alarms(), self.judge.canary
         chosen = self.ledger.find(canary.digest) if canary is not None else None
         judged = {self.view.active_version, chosen.version if chosen is not None else 0}
-        for version in alarms.keys() - judged:  # its time is past; but nobody should go back to it
+        for version in alarms.keys() - judged:  # it serves no more, but should not be gone back to
             if version in self.ledger.checkpoints:
                 self.ledger.refuse(self.ledger.checkpoints[version], served=True)
         directives = self._judge_canary(chosen, alarms.get(chosen.version, []), now) if chosen is not None else []

@@ -21,7 +21,7 @@ class CoordinatorSettings(CheckpointSettings):
     stage_timeout_s: float = Field(
         30.0, gt=0, description="seconds after which workers that are not ready are left behind"
     )
-    worker_ttl_s: float = Field(5.0, gt=0, description="seconds without a word after which a worker counts as gone")
+    worker_ttl_s: float = Field(5.0, gt=0, description="seconds without a report after which a worker counts as gone")
     canary_share: float = Field(
         0.0, ge=0, lt=1, description="share of workers that serve a new version first; 0: all at once"
     )

@@ -18,7 +18,7 @@ class Staging:
         rolls_back: an operator goes back to it.
         waiting: the workers waited for; None until `verdict` is first asked, since a coordinator that takes over learns
             only then who is there.
-        alone: there was nobody to wait for.
+        alone: there was no worker to wait for.
         ready: the workers that have it ready.
         refused: the workers that failed to stage it.
     """

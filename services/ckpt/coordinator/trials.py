@@ -27,8 +27,8 @@ class VersionTrial:
     Attributes:
         digest: the version's.
         since: when it began to serve, in seconds since the epoch.
-        voters: the workers that it was given to; None as long as nobody is known: there was nobody, or a coordinator
-            that takes over learns only then who is there.
+        voters: the workers that it was given to; None until they are known: there was none, or a coordinator that takes
+            over has yet to learn who is there.
         failed: when a worker failed to activate it, and has not succeeded since.
         broken: the workers that served it and found that they cannot go on.
         errors: what each worker last failed with.

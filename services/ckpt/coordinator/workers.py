@@ -25,7 +25,7 @@ class FleetWorker:
 
 
 class FleetWorkers:
-    """Who is alive, and who has fallen silent a while ago and may only be slow.
+    """The workers that are alive, and whether others fell silent a while ago and may only be slow.
 
     Args:
         ttl_s: seconds without a report after which a worker counts as gone.
@@ -57,11 +57,11 @@ class FleetWorkers:
         self._silent = {name: seen for name, seen in self._silent.items() if now - seen <= self._missed_s}
 
     def was_away(self, seconds: float, now: float) -> None:
-        """The coordinator itself did not run for so long and heard nobody: that is not the workers' silence."""
+        """The coordinator itself did not run for so long and read no reports: the workers were not silent."""
         for worker in self.alive.values():
             worker.seen = min(now, worker.seen + seconds)
 
     @property
     def missing(self) -> bool:
-        """Whether somebody fell silent who may be heard of again."""
+        """Whether a worker fell silent that may be heard of again."""
         return bool(self._silent)

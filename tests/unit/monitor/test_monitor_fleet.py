@@ -103,9 +103,14 @@ def test_a_failed_worker_stays_failed_until_it_does_better() -> None:
 
 def directive(action: int, version: int, sequence: int, canaries: tuple[str, ...] = ()) -> RolloutDirective:
     return RolloutDirective(
-        model="toy", action=action, version=version, sequence=sequence, manifest_digest=f"d{version}", canaries=canaries,
+        model="toy",
+        action=action,
+        version=version,
+        sequence=sequence,
+        manifest_digest=f"d{version}",
+        canaries=canaries,
         canary_until_us=9,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("end", ["ACTIVATE", "RETIRE", "ROLL_BACK"])

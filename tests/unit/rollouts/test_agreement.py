@@ -1,4 +1,4 @@
-"""Whoever reads directives understands the same by them: coordinator, agent, follower, monitor, history and operator."""
+"""Every reader of directives understands the same: coordinator, agent, follower, monitor, history, operator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,9 +34,17 @@ def network() -> nn.Module:
 def publish(version: int, store: MemoryChunkStore) -> Manifest:
     state = {"weight": torch.full((1, 2), float(version)), "bias": torch.zeros(1)}
     return publish_version(
-        state, model=MODEL, version=version, base_version=version - 1, epoch=1, step=1, offsets={}, metrics={}, store=store,
+        state,
+        model=MODEL,
+        version=version,
+        base_version=version - 1,
+        epoch=1,
+        step=1,
+        offsets={},
+        metrics={},
+        store=store,
         created_at=0,
-    )  # fmt: skip
+    )
 
 
 @cache

@@ -99,9 +99,14 @@ def test_every_worker_has_a_state_and_its_version_an_age() -> None:
     told.report("other", "HEARTBEAT", 2, heard, model="another")
     lines = {line.worker: line for line in told.workers(now)}
     assert {name: line.state for name, line in lines.items()} == {
-        "serves": "serving", "old": "behind", "ready": "staged 3", "refuses": "refused 3", "gone": "left", "dead": "silent",
+        "serves": "serving",
+        "old": "behind",
+        "ready": "staged 3",
+        "refuses": "refused 3",
+        "gone": "left",
+        "dead": "silent",
         "new": "starting",
-    }  # fmt: skip
+    }
     assert (lines["serves"].version, lines["serves"].age_s, lines["serves"].heard_s) == (2, 120.0, 1.0)
     assert (lines["ready"].version, lines["refuses"].error, lines["new"].age_s) == (2, "NaN in w", None)
 

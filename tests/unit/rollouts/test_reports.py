@@ -8,9 +8,13 @@ from headrace.rollouts.reports import ReportedWorker, WorkerReports, after
 
 def report(state: str, version: int = 0, worker: str = "w", **more: Any) -> WeightsApplied:
     return WeightsApplied(
-        model="m", worker=worker, state=WeightsApplied.State.Value(state), version=version, manifest_digest=f"d{version}",
+        model="m",
+        worker=worker,
+        state=WeightsApplied.State.Value(state),
+        version=version,
+        manifest_digest=f"d{version}",
         **more,
-    )  # fmt: skip
+    )
 
 
 def worker_after(*reports: WeightsApplied) -> ReportedWorker:

@@ -1,4 +1,4 @@
-"""One model's rollout by its directives: what is active, staged or on canaries, who is to serve what, and what is ignored."""
+"""One model's rollout by its directives: what is active, staged or on canaries, and what is ignored."""
 
 from typing import Any
 
@@ -24,9 +24,12 @@ def summary(view: RolloutView) -> dict[str, Any]:
     named = {name: getattr(view, name) for name in ("active", "previous", "canary", "staged", "prepared")}
     return {
         **{name: one and (one.version, one.sequence) for name, one in named.items()},
-        "position": view.position, "pinned": view.pinned, "refused": view.refused, "before": view.previous_version,
+        "position": view.position,
+        "pinned": view.pinned,
+        "refused": view.refused,
+        "before": view.previous_version,
         "meant": {worker: (meant := view.meant_for(worker)) and meant.version for worker in "abc"},
-    }  # fmt: skip
+    }
 
 
 def test_activations_and_roll_backs_say_what_the_fleet_serves() -> None:
@@ -67,8 +70,15 @@ def test_what_ends_a_canary(end: str, version: int, canaries: list[str]) -> None
 
 @pytest.mark.parametrize(
     ("action", "version", "staged"),
-    [("ACTIVATE", 2, None), ("ACTIVATE", 1, None), ("RETIRE", 2, None), ("RETIRE", 1, 2), ("REFUSE", 9, 2), ("STAGE", 3, 3)],
-)  # fmt: skip
+    [
+        ("ACTIVATE", 2, None),
+        ("ACTIVATE", 1, None),
+        ("RETIRE", 2, None),
+        ("RETIRE", 1, 2),
+        ("REFUSE", 9, 2),
+        ("STAGE", 3, 3),
+    ],
+)
 def test_what_becomes_of_a_staging(action: str, version: int, staged: int | None) -> None:
     """Whatever serves next ends it; retiring another version, or an answer to an operator, does not."""
     view = view_of(directive("ACTIVATE", 1, 1), directive("STAGE", 2, 2), directive(action, version, 3))
@@ -161,8 +171,11 @@ def deliveries(draw: st.DrawFn) -> tuple[list[RolloutDirective], list[RolloutDir
                 delivered += log[: number + 1]
             elif kind == "fenced":
                 late = directive(
-                    draw(st.sampled_from(ACTIONS)), draw(versions), draw(st.integers(1, 99)), epoch=told.coordinator_epoch - 1
-                )  # fmt: skip
+                    draw(st.sampled_from(ACTIONS)),
+                    draw(versions),
+                    draw(st.integers(1, 99)),
+                    epoch=told.coordinator_epoch - 1,
+                )
                 delivered.append(late)
             else:
                 delivered.append(directive("ACTIVATE", draw(versions), 999, epoch=99, model="other"))

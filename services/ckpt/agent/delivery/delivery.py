@@ -88,7 +88,7 @@ class Delivery:
         self._send(self._turns.on_gone(connection, time.time()))
 
     async def run(self) -> None:
-        """Let the next worker stage when one takes too long, and write reports that have waited for others; for ever."""
+        """Let the next worker stage when one takes too long, and write reports that have waited long enough."""
         while True:
             due = min(self._turns.next_end, self._outbox.due)
             with contextlib.suppress(TimeoutError):

@@ -1,1 +1,1 @@
-"""Bringing versions into this host's shared memory: from the stores, from other agents, and from what is here already."""
+"""Bringing versions into this host's shared memory: from the stores, from other agents and from other slots."""

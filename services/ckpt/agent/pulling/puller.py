@@ -83,7 +83,7 @@ class Puller:
         except Superseded:
             log.info("pull given up for a newer version", model=version.model, version=version.version)
         except SlotsBusy:
-            await asyncio.sleep(BUSY_RETRY_S)  # the kernel tells nobody when a lock is released
+            await asyncio.sleep(BUSY_RETRY_S)  # there is no event for the release of a file lock
         except WeightsError as error:
             metrics.PULL_FAILURES.labels(version.model).inc()
             log.warning("pull failed", model=version.model, version=version.version, error=str(error))

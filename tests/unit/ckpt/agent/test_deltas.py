@@ -33,11 +33,20 @@ def versions(store):
     lineage = Lineage(least=0)
     return [
         publish_version(
-            {"rows": state(n)}, model="m", version=n, base_version=n - 1, epoch=1, step=1, offsets={}, metrics={}, store=store,
-            chunk_size=CHUNK, lineage=lineage,
+            {"rows": state(n)},
+            model="m",
+            version=n,
+            base_version=n - 1,
+            epoch=1,
+            step=1,
+            offsets={},
+            metrics={},
+            store=store,
+            chunk_size=CHUNK,
+            lineage=lineage,
         )
         for n in range(1, 7)
-    ]  # fmt: skip
+    ]
 
 
 def open_slots(tmp_path, store, limit=4):
@@ -90,9 +99,17 @@ def test_with_one_slot_a_version_is_built_where_the_one_before_was(tmp_path, sto
 def test_the_slot_that_a_version_can_be_built_from_is_not_the_one_that_is_overwritten(slots, versions):
     """Nobody keeps either: the older one goes, which is of no use."""
     other = publish_version(
-        {"rows": torch.zeros(ROWS, 16)}, model="m", version=9, base_version=8, epoch=1, step=1, offsets={}, metrics={},
-        store=slots._store, chunk_size=CHUNK,
-    )  # fmt: skip
+        {"rows": torch.zeros(ROWS, 16)},
+        model="m",
+        version=9,
+        base_version=8,
+        epoch=1,
+        step=1,
+        offsets={},
+        metrics={},
+        store=slots._store,
+        chunk_size=CHUNK,
+    )
     base, _ = slots.fill(versions[1], {other.digest}, NEVER)
     stray, _ = slots.fill(other, {versions[1].digest}, NEVER)
     path, pulled = slots.fill(versions[2], set(), NEVER)
@@ -107,9 +124,18 @@ def test_a_slot_that_held_a_larger_payload_is_built_in_and_built_upon(tmp_path, 
     weights, kept = [larger, larger + 1, state(1), state(2), state(3)], set()
     for n, weight in enumerate(weights, 1):
         manifest = publish_version(
-            {"rows": weight}, model="m", version=n, base_version=n - 1, epoch=1, step=1, offsets={}, metrics={}, store=store,
-            chunk_size=CHUNK, lineage=lineage,
-        )  # fmt: skip
+            {"rows": weight},
+            model="m",
+            version=n,
+            base_version=n - 1,
+            epoch=1,
+            step=1,
+            offsets={},
+            metrics={},
+            store=store,
+            chunk_size=CHUNK,
+            lineage=lineage,
+        )
         path, pulled = slots.fill(manifest, kept, NEVER)
         kept = {manifest.digest}
         assert torch.equal(rows(path, manifest), weight)

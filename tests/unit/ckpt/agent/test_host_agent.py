@@ -125,9 +125,13 @@ def test_a_worker_with_another_network_is_refused_before_a_byte_is_pulled(host):
 
 @pytest.mark.parametrize(
     ("signature", "digest", "refused"),
-    [("", "", True), (sign(V1.encode(), b"other"), "", True), (sign(V1.encode(), b"key"), "f" * 32, True),
-     (sign(V1.encode(), b"key"), "", False)],
-)  # fmt: skip
+    [
+        ("", "", True),
+        (sign(V1.encode(), b"other"), "", True),
+        (sign(V1.encode(), b"key"), "f" * 32, True),
+        (sign(V1.encode(), b"key"), "", False),
+    ],
+)
 def test_unsigned_wrongly_signed_and_mismatched_manifests_are_refused(signature, digest, refused):
     """With a key set, only what the trainer signed is pulled."""
     host = Host(b"key")
@@ -154,7 +158,7 @@ def test_a_version_that_cannot_be_pulled_has_failed_for_every_worker(host):
 
 
 def test_an_active_version_that_cannot_be_had_does_not_block_the_next_one(host):
-    """Unsigned, unpullable or refused by the worker: the next one is staged all the same, and the active one retried."""
+    """Unsigned, unpullable or refused by the worker: the next one is staged, and the active one is retried."""
     host.hello(1, "a")
     host.direct("ACTIVATE", V1)
     host.pull()
@@ -231,9 +235,15 @@ def with_plan(host, of, *agents: str):
     host.sequence += 1
     members = [RolloutDirective.Peers.Member(agent=agent, address=f"{agent}:1") for agent in agents]
     directive = RolloutDirective(
-        model="m", action=RolloutDirective.STAGE, version=of.version, sequence=host.sequence, coordinator_epoch=1,
-        manifest_digest=of.digest, manifest=of.encode(), peers=RolloutDirective.Peers(members=members, fan_out=1, stripes=1),
-    )  # fmt: skip
+        model="m",
+        action=RolloutDirective.STAGE,
+        version=of.version,
+        sequence=host.sequence,
+        coordinator_epoch=1,
+        manifest_digest=of.digest,
+        manifest=of.encode(),
+        peers=RolloutDirective.Peers(members=members, fan_out=1, stripes=1),
+    )
     return host.agent.on_directive(directive, host.now)
 
 
@@ -263,9 +273,15 @@ def test_a_worker_is_asked_to_stage_by_when_the_coordinator_stops_waiting(host, 
     """An earlier release's coordinator does not say."""
     host.hello(1, "a")
     directive = RolloutDirective(
-        model="m", action=RolloutDirective.STAGE, version=1, sequence=1, coordinator_epoch=1, manifest_digest=V1.digest,
-        manifest=V1.encode(), stage_timeout_s=timeout_s,
-    )  # fmt: skip
+        model="m",
+        action=RolloutDirective.STAGE,
+        version=1,
+        sequence=1,
+        coordinator_epoch=1,
+        manifest_digest=V1.digest,
+        manifest=V1.encode(),
+        stage_timeout_s=timeout_s,
+    )
     host.agent.on_directive(directive, host.now)
     version = host.agent.next_pull(host.now)
     (send,) = host.agent.on_pulled(version, "/slot", 10, 0.1, host.now + 1)

@@ -39,7 +39,7 @@ def test_a_canary_whose_flip_crosses_the_retirement_goes_back_too(host):
 
 
 def test_a_restarted_agent_and_those_who_join_meanwhile_find_the_canaries(host):
-    """It reads what compaction left: canaries by name, also when they have restarted; a joiner serves the active version."""
+    """It reads what compaction left: canaries by name, also if restarted; a joiner serves the active version."""
     host.direct("ACTIVATE", V1)
     host.direct("CANARY", V2, canaries=["a"])
     host.hello(1, "a", serving=V2.digest, version=2, holds=[V1.digest, V2.digest])

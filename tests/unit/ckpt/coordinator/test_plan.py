@@ -15,9 +15,20 @@ MIB = 1 << 20
 
 def manifest(chunks: int, version: int = 1) -> Manifest:
     return Manifest(
-        model="m", version=version, base_version=0, epoch=1, step=1, offsets={}, schema_hash=schema_hash([]), tensors=[],
-        size=chunks * MIB, chunk_size=MIB, chunks=[f"{n:032x}" for n in range(chunks)], metrics={}, created_at=0,
-    )  # fmt: skip
+        model="m",
+        version=version,
+        base_version=0,
+        epoch=1,
+        step=1,
+        offsets={},
+        schema_hash=schema_hash([]),
+        tensors=[],
+        size=chunks * MIB,
+        chunk_size=MIB,
+        chunks=[f"{n:032x}" for n in range(chunks)],
+        metrics={},
+        created_at=0,
+    )
 
 
 def stage(chunks: int = 64, version: int = 1) -> RolloutDirective:
@@ -29,9 +40,13 @@ def report(
     agent: str, *, worker: str = "", state: str = "HEARTBEAT", address: str = "", host: str = ""
 ) -> WeightsApplied:
     return WeightsApplied(
-        model="m", worker=worker or f"worker of {agent}", state=WeightsApplied.State.Value(state), agent=agent,
-        host=host or f"host of {agent}", peer_address=address or f"{agent}.example:7000",
-    )  # fmt: skip
+        model="m",
+        worker=worker or f"worker of {agent}",
+        state=WeightsApplied.State.Value(state),
+        agent=agent,
+        host=host or f"host of {agent}",
+        peer_address=address or f"{agent}.example:7000",
+    )
 
 
 def planned(planner: PeerPlanner, directive: RolloutDirective, now: float = 0.0) -> RolloutDirective.Peers | None:

@@ -129,7 +129,7 @@ def test_when_all_are_gone_those_who_come_next_must_prove_the_version():
 
 
 def test_workers_that_have_only_just_fallen_silent_are_no_empty_fleet():
-    """Nothing is activated unproven because a machine does not get on for some seconds: who is heard of again proves it."""
+    """A stalled host is not an empty fleet: workers that are heard of again must prove the version."""
     made = rollout(workers=("a", "b"), active=1)
     made.on_checkpoint(checkpoint(2))
     assert steps(made.decide(6.0)) == [("STAGE", 2)]
@@ -172,7 +172,7 @@ def test_a_coordinator_that_did_not_get_on_takes_nobody_for_silent():
 
 
 def test_a_successor_goes_on_in_the_middle_of_a_staging():
-    """Restored from the compacted log, the checkpoints and the reports; acknowledgements before and after count alike."""
+    """Restored from the compacted log, checkpoints and reports; acknowledgements before and after count alike."""
     before = rollout(workers=("a", "b"))
     log = []
     for version in (1, 2):

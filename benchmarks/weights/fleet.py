@@ -99,7 +99,7 @@ def fleet(settings: ServiceSettings, model: str, rows: int, workers: int, *, rea
     socket = str(agent_socket(settings))
     with ExitStack() as stack:
         for role in ("coordinator", "agent"):
-            _start(stack, ["services.ckpt", role], env, folder / f"{model}-{role}.log")
+            _start(stack, [f"services.ckpt.{role}"], env, folder / f"{model}-{role}.log")
         started = []
         for n in range(workers):
             out = folder / f"{model}-{n}.npy"

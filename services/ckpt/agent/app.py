@@ -42,19 +42,19 @@ class AgentApp:
         lower_priority(settings.nice)  # before any thread is started
         self._ready = context.ready
         self._ready.declare("directives", "socket")
-        key, path, shelf = signing_key(settings), agent_socket(settings), ChunkLeases()
+        key, path, leases = signing_key(settings), agent_socket(settings), ChunkLeases()
         self._logic = HostAgent(
             agent=settings.instance, host=settings.host_name, signing_key=key, fence_grace_s=settings.fence_grace_s
         )
         self._store = open_store(settings)
-        self._peers = Peers(settings, shelf, key) if settings.peers else None
+        self._peers = Peers(settings, leases, key) if settings.peers else None
         slots = HostSlots(
             self._store,
             run=f"{zlib.crc32(str(path).encode()):08x}",
             limit=settings.slots,
             parallel=settings.parallel_pulls,
             peers=self._peers,
-            shelf=shelf,
+            leases=leases,
         )
         self._socket = WorkerSocket(path, self._on_message, self._on_gone)
         self._delivery = Delivery(
@@ -62,7 +62,7 @@ class AgentApp:
             turns=Turns(settings.stage_at_once),
             outbox=Outbox(),
             more_to_come=self._logic.more_to_come,
-            given=shelf.served,
+            bytes_given=leases.served,
         )
         self._puller = Puller(self._logic, slots, self._peers, self._apply)
         self._caught_up = asyncio.Event()

@@ -51,13 +51,17 @@ class Judge:
         alarms, self._alarms = self._alarms, {}
         return alarms
 
-    def of_canary(self, alarms: Sequence[Alarm], workers: Mapping[str, FleetWorker], now: float) -> Verdict | None:
+    def verdict_on_canary(
+        self, alarms: Sequence[Alarm], workers: Mapping[str, FleetWorker], now: float
+    ) -> Verdict | None:
         """What becomes of the version on canaries, given the alarms about it; None while it is open."""
         if alarms:
             return Verdict(go=False, reason=alarms[0].why, cause="alert")
         return self.canary.verdict(workers, self._policy, now) if self.canary is not None else None
 
-    def of_active(self, alarms: Sequence[Alarm], workers: Mapping[str, FleetWorker], now: float) -> Verdict | None:
+    def verdict_on_active(
+        self, alarms: Sequence[Alarm], workers: Mapping[str, FleetWorker], now: float
+    ) -> Verdict | None:
         """What speaks against the active version, given the alarms about it; None if nothing does."""
         policy, trial = self._policy, self.active
         if trial is None:

@@ -197,7 +197,7 @@ class Rollout:
         return [*directives, *self._judge_active(alarms.get(self.view.active_version, []), now)]
 
     def _judge_canary(self, chosen: CheckpointPublished, alarms: Sequence[Alarm], now: float) -> list[RolloutDirective]:
-        canary, verdict = self.judge.canary, self.judge.of_canary(alarms, self.fleet.alive, now)
+        canary, verdict = self.judge.canary, self.judge.verdict_on_canary(alarms, self.fleet.alive, now)
         if canary is None or verdict is None:
             return []
         if verdict.go:
@@ -209,7 +209,7 @@ class Rollout:
         return [self._end_canary(chosen, verdict.reason, verdict.cause)]
 
     def _judge_active(self, alarms: Sequence[Alarm], now: float) -> list[RolloutDirective]:
-        verdict, active = self.judge.of_active(alarms, self.fleet.alive, now), self.ledger.active
+        verdict, active = self.judge.verdict_on_active(alarms, self.fleet.alive, now), self.ledger.active
         return self._take_back(active, verdict) if verdict is not None and active is not None else []
 
     def _take_back(self, bad: CheckpointPublished, verdict: Verdict) -> list[RolloutDirective]:

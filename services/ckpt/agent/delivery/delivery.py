@@ -43,7 +43,7 @@ class Delivery:
         turns: holds a `Stage` back until it is that worker's turn.
         outbox: holds a report back while another worker is about to report the same.
         more_to_come: whether that is so.
-        given: returns the bytes of a model that this agent has given to others.
+        bytes_given: returns the bytes of a model that this agent has given to others.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Delivery:
         turns: Turns,
         outbox: Outbox,
         more_to_come: Callable[[WeightsApplied], bool],
-        given: Callable[[str], int],
+        bytes_given: Callable[[str], int],
     ) -> None:
         self._send_message = send
         self._turns = turns
         self._outbox = outbox
         self._more_to_come = more_to_come
-        self._given = given
+        self._bytes_given = bytes_given
         self._changed = asyncio.Event()
         self._reports: ReportLog | None = None
 
@@ -123,7 +123,7 @@ class Delivery:
         if not reports:
             return
         for applied in reports:
-            applied.bytes_to_peers = self._given(applied.model)
+            applied.bytes_to_peers = self._bytes_given(applied.model)
         if self._reports is not None:
             self._reports.send(reports)
         for applied in reports:

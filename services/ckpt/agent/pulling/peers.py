@@ -27,16 +27,16 @@ class Peers:
 
     Args:
         settings: the agent's.
-        shelf: what is served.
+        leases: what is served.
         key: the manifests' key, None where there is none.
     """
 
-    def __init__(self, settings: AgentSettings, shelf: ChunkLeases, key: bytes | None) -> None:
+    def __init__(self, settings: AgentSettings, leases: ChunkLeases, key: bytes | None) -> None:
         self._settings = settings
-        self._shelf = shelf
+        self._leases = leases
         self._shunned = Shunned()
         self._dial = partial(PeerConnection, key=key, patience_s=settings.peer_patience_s)
-        self._server = PeerServer(shelf, key=key, limit=settings.peer_connections, on_served=_count)
+        self._server = PeerServer(leases, key=key, limit=settings.peer_connections, on_served=_count)
 
     def open(self) -> str:
         """Listen, and return the address for others.
@@ -87,7 +87,7 @@ class Peers:
             peers=routes.peers,
             store=store,
             dial=self._dial,
-            arrived=self._shelf.arrived,
+            arrived=self._leases.arrived,
             cancelled=cancelled,
         )
         if exchange.missing < max(1, routes.min_bytes):

@@ -28,7 +28,7 @@ class HostSlots:
         parallel: chunks pulled at a time.
         root: where the pools' folders are.
         peers: takes chunks from other agents; without it, everything is pulled from the store.
-        shelf: shows what the slots hold, for other agents to take.
+        leases: shows what the slots hold, for other agents to take.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class HostSlots:
         parallel: int,
         root: Path = SHM_ROOT,
         peers: Peers | None = None,
-        shelf: ChunkLeases | None = None,
+        leases: ChunkLeases | None = None,
     ) -> None:
         self._store = store
         self._peers = peers
-        self._shelf = shelf or ChunkLeases()
+        self._leases = leases or ChunkLeases()
         self._run = run
         self._limit = limit
         self._parallel = parallel
@@ -83,7 +83,7 @@ class HostSlots:
             slot.abandon()
             raise
         finally:
-            self._shelf.settle(slot.path)
+            self._leases.settle(slot.path)
         slot.seal(manifest, digest)
         metrics.SHARED_MEMORY.labels(manifest.model).set(pool.memory)
         return slot.path, pulled
@@ -98,12 +98,12 @@ class HostSlots:
         once.
         """
         started = time.perf_counter()
-        self._shelf.withdraw(slot.path)
+        self._leases.withdraw(slot.path)
         buffer = slot.begin(manifest, manifest.digest)
         resident = pool.resident(manifest.chunk_size, but=slot)
         payloads = pool.contents(but=slot)
         if not manifest.delta:
-            self._shelf.place(slot.path, manifest, buffer, slot.chunks)
+            self._leases.place(slot.path, manifest, buffer, slot.chunks)
         bases = {link.base for link in manifest.delta.links} if manifest.delta else set()
         store = peers = 0
         if self._peers is not None and routes is not None and not _any_of(bases, [slot.chunks, *payloads]):
@@ -122,7 +122,7 @@ class HostSlots:
             parallel=self._parallel,
         )
         if manifest.delta:
-            self._shelf.place(slot.path, manifest, buffer, slot.chunks)
+            self._leases.place(slot.path, manifest, buffer, slot.chunks)
         moved = pulled.bytes_pulled + store + peers
         seconds = time.perf_counter() - started
         return replace(
@@ -134,14 +134,14 @@ class HostSlots:
         )
 
     def _show(self, slot: Slot, manifest: Manifest) -> None:
-        """Put a slot on the shelf that an agent before this one has filled."""
-        if not self._shelf.holds(slot.path) and slot.resident(manifest.chunk_size):
-            self._shelf.place(slot.path, manifest, slot.payload, slot.chunks)
-            self._shelf.settle(slot.path)
+        """Offer a slot to other agents that an agent before this one has filled."""
+        if not self._leases.holds(slot.path) and slot.resident(manifest.chunk_size):
+            self._leases.place(slot.path, manifest, slot.payload, slot.chunks)
+            self._leases.settle(slot.path)
 
     def close(self) -> None:
         """Remove every slot; workers that map one keep its memory until they let go."""
-        self._shelf.clear()
+        self._leases.clear()
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()

@@ -28,7 +28,7 @@ class Out:
             turns=Turns(at_once),
             outbox=Outbox(hold_s),
             more_to_come=lambda _: self.more,
-            given=len,
+            bytes_given=len,
         )
         self.delivery.open(self)
 

@@ -22,9 +22,9 @@ class Host:
 
     def __init__(self, name, store, root, key=None):
         self.name = name
-        self.shelf = ChunkLeases()
-        self.peers = Peers(AgentSettings(instance=name, host_name="here", peer_patience_s=20.0), self.shelf, key)
-        self.slots = HostSlots(store, name, limit=3, parallel=2, root=root, peers=self.peers, shelf=self.shelf)
+        self.leases = ChunkLeases()
+        self.peers = Peers(AgentSettings(instance=name, host_name="here", peer_patience_s=20.0), self.leases, key)
+        self.slots = HostSlots(store, name, limit=3, parallel=2, root=root, peers=self.peers, leases=self.leases)
         self.address = self.peers.open()
 
     def fill(self, manifest, plan=None, keep=()):
@@ -76,7 +76,7 @@ def test_a_host_takes_a_version_from_the_one_above(host, store):
     assert (first.bytes_pulled, first.bytes_from_peers) == (manifest.size, 0)
     assert (second.bytes_pulled, second.bytes_from_peers, second.bytes_reused) == (manifest.size, manifest.size, 0)
     assert map_tensors(path, manifest, manifest.digest)["w"][0] == 1
-    assert root.shelf.served("m") == manifest.size
+    assert root.leases.served("m") == manifest.size
 
 
 def test_what_it_lacks_may_be_too_little_to_ask_for(host, store):
@@ -96,8 +96,8 @@ def test_a_recycled_slot_serves_its_new_version_only(host, store):
     versions = [version(number, store) for number in range(1, 5)]
     for manifest in versions:
         root.fill(manifest)
-    kept = [all(root.shelf.has(digest) for digest in manifest.chunks) for manifest in versions]
-    gone = [any(root.shelf.has(digest) for digest in manifest.chunks[1:-1]) for manifest in versions]
+    kept = [all(root.leases.has(digest) for digest in manifest.chunks) for manifest in versions]
+    gone = [any(root.leases.has(digest) for digest in manifest.chunks[1:-1]) for manifest in versions]
     assert kept[-1]
     assert not gone[0]
 

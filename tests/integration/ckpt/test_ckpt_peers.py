@@ -13,6 +13,7 @@ from benchmarks.weights.throttle import Throttle
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.contracts.topics import ROLLOUTS, model_partition
 from headrace.platform.valkey import EmbeddedValkey
+from headrace.rollouts.feed import parse
 from headrace.runtime import kafka as clients
 from headrace.weights import agent_socket, open_store, publish_version
 from headrace.weights.host.slots import PAYLOAD_START, SHM_ROOT
@@ -85,7 +86,9 @@ class Hosts:
             while True:
                 message = consumer.poll(WAIT_S)
                 assert message is not None, f"no STAGE of version {version}"
-                directive = RolloutDirective.FromString(message.value() or b"")
+                directive = RolloutDirective()
+                if not parse(message, directive):
+                    continue  # another test's, on purpose
                 if (directive.model, directive.action, directive.version) == (
                     self.fleet.model,
                     RolloutDirective.STAGE,

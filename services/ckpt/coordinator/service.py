@@ -24,16 +24,16 @@ of checkpoints leads to the newest one, and not to each in turn. What holds at a
 """
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
-from headrace.rollouts.directives import ACTIVATE, CANARY, RETIRE, STAGE
+from headrace.rollouts.directives import ACTIVATE, RETIRE, STAGE
 from headrace.rollouts.view import RolloutView
+from services.ckpt.coordinator.canaries import Canaries
 from services.ckpt.coordinator.judge import Alarm, Judge
 from services.ckpt.coordinator.ledger import VersionLedger
 from services.ckpt.coordinator.policy import Policy, Verdict
 from services.ckpt.coordinator.staging import Staging
-from services.ckpt.coordinator.trials import CanaryTrial, VersionTrial, choose_canaries
+from services.ckpt.coordinator.trials import CanaryTrial, VersionTrial
 from services.ckpt.coordinator.workers import FleetWorkers
 
 ANSWERED = 100
@@ -53,6 +53,7 @@ class Rollout:
         self.policy = policy
         self.ledger = VersionLedger(model, epoch=epoch, keep=policy.keep)
         self.judge = Judge(policy)
+        self.canaries = Canaries(policy, self.ledger, self.judge)
         self.fleet = FleetWorkers(ttl_s=policy.worker_ttl_s, missed_s=policy.worker_ttl_s + policy.stage_timeout_s)
         self.staging: Staging | None = None
         self._requests: list[Operation] = []
@@ -141,8 +142,8 @@ class Rollout:
             return [self.ledger.issue(RETIRE, chosen, verdict.reason)]
         if staging.rolls_back:
             return [self._roll_back_to(chosen, verdict.reason)]
-        if self._canaries_first(chosen):
-            return [self._begin_canary(chosen, verdict.reason, now, ready=staging.ready)]
+        if self.canaries.needed(chosen, self.fleet.alive):
+            return [self.canaries.begin(chosen, verdict.reason, now, self.fleet.alive, ready=staging.ready)]
         return [self._activate(chosen, verdict.reason, now, frozenset(staging.waiting or ()))]
 
     def _activate(
@@ -153,35 +154,6 @@ class Rollout:
         self.judge.active = VersionTrial(chosen.manifest_digest, now, voters)
         self._forget_others()
         return directive
-
-    # Canaries.
-
-    def _canaries_first(self, chosen: CheckpointPublished) -> bool:
-        """Whether a version goes to canaries: a newer one does, where there are others to spare."""
-        active = self.view.active_version
-        return self.policy.canary_share > 0 and 0 < active < chosen.version and len(self.fleet.alive) > 1
-
-    def _begin_canary(
-        self,
-        chosen: CheckpointPublished,
-        reason: str,
-        now: float,
-        *,
-        ready: AbstractSet[str] = frozenset(),
-        again: bool = False,
-    ) -> RolloutDirective:
-        """Let a share of the workers serve a version, of those ``ready``, or of all; ``again``: others than before."""
-        names = choose_canaries(self.fleet.alive, self.policy.canary_share, ready)
-        until = now + self.policy.canary_s
-        self.judge.canary = CanaryTrial(VersionTrial(chosen.manifest_digest, now, frozenset(names)), until, again=again)
-        cause, until_us = "silence" if again else "", int(until * 1e6)
-        return self.ledger.issue(CANARY, chosen, reason, canaries=names, canary_until_us=until_us, cause=cause)
-
-    def _end_canary(self, chosen: CheckpointPublished, reason: str, cause: str = "") -> RolloutDirective:
-        """Let the canaries serve the active version again."""
-        names = sorted(self.judge.canary.names) if self.judge.canary is not None else []
-        self.judge.canary = None
-        return self.ledger.issue(RETIRE, chosen, reason, canaries=names, cause=cause)
 
     # Judging.
 
@@ -204,9 +176,9 @@ class Rollout:
             self.judge.canary = None
             return [self._activate(chosen, verdict.reason, now, frozenset(self.fleet.alive))]
         if verdict.cause == "silence" and not canary.again:
-            return [self._begin_canary(chosen, verdict.reason, now, again=True)]
+            return [self.canaries.begin(chosen, verdict.reason, now, self.fleet.alive, again=True)]
         self.ledger.refuse(chosen, served=True)
-        return [self._end_canary(chosen, verdict.reason, verdict.cause)]
+        return [self.canaries.end(chosen, verdict.reason, verdict.cause)]
 
     def _judge_active(self, alarms: Sequence[Alarm], now: float) -> list[RolloutDirective]:
         verdict, active = self.judge.verdict_on_active(alarms, self.fleet.alive, now), self.ledger.active
@@ -276,7 +248,7 @@ class Rollout:
         canary, staging, self.staging = self.judge.canary, self.staging, None
         if canary is not None:
             chosen = self.ledger.find(canary.digest)
-            return [self._end_canary(chosen, reason)] if chosen is not None else []
+            return [self.canaries.end(chosen, reason)] if chosen is not None else []
         chosen = self.ledger.find(staging.digest) if staging is not None else None
         return [self.ledger.issue(RETIRE, chosen, reason)] if chosen is not None else []
 

@@ -5,8 +5,6 @@ it has lasted. A worker that served the version and found that it cannot go on c
 may be gone by then.
 """
 
-import math
-import zlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -15,9 +13,6 @@ from headrace.contracts.events_pb2 import WeightsApplied
 from headrace.rollouts.reports import FAILED, SERVING
 from services.ckpt.coordinator.policy import Policy, Verdict
 from services.ckpt.coordinator.workers import FleetWorker
-
-SCORED_ROLE = "stream"
-"""The role whose predictions the monitor compares with labels: among the first canaries is one of it."""
 
 
 @dataclass
@@ -112,21 +107,3 @@ class CanaryTrial:
         if serving:
             return Verdict(go=True, reason=f"canary: {len(serving)} of {len(names)} served it without an alert")
         return Verdict(go=False, reason=f"none of its canaries serves it: {', '.join(sorted(names))}", cause="silence")
-
-
-def choose_canaries(
-    workers: Mapping[str, FleetWorker], share: float, ready: AbstractSet[str] = frozenset()
-) -> list[str]:
-    """Choose canaries: ``share`` of the workers, at least one, and not all where there are several.
-
-    They come from those that are ``ready``, if any are. The same fleet gives the same canaries. Roles take turns, so
-    that a canary is found in each where there are enough.
-    """
-    by_role: dict[str, list[str]] = {}
-    for name in sorted(ready & workers.keys() or workers, key=lambda name: (zlib.crc32(name.encode()), name)):
-        by_role.setdefault(workers[name].role, []).append(name)
-    turns = [
-        (turn, role != SCORED_ROLE, role, name) for role, names in by_role.items() for turn, name in enumerate(names)
-    ]
-    count = max(1, min(len(workers) - 1, math.ceil(share * len(workers))))
-    return sorted(name for *_, name in sorted(turns)[:count])

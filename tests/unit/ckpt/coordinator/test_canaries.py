@@ -7,7 +7,7 @@ import pytest
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.rollouts.directives import CANARY, RETIRE
 from headrace.rollouts.reports import after
-from services.ckpt.coordinator.trials import choose_canaries
+from services.ckpt.coordinator.canaries import choose_canaries
 from services.ckpt.coordinator.workers import FleetWorker
 from tests.rollout_kit import POLICY, alert, applied, checkpoint, newest, operation, rollout, steps, taken_over
 

@@ -86,7 +86,7 @@ class OwnedPartitions:
                 self._peers.on_applied(event, at)
 
     def decide(self, directive_log: DirectiveLog) -> None:
-        """Let every rollout decide, and write its directives.
+        """Let every rollout decide, and write the directives of each partition.
 
         Raises:
             FencedError: another coordinator has taken over.
@@ -97,19 +97,21 @@ class OwnedPartitions:
         for number, owned in list(self._owned.items()):
             if owned.behind:
                 continue
+            directives: list[RolloutDirective] = []
             for rollout in self._rollouts[number].values():
                 if away > AWAY_S:
                     rollout.fleet.was_away(away, now)
-                self._issue(directive_log, owned, rollout.decide(now), now)
+                directives += rollout.decide(now)
                 metrics.count_workers(rollout)
-            directive_log.issue(owned, [])  # operations that led to no directive are answered too
+            # One transaction for all models of a partition: the offset that it commits passes the requests of each.
+            self._issue(directive_log, owned, directives, now)
 
     def _issue(self, directive_log: DirectiveLog, owned: Owned, directives: list[RolloutDirective], now: float) -> None:
         self._peers.complete(directives, now)
         started = time.perf_counter()
         directive_log.issue(owned, directives)
+        commit_s = time.perf_counter() - started
         for directive in directives:
-            commit_s = time.perf_counter() - started
             self._metrics.observe(directive, now, commit_s)
             log.info(
                 "directive issued",

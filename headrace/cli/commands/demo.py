@@ -12,7 +12,7 @@ from headrace.cli.views.summary import Summary, show, summarize, write
 from headrace.cli.views.watch import Interrupts, Watcher, is_terminal
 from headrace.launch import runs
 from headrace.launch.pipeline_run import PipelineRun, Replay, fresh_folder
-from headrace.model.pipeline import SPEC_FILE
+from headrace.model.spec_file import SPEC_FILE
 from headrace.runtime.errors import ConfigError, ExitCode
 
 UNWATCHED_S = 60.0

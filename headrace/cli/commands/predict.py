@@ -15,7 +15,7 @@ from headrace.launch import runs
 from headrace.launch.observe import request
 from headrace.launch.run_file import pipeline_of
 from headrace.launch.specs import State
-from headrace.model.pipeline import load_spec
+from headrace.model.spec_file import load_spec
 from headrace.runtime.errors import ConfigError, DataError, DependencyError
 
 Event = dict[str, Any]

@@ -189,7 +189,7 @@ def test_files_stand_in_for_a_source(folder: Path, tmp_path: Path) -> None:
     labels.write_text("reading_id,temperature\nr0,warm\n")
     code, output = checked(folder, "--events", str(events), "--labels", str(labels))
     assert code == 2
-    assert "labels.csv:2: temperature: Expected `float`, got `str`" in output
+    assert "labels.csv:2: temperature: Expected `float`, got 'warm'" in output
 
 
 def test_checking_leaves_no_trace_in_torch(folder: Path) -> None:

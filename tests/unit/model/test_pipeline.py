@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.model.pipeline import load_pipeline, load_spec
+from headrace.model.pipeline import load_pipeline
+from headrace.model.spec_file import load_spec
 from headrace.runtime.errors import PipelineError
 
 MODEL = """

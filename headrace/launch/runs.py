@@ -37,6 +37,11 @@ def home() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "headrace"
 
 
+def name_for(pipeline: Path) -> str:
+    """The run's name for a pipeline's folder: what a folder may be called is more than what a run may."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in pipeline.name).lstrip("._-") or "run"
+
+
 def create(name: str, folder: Path | None = None) -> Path:
     """Make the folder of run `name` (`folder` if given), or take what is there, and let `current` name it.
 

@@ -21,6 +21,7 @@ PRODUCER = {
     "queue.buffering.max.messages": 2 * QUEUE,
     "queue.buffering.max.kbytes": 1_048_576,
     "delivery.report.only.error": True,  # so that a record that is delivered costs no callback
+    "log_level": 3,  # what the client retries by itself concerns nobody; its failures are errors here
 }
 """Settings of the Kafka client behind a `KafkaOutlet`."""
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.connect import KafkaOption, RunOption, connect
-from headrace.cli.views.board import duration
+from headrace.cli.views.formats import duration
 from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.launch.run_file import model_of
 from headrace.rollouts.agents import AgentLine

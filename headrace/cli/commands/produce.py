@@ -9,6 +9,7 @@ import typer
 
 from headrace.cli.connect import KafkaOption, RunOption, connect
 from headrace.cli.files import DelimiterOption, EncodingOption
+from headrace.cli.views.formats import counted
 from headrace.model.pipeline import load_pipeline
 from headrace.model.source import BadRow
 from headrace.replay.producing import SHOWN_BAD_ROWS, Counts
@@ -97,12 +98,11 @@ def _show(row: BadRow) -> None:
 def _report(counts: Counts, seconds: float, *, stopped: bool) -> None:
     how = "stopped: " if stopped else ""
     rate = f"{counts.events / seconds:,.0f} events/s" if seconds else ""
-    typer.echo(
-        f"{how}produced {counts.events:,} events and {counts.labels:,} labels in {seconds:.1f} s ({rate}), all acknowledged"
-    )
+    made = f"{counted(counts.events, 'event')} and {counted(counts.labels, 'label')}"
+    typer.echo(f"{how}produced {made} in {seconds:.1f} s ({rate}), all acknowledged")
     if counts.skipped:
         rest = f", the first {SHOWN_BAD_ROWS} shown above" if counts.skipped > SHOWN_BAD_ROWS else ""
-        typer.echo(f"{counts.skipped:,} bad rows skipped{rest}; --strict stops at the first", err=True)
+        typer.echo(f"{counted(counts.skipped, 'bad row')} skipped{rest}; --strict stops at the first", err=True)
     if counts.behind_s > 1:
         typer.echo(
             f"up to {counts.behind_s:.1f} s behind schedule: the source or Kafka is slower than asked for", err=True

@@ -12,7 +12,8 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 
-from headrace.cli.views.board import PRODUCE, Board, addresses, plain
+from headrace.cli.views.board import PRODUCE, Board, addresses
+from headrace.cli.views.one_line import plain
 from headrace.contracts.snapshot import Snapshot
 from headrace.launch.observe import Logs, View
 from headrace.launch.pipeline_run import Drained, PipelineRun

@@ -68,7 +68,8 @@ def check_predictions(check: PipelineCheck) -> str:
     if any(isinstance(p, float) and not math.isfinite(p) for p in made):
         raise Broken("predictions are not all finite")
     hint = "" if kind is not Any else "; annotate `-> Sequence[float]` (or so) to type the serving protocol's output"
-    return f"{_named(kind)}, e.g. {str(made[0])[:60]}{hint}"
+    example = f"{made[0]:.4g}" if isinstance(made[0], float) else str(made[0])[:60]
+    return f"{_named(kind)}, e.g. {example}{hint}"
 
 
 def _named(kind: Any) -> str:

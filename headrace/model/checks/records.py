@@ -26,7 +26,7 @@ def check_sample(check: PipelineCheck) -> str:
     return f"{len(sample)} x {kind.__name__}"
 
 
-def check_replay(check: PipelineCheck) -> str:
+def check_records(check: PipelineCheck) -> str:
     """Records come in order of time, keys are unique, each label follows its event.
 
     A source is read until there are enough labels, files further on, since their rows are what is asked about.
@@ -44,7 +44,8 @@ def check_replay(check: PipelineCheck) -> str:
         if len(check.labels) == BATCH and check.records is None:
             break
     if not check.labels:
-        raise Broken(f"no label among the first {len(check.read):,} records, so the model cannot be tried")
+        hint = "" if check.records is None else "; give their file by --labels"
+        raise Broken(f"no label among the first {len(check.read):,} records, so the model cannot be tried{hint}")
     return f"{len(check.labels)} labelled events among the first {len(check.read):,} records, in order"
 
 

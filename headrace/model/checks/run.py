@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headrace.model.checks.network import check_features, check_forward_pass, check_network, check_predictions
 from headrace.model.checks.pipeline_check import Broken, Outcome, PipelineCheck
-from headrace.model.checks.records import check_json, check_replay, check_sample
+from headrace.model.checks.records import check_json, check_records, check_sample
 from headrace.model.checks.training import check_errors, check_learning, check_weights
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.source import Item
@@ -21,7 +21,7 @@ from headrace.runtime.errors import HeadraceError, PipelineError
 Check = tuple[str, Callable[[PipelineCheck], str]]
 CHECKS: tuple[Check, ...] = (
     ("sample events", check_sample),
-    ("replay", check_replay),
+    ("records", check_records),
     ("JSON round trip", check_json),
     ("features", check_features),
     ("network", check_network),

@@ -15,11 +15,11 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from headrace.cli.catalogue import application
-from headrace.cli.commands.dlq import Place
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import DeadLetter, Header
-from headrace.deadletters.replayer import read_letters, replay, replayed
-from headrace.deadletters.replays import Letter
+from headrace.deadletters.letters import Letter
+from headrace.deadletters.read import read_letters, replayed, topics_with_letters
+from headrace.deadletters.replay import replay
 from headrace.runtime import kafka as clients
 from headrace.runtime.errors import DependencyError, FencedError
 from headrace.runtime.settings import ServiceSettings
@@ -143,7 +143,7 @@ def test_letters_are_listed_by_what_is_asked_for(dead: Dead) -> None:
     assert "no dead letters" in dead.run("list", dead.events, "--since", "2100-01-01")
     assert "and 4 older ones" in dead.run("list", dead.events, "-n", "1")
     names = [topic.name(dead.pipeline) for topic in topics.PIPELINE_TOPICS if topic.dead_letters]
-    assert Place(dead.settings, dead.pipeline).topics(None) == sorted(names)
+    assert topics_with_letters(dead.settings, dead.pipeline) == sorted(names)
     assert "no topic" in str(CliRunner().invoke(application(), ["dlq", "list", "nowhere", *dead.where]).output)
 
 

@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from headrace.cli.commands.check import check
-from headrace.cli.commands.new import new, write
+from headrace.cli.commands.new import new
+from headrace.model.template import write_pipeline
 from headrace.runtime.errors import ConfigError
 
 runner = CliRunner()
@@ -20,7 +21,7 @@ app.command("check")(check)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write("mine", tmp_path)
+    return write_pipeline("mine", tmp_path)
 
 
 def edit(file: Path, old: str, new: str) -> int:
@@ -66,11 +67,11 @@ def test_further_models_go_through_the_same_checks(folder: Path) -> None:
 
 def test_new_refuses_a_bad_name_and_never_overwrites(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no name for a pipeline"):
-        write("Not A Name", tmp_path)
-    write("mine", tmp_path)
+        write_pipeline("Not A Name", tmp_path)
+    write_pipeline("mine", tmp_path)
     (tmp_path / "mine" / "model.py").write_text("precious")
     with pytest.raises(ConfigError, match="is there already"):
-        write("mine", tmp_path)
+        write_pipeline("mine", tmp_path)
     assert (tmp_path / "mine" / "model.py").read_text() == "precious"
 
 

@@ -6,17 +6,9 @@ import pytest
 
 from headrace.contracts.events_pb2 import DeadLetter, LetterReplayed
 from headrace.contracts.topics import REPLAYS
-from headrace.deadletters.letters import dead_letter
-from headrace.deadletters.replays import (
-    Letter,
-    Letters,
-    Selection,
-    entry_of,
-    parse_place,
-    parse_since,
-    plan,
-    record_of,
-)
+from headrace.deadletters.letters import Letter, Letters, dead_letter
+from headrace.deadletters.plan import entry_of, plan, record_of
+from headrace.deadletters.selection import Selection, parse_place, parse_since
 from headrace.runtime.errors import ConfigError
 from headrace.streams.memory import MemoryRecord
 

@@ -73,7 +73,7 @@ class Lazy(TyperGroup):
         except HeadraceError as error:
             show(error)
             raise typer.Exit(int(error.exit_code)) from error
-        except BrokenPipeError:  # `headrace tail ... | head`: whoever read has had enough
+        except BrokenPipeError:  # the reader of `headrace tail ... | head` has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
 

@@ -40,7 +40,7 @@ def parse_events(text: bytes) -> list[Event]:
             value = msgspec.json.decode(part)
         except DECODE_ERRORS as error:
             where = f"event {i}: " if len(parts) > 1 else ""
-            raise ValueError(f"not JSON: {where}{json_problem(part, error).told_of('event')}") from error
+            raise ValueError(f"not JSON: {where}{json_problem(part, error).named_in('event')}") from error
         found += value if whole.startswith(b"[") else [value]
     if not found or not all(isinstance(one, dict) for one in found):
         raise ValueError("expected an object, an array of objects, or an object a line")
@@ -103,7 +103,7 @@ def _ask(address: str, path: str, body: Any = None) -> Any:
     try:
         content = msgspec.json.decode(answer)
     except msgspec.DecodeError as error:
-        raise DependencyError(f"{address}{path}: answer {status} is no JSON", hint="is this a v2 server?") from error
+        raise DependencyError(f"{address}{path}: answer {status} is not JSON", hint="is this a v2 server?") from error
     if status != 200:
         reason = content.get("error", content) if isinstance(content, dict) else content
         raise DataError(f"the model says: {reason}")

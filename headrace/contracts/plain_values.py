@@ -43,7 +43,7 @@ def text(value: bytes) -> str:
 
 
 def _fields(message: Message) -> dict[str, Any]:
-    """A message's fields: bytes as text, times as times, a manifest as its length (its digest stands beside it)."""
+    """A message's fields: bytes as text, times as times, a manifest as its length: its digest is another field."""
     shown: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
     for name, plain in list(shown.items()):
         value = getattr(message, name)

@@ -127,7 +127,10 @@ class Firing(msgspec.Struct, frozen=True):
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """One of a pipeline's several models. Errors are all by the champion's measure; `duplicates` is of a shadow's own topic."""
+    """One of a pipeline's several models.
+
+    Errors are all by the champion's measure; `duplicates` is of a shadow's own topic.
+    """
 
     model: str
     role: str
@@ -169,7 +172,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     workers: tuple[Worker, ...] = ()
     alerts: tuple[Firing, ...] = ()
     models: tuple[ModelStatus, ...] = ()
-    """Each apart, the champion first, where the pipeline has several; `model` is then what all of them served together."""
+    """Each model, the champion first, where the pipeline has several; `model` is then what all of them served."""
 
     @property
     def best_baseline(self) -> str | None:

@@ -32,7 +32,7 @@ class TopicSpec:
     """One kind of topic.
 
     `pattern` holds `{pipeline}` where each pipeline has a topic of its own. `partitions` of None means as many as the
-    pipeline asks for. `retention` of None means that the newest record of each key is kept for ever (compaction).
+    pipeline asks for. `retention` of None means that the newest record of each key is kept (compaction).
     """
 
     pattern: str
@@ -52,7 +52,7 @@ class TopicSpec:
 
     @property
     def compacted(self) -> bool:
-        """Whether Kafka keeps the newest record of every key for ever."""
+        """Whether Kafka keeps the newest record of every key, whatever its age."""
         return self.retention is None
 
     def name(self, pipeline: str = "") -> str:
@@ -107,7 +107,8 @@ OPERATIONS = TopicSpec(
     partitions=SYSTEM_PARTITIONS,
 )  # fmt: skip
 ROLLOUTS = TopicSpec(
-    "headrace.rollouts", "ckpt coordinator", "<model>/staged, /canary, /active or /refused", "headrace.v1.RolloutDirective",
+    "headrace.rollouts", "ckpt coordinator", "<model>/staged, /canary, /active or /refused",
+    "headrace.v1.RolloutDirective",
     "What every agent is to do, and what a late joiner reads to catch up.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
@@ -169,8 +170,8 @@ Every topic that Headrace uses. `headrace topics --markdown` writes this page fr
 `headrace/contracts/topics.py`.
 
 A pipeline's topics have the number of partitions that its `pipeline.yaml` sets. Where the table says "dead letters",
-records that could not be processed go to `<topic>.dlq`, which keeps them for {days} days. `headrace up`, `headrace produce`
-and the roles create the topics that are missing; the broker's own creation of topics is off.
+records that could not be processed go to `<topic>.dlq`, which keeps them for {days} days. `headrace up`,
+`headrace produce` and the roles create the topics that are missing; the broker's own creation of topics is off.
 
 {table}"""
 

@@ -98,7 +98,7 @@ class Letter:
 
 @dataclass
 class Letters:
-    """What a topic of dead letters holds; `unreadable` are the places of what are no letters of `topic`."""
+    """What a topic of dead letters holds; `unreadable` are the places of records that are not letters of it."""
 
     topic: str
     found: list[Letter] = field(default_factory=list)

@@ -59,7 +59,7 @@ def plan(letters: Iterable[Letter], selection: Selection, replayed: Container[st
 
 
 def record_of(letter: Letter) -> Outgoing:
-    """The record to put back: the original key, value and headers on the original partition, and headers that say what it is.
+    """The record to put back: the original key, value, headers and partition, and headers that say what it is.
 
     It carries the time at which it is put back, so that retention and the join's window count from then; the original
     timestamp is a header.

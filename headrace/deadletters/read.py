@@ -49,7 +49,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """Letters of several topics, the oldest first; `unreadable` are places, `topic.dlq at 0:17`, of what are none."""
+    """Letters of several topics, the oldest first; `unreadable` are the places of other records, `t.dlq at 0:17`."""
 
     letters: list[Listed]
     unreadable: list[str]
@@ -82,7 +82,7 @@ def replayed(settings: ServiceSettings, topic: str) -> set[str]:
     """The ids of the records of `topic` that were put back; committed transactions only, and all of those.
 
     Raises:
-        DependencyError: Kafka does not answer, or somebody's transaction stays open for longer than it may.
+        DependencyError: Kafka does not answer, or a transaction stays open for longer than it may.
     """
     if REPLAYS.name() not in kafka.metadata(kafka.admin(settings)):
         return set()

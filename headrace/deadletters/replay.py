@@ -1,7 +1,7 @@
 """Putting dead letters back on Kafka, exactly once each: the durable order stands in `replay`.
 
-One transactional id a source topic makes replays of that topic exclusive: a second one fences the first, and whoever is
-fenced has nothing half done, since its open transaction is aborted.
+All replays of one source topic have one transactional id, so a second replay fences the first, whose open transaction
+is aborted: nothing is left half done.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,9 @@ def replay(
     batch: int = 500,
     told: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Put the letters that `choose` returns back on `topic`; how many. `told` is called with the count after each batch.
+    """Put the letters that `choose` returns back on `topic`, and return their number.
+
+    `told` is called with the count so far after each batch.
 
     Raises:
         DependencyError: Kafka failed. What was put back stays so; running it again puts back the rest.
@@ -70,7 +72,7 @@ def _put_back(producer: Producer, letters: Sequence[Letter], by: str) -> None:
 
 @contextmanager
 def _transaction(producer: Producer) -> Iterator[None]:
-    """Committed at the end of the block, aborted when that fails: readers of the topic wait for as long as it is open."""
+    """Committed at the end of the block, aborted when that fails. Readers of the topic wait while it is open."""
     producer.begin_transaction()
     try:
         yield

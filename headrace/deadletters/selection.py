@@ -44,7 +44,7 @@ def parse_place(text: str) -> tuple[int, int]:
 
 
 def parse_since(text: str, now: datetime) -> int:
-    """Microseconds since the epoch of `15m`, `2h`, `3d` before `now`, or of a time in ISO 8601 (UTC where it does not say).
+    """Microseconds since the epoch of `15m`, `2h`, `3d` before `now`, or of a time in ISO 8601 (UTC without a zone).
 
     Raises:
         ConfigError: it is neither.
@@ -56,5 +56,5 @@ def parse_since(text: str, now: datetime) -> int:
             at = datetime.fromisoformat(text)
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"{text!r} is no time", hint="30s, 15m, 2h, 3d, or 2026-03-01T12:00") from error
+        raise ConfigError(f"{text!r} is not a time", hint="30s, 15m, 2h, 3d, or 2026-03-01T12:00") from error
     return int(at.timestamp() * 1e6)

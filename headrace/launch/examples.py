@@ -8,7 +8,7 @@ from headrace.runtime.errors import ConfigError
 
 
 def find_example(name: str) -> Path:
-    """The folder of an example: beside the package in a source tree, inside it where installed; or any pipeline's folder.
+    """The folder of an example, in the source tree or in the installed package; or any pipeline's folder.
 
     Raises:
         ConfigError: there is none.

@@ -63,7 +63,7 @@ def ready_address(run: str | None, role: str, name: str) -> str:
 
 
 def roles_of(folder: Path) -> list[RoleStatus]:
-    """How the roles were when the supervisor last wrote; none where there is no supervisor's file."""
+    """How the roles were when the supervisor last wrote; empty where the supervisor has written no file."""
     known = read_json(folder / SUPERVISOR_FILE) or {}
     roles = []
     for one in known.get("roles", []):

@@ -1,4 +1,4 @@
-"""Run folders: `$HEADRACE_HOME` (default `~/.local/state/headrace`) / `runs` / <name>, and `current`, the last one started.
+"""Run folders: `$HEADRACE_HOME` (`~/.local/state/headrace`) / `runs` / <name>, and `current`, the last one started.
 
 A run's folder holds `platform/` (Kafka's and Redis's data and logs), `endpoints/`, `logs/`, `storage/` and
 `supervisor.json`.

@@ -1,4 +1,4 @@
-"""What is wrong with JSON that could not be decoded: the field and the problem, where the decoder names a byte at most."""
+"""What is wrong with JSON that could not be decoded: the field and the problem."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import msgspec
 from headrace.model.values import BadValue
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
-"""What decoding bytes that somebody sent may raise."""
+"""What decoding bytes from outside may raise."""
 
 _PLACE = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _SHOWN = 40
@@ -44,7 +44,7 @@ class EndlessNumber(str):
 
 
 def with_endless_numbers(data: bytes | memoryview) -> Any | None:
-    """The content of what would be JSON but for `EndlessNumber`s in it; None where that is not what is wrong with it."""
+    """The content of JSON whose only error is that it has `EndlessNumber`s; None for any other error."""
     if len(data) > _LONGEST:
         return None
     try:
@@ -54,7 +54,7 @@ def with_endless_numbers(data: bytes | memoryview) -> Any | None:
 
 
 def _number(text: str) -> Any:
-    """The number's text is kept, shortened, where the number is too large; else nobody asks for it."""
+    """The text of a number that is too large, shortened; 0 for others, whose values are not needed here."""
     return EndlessNumber(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...") if math.isinf(float(text)) else 0
 
 

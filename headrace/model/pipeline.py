@@ -50,7 +50,7 @@ class Pipeline:
         return self.name if self.variant is None else name_in_fleet(self.name, self.variant.name)
 
     def of_model(self, name: str) -> "Pipeline":
-        """The pipeline as the model of that name sees it, by its name in pipeline.yaml or in the fleet; "" is the champion.
+        """The pipeline of the model of that name, in pipeline.yaml or in the fleet; "" is the champion.
 
         Raises:
             PipelineError: there is no such model.
@@ -121,7 +121,7 @@ def load_pipeline(folder: Path | str) -> Pipeline:
 
 
 def _load_variant(folder: Path, spec: PipelineSpec, index: int, champion: "Model[Any, Any]") -> Pipeline:
-    """A further model, which must be one that can stand in for the champion."""
+    """A further model, which must have the champion's event, label, key and prediction types."""
     from headrace.model.port import Model
 
     variant = spec.models[index]
@@ -153,7 +153,7 @@ def _shown(kind: Any) -> str:
 
 
 def _check_model(path: Path, model: "Model[Any, Any]") -> None:
-    """Types and key: what can be told without data."""
+    """Check the types and the key, which needs no data."""
     name = type(model).__name__
     kinds: list[tuple[str, Any]] = [("event", model.event_type()), ("label", model.label_type())]
     for what, kind in kinds:
@@ -166,5 +166,5 @@ def _check_model(path: Path, model: "Model[Any, Any]") -> None:
         if model.key not in kind.__struct_fields__:
             fields = ", ".join(kind.__struct_fields__)
             raise PipelineError(
-                f"{path}: {name}: key {model.key!r} is no field of {kind.__name__}", hint=f"it has {fields}"
+                f"{path}: {name}: key {model.key!r} is not a field of {kind.__name__}", hint=f"it has {fields}"
             )

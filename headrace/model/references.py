@@ -21,7 +21,7 @@ def load_reference(folder: Path, field: str, reference: str, expected: type[T]) 
     """An instance of the class that `reference`, `file.py:Class`, names in `field` of pipeline.yaml.
 
     Raises:
-        PipelineError: there is no such file or class, it is none of `expected`, or its own code raises.
+        PipelineError: there is no such file or class, it does not derive from `expected`, or its own code raises.
     """
     file, name = reference.split(":")
     module = _import_file(folder / file, f"{folder / SPEC_FILE}: {field}: {reference}")
@@ -59,7 +59,7 @@ def _import_file(path: Path, wanted_by: str) -> ModuleType:
 
 
 def _package(folder: Path) -> str:
-    """The name of the package that stands for a pipeline folder: one each, so that two pipelines' model.py do not meet."""
+    """The name of the package for a pipeline folder: one for each, so that two pipelines may both have a model.py."""
     name = f"headrace_pipeline_{re.sub(r'[^A-Za-z0-9_]', '_', folder.name)}"
     known = sys.modules.get(name)
     if known is None or list(known.__path__) != [str(folder)]:

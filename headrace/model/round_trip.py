@@ -1,4 +1,4 @@
-"""Whether a record of a pipeline's own comes out of its JSON as it went in: what readers decode must be what was meant."""
+"""Whether a record comes out of its JSON as it went in, so that readers see what the pipeline's source gave."""
 
 from typing import Any
 

@@ -12,7 +12,7 @@ Kind = Literal["events", "labels"]
 
 
 class Timed(msgspec.Struct, frozen=True):
-    """One record: `at` is when it became known, in event time (seconds since the epoch); `kind` is the topic it belongs on."""
+    """One record: `at` is when it became known, in seconds since the epoch; `kind` is the topic that it goes to."""
 
     at: float
     kind: Kind
@@ -36,10 +36,10 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row or record that is none of the pipeline's.
+    """A row or record that does not fit the pipeline's structs.
 
-    `place` is where it stands: `events.csv:3`, lines from 1, or `record 3 of MySource`. `field` is empty where all of it
-    is meant.
+    `place` is where it stands: `events.csv:3`, lines from 1, or `record 3 of MySource`. `field` is empty
+    where the problem is not in one field.
     """
 
     place: str

@@ -16,7 +16,7 @@ def load_spec(folder: Path | str) -> PipelineSpec:
     """Load pipeline.yaml alone: fast, imports neither torch nor the author's code.
 
     Raises:
-        PipelineError: the file is missing, is no YAML, or does not fit the schema.
+        PipelineError: the file is missing, is not YAML, or does not fit the schema.
     """
     path = Path(folder) / SPEC_FILE
     try:

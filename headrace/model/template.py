@@ -18,7 +18,7 @@ def write_pipeline(name: str, into: Path) -> Path:
     """
     if not re.fullmatch(NAME, name):
         raise ConfigError(
-            f"{name!r} is no name for a pipeline", hint="small letters, digits, - and _, a letter first, 49 at most"
+            f"{name!r} cannot be a pipeline's name", hint="small letters, digits, - and _, a letter first, 49 at most"
         )
     folder = into / name
     templates = files("headrace.model") / "templates"

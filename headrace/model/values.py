@@ -32,7 +32,7 @@ _PLAIN = (
 
 
 class BadValue(NamedTuple):
-    """What is wrong with a record. `field` is where, as in its JSON: `load`, `where.lat`, `series[3]`; "" is all of it."""
+    """What is wrong with a record. `field` is where, as in its JSON: `load`, `where.lat`, `series[3]`; "" if all is."""
 
     field: str
     problem: str
@@ -40,14 +40,14 @@ class BadValue(NamedTuple):
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}" if self.field else self.problem
 
-    def told_of(self, records: str) -> str:
-        """The same of a body that may be an array: `event 3: load: ...`, `records` being what its elements are."""
+    def named_in(self, records: str) -> str:
+        """The message for a body that may be an array, whose elements are called `records`: `event 3: load: ...`."""
         place = _IN_ARRAY.fullmatch(self.field)
         return f"{records} {place[1]}: {self._replace(field=place[2])}" if place else str(self)
 
 
 def number_problem(value: Any) -> str:
-    """What is wrong with a single number; "" for a good one, and for what is no number."""
+    """What is wrong with a single number; "" for a good one, and for a value of another type."""
     if isinstance(value, float):
         return "" if math.isfinite(value) else f"{value}, expected a finite number"
     if isinstance(value, int):

@@ -16,7 +16,7 @@ _LOOK_S = 0.05
 
 
 def start_detached(command: Sequence[str], folder: Path, timeout_s: float = TIMEOUT_S) -> Endpoints:
-    """Run `command`, which starts the platform in `folder`, in a session of its own, and wait until Kafka and Redis answer.
+    """Run `command`, which starts the platform in `folder`, in its own session; return when Kafka and Redis answer.
 
     Raises:
         PlatformError: it ended before that, or takes longer than `timeout_s` seconds.

@@ -2,8 +2,8 @@
 
 A cell is read as follows.
 
-- Empty, `NA`, `null` or `None`: None in a field that may be None, the default in one that has a default and is not text,
-  else what it says.
+- Empty, `NA`, `null` or `None`: None in a field that may be None, the default in one that has a default and is not
+  text, else what it says.
 - `NaN` in a field that is a number or None: None. It is how numeric tools write a missing number.
 - NaN and infinity otherwise: a bad row, as for every number that a record may not hold (`headrace.model.values`).
 - Spaces around a number, a time and the like are dropped; in text they stay, unless a space follows every separator of
@@ -75,7 +75,7 @@ def _cells(path: Path, encoding: str, header: Header) -> Iterator[tuple[int, lis
 
 @dataclass(frozen=True)
 class _Column:
-    """One column of the file that is a field of the struct. `empty` is what a missing value means: None or one of the above."""
+    """A column that is a field of the struct. `empty` is what a missing value means: None or one of the above."""
 
     index: int
     name: str
@@ -153,7 +153,7 @@ class _RowReader:
         for name, cell in row.items():
             if cell is not None and unreadable(cell):
                 return BadValue(name, f"{not_of(self._encoding, cell)}; {OTHER_ENCODING}")
-        return BadValue("", f"not {self._encoding}: a column that is no field; {OTHER_ENCODING}")
+        return BadValue("", f"not {self._encoding}: a column that the struct does not have; {OTHER_ENCODING}")
 
     def _inexact(self, row: dict[str, Any]) -> BadValue | None:
         """An integer that is written as a float which may stand for several: `9007199254740993.0`."""

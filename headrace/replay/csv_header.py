@@ -22,7 +22,7 @@ _MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Header:
-    """A header that fits. `columns` are those that are fields, by position; `spaced` where a space follows separators."""
+    """A header that fits. `columns` are those that are fields, by position; `spaced`: a space follows separators."""
 
     delimiter: str
     columns: tuple[tuple[int, str], ...]
@@ -95,7 +95,7 @@ def _letters(name: str) -> str:
 
 
 def _incomplete(where: str, text: str, delimiter: str, missing: list[str], struct: type[Any]) -> ConfigError:
-    """The error of a header without a column for a field that must have one; the hint is another separator if that fits."""
+    """The error of a header that has no column for a required field; its hint may be another separator."""
     names, _ = _names(text, delimiter)
     for other in DELIMITERS:
         others, _ = _names(text, other)

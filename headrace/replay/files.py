@@ -38,7 +38,7 @@ def read_files(
     if labels is not None:
         chosen.append((labels, "labels", types[1]))
     if form.delimiter is not None and not any(path.suffix.lower() in _CSV for path, _, _ in chosen):
-        raise ConfigError("--delimiter is for CSV files, and there is none among these")
+        raise ConfigError("--delimiter is for CSV files, and no file is one")
     streams = [_timed(path, kind, struct, time_field, form) for path, kind, struct in chosen]
     if time_field is None:
         return (item for stream in streams for _, item in stream)
@@ -48,7 +48,7 @@ def read_files(
 def _timed(
     path: Path, kind: Kind, struct: type[Any], time_field: str | None, form: FileFormat
 ) -> Iterator[tuple[float, Item]]:
-    """Items of one file with their times; a bad row stands at the time of the row before it."""
+    """Items of one file with their times; a bad row has the time of the row before it."""
     names = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
     if time_field is not None and time_field not in names:
         raise ConfigError(
@@ -79,7 +79,7 @@ def epoch_seconds(value: Any) -> float:
     """Epoch seconds of a number, a datetime, or text that is either.
 
     Raises:
-        ValueError: it is no time, or one without a time zone.
+        ValueError: it is not a time, or has no time zone.
         TypeError: it is of another type.
     """
     if isinstance(value, str):
@@ -93,7 +93,7 @@ def epoch_seconds(value: Any) -> float:
         return value.timestamp()
     seconds = float(value)
     if not math.isfinite(seconds):
-        raise ValueError(f"{value} is no finite number")
+        raise ValueError(f"{value}, expected a finite number")
     return seconds
 
 

@@ -21,7 +21,7 @@ PRODUCER = {
     "queue.buffering.max.messages": 2 * QUEUE,
     "queue.buffering.max.kbytes": 1_048_576,
     "delivery.report.only.error": True,  # so that a record that is delivered costs no callback
-    "log_level": 3,  # what the client retries by itself concerns nobody; its failures are errors here
+    "log_level": 3,  # errors only: what the client retries by itself is not worth a line
 }
 """Settings of the Kafka client behind a `KafkaOutlet`."""
 
@@ -138,7 +138,7 @@ class Producing:
 
 
 class KafkaOutlet:
-    """To Kafka, idempotently, in order. Delivery is verified: the client reports failures, and `close` sees the rest out.
+    """To Kafka, idempotently, in order. Delivery is verified: the client reports failures, `close` waits for the rest.
 
     The client's queue must hold more than `QUEUE` and a chunk: a record that it refused would be overtaken by the next.
     """

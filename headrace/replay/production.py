@@ -1,4 +1,4 @@
-"""A whole production: which records, at what pace, to the topics of a pipeline. `headrace produce` is this behind flags."""
+"""What `headrace produce` does: which records it takes, at what pace, and to which topics."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ from headrace.runtime.settings import ServiceSettings
 class Wanted:
     """What to produce and how.
 
-    With `events` or `labels` it is files, read by `form` and merged by `time_field`; else it is the pipeline's own source
-    with `options` (`name=value`), over and over with `loop`. `speed` (event-time seconds a second) and `rate` (events a
-    second) exclude each other; without either it is as fast as Kafka takes the records.
+    With `events` or `labels` it is files, read by `form` and merged by `time_field`; else it is the pipeline's own
+    source with `options` (`name=value`), over and over with `loop`. `speed` (event-time seconds a second) and `rate`
+    (events a second) exclude each other; without either it is as fast as Kafka takes the records.
     """
 
     events: Path | None = None
@@ -65,7 +65,7 @@ def pace_of(wanted: Wanted) -> Pace:
 
 
 def records_of(pipeline: Pipeline, wanted: Wanted) -> Iterable[Item]:
-    """The records, and bad rows in the place of those that are none.
+    """The records, with a BadRow in the place of each row that does not fit.
 
     Raises:
         ConfigError: a file or an option of the source does not fit.
@@ -78,7 +78,7 @@ def records_of(pipeline: Pipeline, wanted: Wanted) -> Iterable[Item]:
 
 
 class Production:
-    """Produces what is `wanted` to the pipeline's topics: first what can be wrong with it is found, then Kafka is needed.
+    """Produces what is `wanted` to the pipeline's topics. What is wrong with it is found before Kafka is needed.
 
     Raises:
         ConfigError, PipelineError: the records cannot be had.
@@ -112,7 +112,7 @@ class Production:
         return self._producing.run(records)
 
     def stop(self) -> None:
-        """End `run` after the record in hand. What was taken by then is still acknowledged. Safe in a signal handler."""
+        """End `run` after the record in hand; what was taken is still acknowledged. Safe in a signal handler."""
         self.stopped = True
         if self._producing is not None:
             self._producing.stopped = True

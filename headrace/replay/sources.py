@@ -1,4 +1,4 @@
-"""Records to produce, from a pipeline's own source: its options, replaying it for ever, and a check of what it gives."""
+"""Records of a pipeline's own source: its options, replaying it again and again, and a check of every record."""
 
 import itertools
 import math
@@ -29,12 +29,12 @@ def own_records(pipeline: Pipeline, given: Iterable[str] = (), *, loop: bool = F
 def checked(records: Iterable[Timed], pipeline: Pipeline, name: str) -> Iterator[Item]:
     """The records of a source called `name`, with a BadRow in the place of each that would not read back as it is.
 
-    Such a record would be a dead letter later, or worse: NaN in a field that may be None is None for whoever reads it.
+    Such a record would become a dead letter, or be read differently: NaN in a field that may be None is read as None.
     """
     trips = {"events": RoundTrip(pipeline.event_decoder), "labels": RoundTrip(pipeline.label_decoder)}
     for number, record in enumerate(records, 1):
         if not math.isfinite(record.at):
-            yield BadRow(f"record {number} of {name}", "at", f"{record.at} is no time")
+            yield BadRow(f"record {number} of {name}", "at", f"{record.at}, expected a time")
         elif record.kind not in trips:
             yield BadRow(f"record {number} of {name}", "kind", f"{record.kind!r}, expected 'events' or 'labels'")
         elif (bad := trips[record.kind].problem(record.value)) is not None:
@@ -86,4 +86,4 @@ def looped(replay: Callable[[], Iterator[Timed]], key: str) -> Iterator[Timed]:
 def _again(key: Any, round_: int) -> Any:
     if isinstance(key, str):
         return f"{key}-{round_}"
-    raise ConfigError(f"--loop needs text keys to tell rounds apart, and {key!r} is none")
+    raise ConfigError(f"--loop needs text keys to tell rounds apart, and the key {key!r} is not text")

@@ -1,7 +1,7 @@
-"""Text files as people have them: which encoding, which separator, and what to say about a file that is neither CSV nor text.
+"""Text files: their encoding, their separator, and files that are not text at all.
 
-A byte that is not of the file's encoding becomes a lone surrogate, U+DC00 plus the byte. So one bad byte spoils one row,
-whose reader finds it by `unreadable`, and never the whole file.
+A byte that the encoding does not have is read as a lone surrogate, U+DC00 plus the byte. The reader of the row finds it
+by `unreadable` and refuses that row only.
 """
 
 import codecs
@@ -34,8 +34,8 @@ _UNREADABLE = range(0xDC00, 0xDD00)
 class FileFormat:
     """How files are to be read.
 
-    `delimiter` separates the columns of CSV files; None is what a first line `sep=;` says, else a tab in .tsv files and a
-    comma in others. `encoding` of None is what the byte-order mark says, else UTF-8.
+    `delimiter` separates the columns of CSV files; None is what a first line `sep=;` says, else a tab in .tsv files and
+    a comma in others. `encoding` of None is what the byte-order mark says, else UTF-8.
     """
 
     delimiter: str | None = None
@@ -77,7 +77,7 @@ def encoding_of(path: Path, encoding: str | None) -> str:
     """The encoding by which to open the file, `encoding` being the one that was asked for.
 
     Raises:
-        ConfigError: there is no such file, it is no text, or it looks like UTF-16 and says so nowhere.
+        ConfigError: there is no such file, it is not text, or it looks like UTF-16 and has no byte-order mark.
     """
     try:
         with path.open("rb") as file:
@@ -98,15 +98,15 @@ def encoding_of(path: Path, encoding: str | None) -> str:
 
 @contextmanager
 def opened(path: Path, encoding: str, newline: str) -> Iterator[io.TextIOWrapper]:
-    """The file as text without its byte-order mark; see above for bytes that are not of the encoding."""
+    """The file as text, without its byte-order mark; bytes that the encoding does not have are marked as said above."""
     with path.open(encoding=encoding, errors=MARK_BYTES, newline=newline) as file:
-        if file.read(1) != "\ufeff":  # which remains where the encoding's name says the order of bytes
+        if file.read(1) != "\ufeff":  # utf-16-le and utf-16-be do not remove it
             file.seek(0)
         yield file
 
 
 def unreadable(text: str) -> bool:
-    """Whether the text has a byte in it that was not of the file's encoding."""
+    """Whether the text has a byte that the file's encoding does not have."""
     try:
         text.encode()
     except UnicodeEncodeError:

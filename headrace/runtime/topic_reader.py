@@ -50,7 +50,7 @@ class TopicReader:
         """The newest records over all partitions, oldest first."""
         ends = kafka.end_offsets(self._consumer, self._topic, self._partitions)
         span = number
-        while True:  # a transaction's marker takes an offset and is no record: look further back if it was too short
+        while True:  # transactions' markers take offsets too: look further back if there were too few records
             self._assign({p: max(0, end - span) for p, end in ends.items()})
             found = sorted(self._until(ends), key=lambda m: (m.timestamp()[1], m.partition(), m.offset()))
             if len(found) >= number or span >= max(ends.values(), default=0):
@@ -58,7 +58,7 @@ class TopicReader:
             span *= 4
 
     def follow(self) -> Iterator[Message]:
-        """What comes, for ever."""
+        """Records as they are written, without end."""
         while True:
             for message in self._consumer.consume(500, 0.2):
                 if not _at_end(message):

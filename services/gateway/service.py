@@ -72,7 +72,7 @@ def parse_events(body: bytes) -> tuple[list[Event], bool]:
     try:
         content = msgspec.json.decode(body)
     except DECODE_ERRORS as error:
-        raise BadRequestError(f"the body is not JSON: {json_problem(body, error).told_of('event')}") from error
+        raise BadRequestError(f"the body is not JSON: {json_problem(body, error).named_in('event')}") from error
     events = content if isinstance(content, list) else [content]
     if not all(isinstance(event, dict) for event in events):
         raise BadRequestError("the body must be one event, a JSON object, or an array of them")

@@ -125,7 +125,7 @@ class Predicted:
 
 
 def predictions(answer: Mapping[str, Any], of: Signature) -> list[Predicted]:
-    """The predictions in a model's answer, event by event: the output itself where there is one alone named `prediction`."""
+    """The predictions in a model's answer, event by event; the output itself where `prediction` is the only one."""
     columns = {one["name"]: _column(one, json=one["name"] in of.json_outputs) for one in answer["outputs"]}
     alone = columns.keys() == {"prediction"}
     rows = (

@@ -1,4 +1,4 @@
-"""Taking records in: check each against the pipeline's schema, append the good ones, answer when the broker has them all.
+"""Taking records in: check each against the schema, append the good ones, answer when the broker has them all.
 
 REST and gRPC are thin edges over `Ingest.produce`; the broker is behind `RecordLog`.
 """
@@ -51,7 +51,7 @@ class RecordLog(Protocol):
     """Appends to topics."""
 
     async def append(self, topic: str, records: Sequence[KeyedRecord], traceparent: str | None) -> Mapping[int, str]:
-        """Append and wait; returns the reasons of those that were not acknowledged, by position. Empty means all is durable."""
+        """Append and wait; return why records were not acknowledged, by position. Empty means that all are durable."""
         ...
 
 

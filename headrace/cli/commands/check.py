@@ -26,7 +26,8 @@ def check(
     """Validate a pipeline folder and try its model on sample events: everything but Kafka.
 
     Every promise that the services rely on is one line, all of a further model's another. The first that is broken ends
-    the check, with file, line and field where there are some, and exit code 2. Of files, the first 20,000 rows are read.
+    the check, with file, line and field where there are some, and exit code 2. Of files, the first 20,000 rows are
+    read.
 
     For example:
 

@@ -16,7 +16,7 @@ from headrace.launch.summary import Summary, summarize, write
 from headrace.runtime.errors import ExitCode
 
 UNWATCHED_S = 60.0
-"""How long a demo runs that nobody watches, unless told otherwise."""
+"""How long a demo runs when its output is not a terminal and no --duration is given."""
 
 
 def demo(
@@ -27,7 +27,8 @@ def demo(
     duration: Annotated[
         float | None,
         typer.Option(
-            min=1, help="seconds to go on after the first prediction (default: until Ctrl-C; 60 where nobody watches)"
+            min=1,
+            help="seconds to go on after the first prediction (default: until Ctrl-C; 60 without a terminal)",
         ),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="a line every two seconds instead of the board")] = False,

@@ -23,7 +23,7 @@ from headrace.runtime.errors import ConfigError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="""Dead letters: records that could not be processed, as they were, with where they came from and why they failed.
+    help="""Dead letters: records that could not be processed, where they came from, and why they failed.
 
 For example:
 
@@ -84,7 +84,7 @@ def list_(
         return
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)  # a pipe has no width, and nobody wants reasons cut at 80 columns
+        console = Console(width=160)  # a pipe has no width: show more of the reasons than 80 columns would
     console.print(table(rows[-number:]) if rows else "no dead letters")
     if len(rows) > number:
         typer.echo(f"and {len(rows) - number:,} older ones: -n {len(rows)} shows them")

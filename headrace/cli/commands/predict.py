@@ -25,7 +25,7 @@ def predict(
     url: Annotated[str | None, typer.Option(help="REST address of a role `rpc` (default: the run's)")] = None,
     run: RunOption = None,
 ) -> None:
-    """Predict one event, or several: a JSON array or an object a line. Prints a line each, with the version that answered.
+    """Predict one event, or several: a JSON array or an object a line. Prints a line each, with the model's version.
 
     For example:
 
@@ -46,7 +46,7 @@ def read_events(given: str) -> list[Event]:
     """The events in `given`: JSON, `@file` or `-`.
 
     Raises:
-        ConfigError: it is no JSON object, array of objects, or lines of objects; the text names event and field.
+        ConfigError: it is not a JSON object, an array of objects, or lines of objects; the text names event and field.
     """
     try:
         if given == "-":

@@ -33,7 +33,7 @@ def produce(
     speed: Annotated[float | None, typer.Option(help="event-time seconds in one second")] = None,
     rate: Annotated[float | None, typer.Option(help="events a second")] = None,
     limit: Annotated[int | None, typer.Option(min=0, help="stop after this many events")] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="start the source again at its end, for ever")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="start the source again at its end, until stopped")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="pass over what an earlier run has produced already")
     ] = False,

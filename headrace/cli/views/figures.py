@@ -150,7 +150,7 @@ def _quantiles(q: Quantiles) -> str:
 
 
 def sparklines(*lines: Sequence[float], width: int = _TREND) -> list[str]:
-    """Each line as bars, all on one scale and all the way from the first point, several points to a bar where need be."""
+    """Each line as bars, all on one scale, from the first point to the last; a bar may be the mean of several."""
     shown = [_thinned(line, width) for line in lines]
     values = [value for line in shown for value in line]
     low, high = min(values, default=0.0), max(values, default=0.0)

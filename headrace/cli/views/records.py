@@ -10,7 +10,7 @@ from headrace.contracts.plain_values import plain_value, text, time_of
 
 
 def value_alone(message: Message) -> str:
-    """The record's value, on one line where it is no text of several."""
+    """The record's value: JSON on one line, else text."""
     return _plain(plain_value(message.topic() or "", message.value()))
 
 

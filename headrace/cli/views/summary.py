@@ -48,7 +48,7 @@ def _rows(s: Summary) -> Iterable[tuple[str, Text | str]]:
             f"from a label to predictions that learned from it, p50; p99 {duration(s.freshness.p99)}",
         )
     if s.restarts:
-        yield f"{s.restarts:,}", "restarts of roles that had died"
+        yield f"{s.restarts:,}", "restarts of roles that had crashed"
 
 
 def _errors(s: Summary) -> Table:

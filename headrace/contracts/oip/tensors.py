@@ -20,7 +20,7 @@ class TensorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Datatype:
-    """An element type: its names in the protocol and in ModelConfig. `numpy` is None for BYTES, whose elements vary in size."""
+    """An element type: its names in the protocol and in ModelConfig. `numpy` is None for BYTES."""
 
     name: str
     config: str

@@ -2,7 +2,7 @@
 
 `CHECKS` are the promises that the services rely on, in order. Each takes the `PipelineCheck` and returns a few words of
 what it found, or raises: a `Broken` of ours, or whatever the author's code raised, whose file and line the report then
-names. What follows a failure stands on it, so the first one ends the checks.
+names. Later checks need what earlier ones found, so the first failure ends them.
 """
 
 import traceback

@@ -1,4 +1,4 @@
-"""Checks of learning: errors and baselines, the loss and a step of the optimizer, and the weights that come of it."""
+"""Checks of learning: errors and baselines, the loss and a step of the optimizer, and the weights after it."""
 
 import inspect
 import math

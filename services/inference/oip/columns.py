@@ -1,7 +1,7 @@
 """A tensor's elements to the values of one field, a column at a time.
 
-What costs something for every element is done in C: a column is looked at as a whole, and only when something is wrong
-with it, element by element to say where.
+A column is converted and checked as a whole, by loops in C. Only when something is wrong is it searched, element by
+element, to say where.
 """
 
 import math
@@ -27,7 +27,7 @@ class ElementError(ValueError):
         super().__init__(f"element {index}: {problem}")
         self._index, self._problem = index, problem
 
-    def told(self, shape: Sequence[int]) -> str:
+    def message(self, shape: Sequence[int]) -> str:
         """The message, with row and column where rows have several elements: `element [8, 1]: nan, ...`."""
         wide = len(shape) == 2 and shape[1] != 1
         place = f"[{self._index // shape[1]}, {self._index % shape[1]}]" if wide else str(self._index)

@@ -1,7 +1,6 @@
 """v2 tensors to the pipeline's events: columns first, then one struct a row.
 
-The event's constraints are checked, and its numbers: see `headrace.model.values`. Every column is looked at as a whole,
-in C; what is wrong with it is then looked for element by element.
+The constraints of the event's fields are checked, and its numbers (`headrace.model.values`).
 """
 
 import inspect as signatures
@@ -50,7 +49,7 @@ class _Input:
                 values = [values[i * width : (i + 1) * width] for i in range(shape[0])]
             return self._column(values)
         except ElementError as error:
-            raise InvalidRequest(f"input '{name}' for model '{model}': {error.told(tensor.shape)}") from error
+            raise InvalidRequest(f"input '{name}' for model '{model}': {error.message(tensor.shape)}") from error
         except (TensorError, msgspec.DecodeError) as error:
             raise InvalidRequest(f"input '{name}' for model '{model}': {error}") from error
 
@@ -59,12 +58,14 @@ class _Input:
         name, kind, shape = self.spec.name, self.spec.kind, tensor.shape
         if tensor.datatype != kind.datatype:
             raise InvalidRequest(
-                f"inference input '{name}' data-type is '{tensor.datatype}', but model '{model}' expects '{kind.datatype}'"
+                f"inference input '{name}' data-type is '{tensor.datatype}', "
+                f"but model '{model}' expects '{kind.datatype}'"
             )
         fits = len(shape) == 2 if kind.wide else len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
         if not fits:
+            expected = [-1, *self.spec.dims]
             raise InvalidRequest(
-                f"unexpected shape for input '{name}' for model '{model}': expected {[-1, *self.spec.dims]}, got {list(shape)}"
+                f"unexpected shape for input '{name}' for model '{model}': expected {expected}, got {list(shape)}"
             )
         if tensor.nulls and (kind.wide or not self.nullable):
             raise InvalidRequest(f"input '{name}' holds null, and the field may not be absent from a single event")

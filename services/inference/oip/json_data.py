@@ -31,12 +31,12 @@ def elements(name: str, datatype: str, data: Any) -> tuple[list[Any], bool]:
     if datatype == "FP64" and int in kinds:
         flat = [v if v is None else float(v) for v in flat]
     if datatype == "INT64" and (bad := find_bad_number(flat)) is not None:
-        raise InvalidRequest(f"input '{name}': {bad.told_of('element')}")
+        raise InvalidRequest(f"input '{name}': {bad.named_in('element')}")
     return flat, nulls
 
 
 def endless_element(body: bytes) -> str:
-    """Which element is NaN or infinite, where that is why the body is no JSON: "" where it is not."""
+    """Which element is NaN or infinite, if that is why the body is not JSON; else ""."""
     content = with_endless_numbers(body)
     inputs = content.get("inputs") if isinstance(content, dict) else None
     for one in inputs if isinstance(inputs, list) else ():

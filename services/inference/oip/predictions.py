@@ -73,7 +73,7 @@ class PredictionSchema:
         return OutputTensor(name, spec.kind.datatype, [len(values), width], flat)
 
     def _check_finite(self, spec: TensorSpec, values: list[Any], width: int) -> None:
-        """As on the stream, where such a prediction is a dead letter. `spec.optional` is one whose NaN stands for None."""
+        """Refuse NaN and infinity, as the stream does. Where `spec.optional`, NaN is how None is written."""
         if spec.kind.datatype != "FP64" or spec.optional or _sum_is_finite(values):
             return
         for i, value in enumerate(values):
@@ -82,7 +82,7 @@ class PredictionSchema:
 
 
 def _sum_is_finite(values: list[Any]) -> bool:
-    """Whether all are finite numbers, as a sum in C can tell; what is no number is told when it is encoded."""
+    """Whether all are finite numbers. False too where one is not a number, which encoding it will report."""
     try:
         return math.isfinite(sum(values))
     except (TypeError, OverflowError):

@@ -1,4 +1,4 @@
-"""NaN and infinity are refused on the wire by tensor and element; a prediction that overflows is an error, and never null."""
+"""NaN, infinity and integers beyond 64 bits are refused on the wire, by tensor and element."""
 
 import json
 import math

@@ -145,6 +145,6 @@ def test_a_field_of_the_wrong_type_is_named_as_the_decoder_names_it() -> None:
 
 
 def test_the_record_of_an_array_is_named_by_its_position() -> None:
-    assert BadValue("[3].where.lat", "bad").told_of("record") == "record 3: where.lat: bad"
-    assert BadValue("[3]", "bad").told_of("record") == "record 3: bad"
-    assert BadValue("x[3]", "bad").told_of("record") == "x[3]: bad"
+    assert BadValue("[3].where.lat", "bad").named_in("record") == "record 3: where.lat: bad"
+    assert BadValue("[3]", "bad").named_in("record") == "record 3: bad"
+    assert BadValue("x[3]", "bad").named_in("record") == "x[3]: bad"

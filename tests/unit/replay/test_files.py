@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.model.source import BadRow, Timed
 from headrace.replay.files import epoch_seconds, read_files
+from headrace.replay.text import OTHER_ENCODING
 from headrace.runtime.errors import ConfigError
 
 
@@ -50,7 +51,7 @@ def test_bad_csv_rows_name_file_line_and_field(tmp_path: Path) -> None:
         f"{path}:2: seats: Expected `int`, got 'two'",
         f"{path}:3: 2 cells, the header names 3",
         f"{path}:4: at: Expected `float`, got ''",
-        f"{path}:6: trip_id: not UTF-8: 'd\\xff'; if the file is in another encoding, name it: --encoding latin-1, cp1252, ...",
+        f"{path}:6: trip_id: not UTF-8: 'd\\xff'; {OTHER_ENCODING}",
     ]
     assert [item.value.trip_id for item in items if isinstance(item, Timed)] == ["e"]
 

@@ -79,7 +79,10 @@ def test_nan_is_none_in_a_number_that_may_be_none_and_nowhere_else(tmp_path: Pat
         ("a,1,9223372036854775808,", "n: 9223372036854775808 is beyond 64 bits"),
         ("a,1,-9223372036854775809,", "n: -9223372036854775809 is beyond 64 bits"),
         (f"a,1,1{'0' * 400},", "n: an integer of 1329 bits is beyond 64 bits"),
-        ("a,1,9007199254740993.0,", "n: 9007199254740993.0 is beyond what a float tells exactly: write the integer's digits"),
+        (
+            "a,1,9007199254740993.0,",
+            "n: 9007199254740993.0 is beyond what a float tells exactly: write the integer's digits",
+        ),
         ("a,1,2.5,", "n: Expected `int`, got '2.5'"),
     ],
 )  # fmt: skip
@@ -120,7 +123,8 @@ NUMBERS = st.one_of(
 )
 CELLS = st.one_of(
     NUMBERS.map(lambda v: str(v) if abs(v) != 10**400 else "1e400"),
-    st.sampled_from(["", "NA", "nan", "NaN", "inf", "1e999", "-1e999", "0x1", "1_0", " 5", "5.", "1,5", "9007199254740993.0"]),
+    st.sampled_from(["", "NA", "nan", "NaN", "inf", "1e999", "-1e999", "0x1", "1_0", " 5", "5.", "1,5"]),
+    st.just("9007199254740993.0"),
     st.text("0123456789.eE+-_ naif", max_size=12),
 )  # fmt: skip
 
@@ -180,7 +184,8 @@ class Plain:
 
 
 def check(*values: Any, kind: Any = "events", at: float = 0.0) -> list[Any]:
-    items: Iterator[Any] = checked([Timed(at, kind, value) for value in values], Plain(), "Gauge")  # type: ignore[arg-type]
+    records = [Timed(at, kind, value) for value in values]
+    items: Iterator[Any] = checked(records, Plain(), "Gauge")  # type: ignore[arg-type]
     return [item.value if isinstance(item, Timed) else str(item) for item in items]
 
 
@@ -212,7 +217,7 @@ def test_a_bad_record_of_a_source_is_named_by_its_number(value: Any, says: str) 
 
 
 def test_the_time_and_the_kind_of_a_sources_record_are_looked_at_too() -> None:
-    assert check(GOOD, at=math.nan) == ["record 1 of Gauge: at: nan is no time"]
+    assert check(GOOD, at=math.nan) == ["record 1 of Gauge: at: nan, expected a time"]
     assert check(GOOD, kind="event") == ["record 1 of Gauge: kind: 'event', expected 'events' or 'labels'"]
 
 

@@ -63,6 +63,15 @@ def trips(count: int, step: float = 1.0) -> list[Timed]:
     return [Timed(1000 + i * step, "events", Trip(f"t{i}", 1000 + i * step, 1)) for i in range(count)]
 
 
+def labelled(count: int) -> list[Timed]:
+    """Trips, each with its label at the same time."""
+    return [record for trip in trips(count) for record in (trip, Timed(trip.at, "labels", label(trip.value)))]
+
+
+def label(trip: Any) -> End:
+    return End(trip.trip_id, "", 1.0)
+
+
 def producing(outlet: Any, clock: Clock, **settings: Any) -> Producing:
     return Producing(outlet, lambda value: value.trip_id, clock=clock, sleep=clock.sleep, **settings)
 
@@ -82,7 +91,7 @@ def test_event_time_is_paced_from_one_start_without_drift() -> None:
 def test_a_rate_counts_events_and_takes_labels_along() -> None:
     clock = Clock()
     outlet = MemoryOutlet(lambda: clock.now)
-    records = [r for t in trips(100) for r in (t, Timed(t.at, "labels", End(t.value.trip_id, "", 1.0)))]  # type: ignore[attr-defined]
+    records = labelled(100)
     counts = producing(outlet, clock, pace=by_rate(50.0)).run(records)
     assert (counts.events, counts.labels) == (100, 100)
     assert 1.98 <= clock.now - 100 <= 1.98 + 2 * TICK_S
@@ -118,7 +127,7 @@ def test_at_once_never_sleeps_and_keeps_the_order() -> None:
 
 def test_the_limit_counts_events() -> None:
     outlet = MemoryOutlet()
-    records = [r for t in trips(10) for r in (t, Timed(t.at, "labels", End(t.value.trip_id, "", 1.0)))]  # type: ignore[attr-defined]
+    records = labelled(10)
     counts = producing(outlet, Clock(), limit=4).run(records)
     assert (counts.events, counts.labels) == (4, 4)
 

@@ -63,7 +63,9 @@ RIGHT: dict[str, tuple[str, bytes, str | None, str | None]] = {
     "a line break in a quoted name": ("e.csv", TEXT.replace("ambient_temp", '"Ambient\r\nTemp"').encode(), None, None),
     "spaces after commas": ("e.csv", TEXT.replace(",", ", ").encode(), None, None),
     "spaces around names": ("e.csv", TEXT.replace("id,load,", " id ,load ,").encode(), None, None),
-    "spaces and capitals in names": ("e.csv", TEXT.replace("load,ambient_temp", "LOAD,Ambient Temp").encode(), None, None),
+    "spaces and capitals in names": (
+        "e.csv", TEXT.replace("load,ambient_temp", "LOAD,Ambient Temp").encode(), None, None,
+    ),
     "spaces around numbers": ("e.csv", TEXT.replace("0.5,21", " 0.5 , 21").encode(), None, None),
     "JSON lines": ("e.jsonl", LINES.encode(), None, None),
     "JSON lines with a mark": ("e.jsonl", LINES.encode("utf-8-sig"), None, None),
@@ -93,7 +95,8 @@ REFUSED: dict[str, tuple[str, bytes, str, str]] = {
         "are columns separated by ','? --delimiter ','",
     ),
     "UTF-16 without a mark": (
-        "e.csv", TEXT.encode("utf-16-le"), "e.csv: has bytes of 0, as in UTF-16 text", "if it is that: --encoding utf-16-le",
+        "e.csv", TEXT.encode("utf-16-le"), "e.csv: has bytes of 0, as in UTF-16 text",
+        "if it is that: --encoding utf-16-le",
     ),
     "big-endian UTF-16 without a mark": (
         "e.jsonl", LINES.encode("utf-16-be"), "e.jsonl: has bytes of 0, as in UTF-16 text",

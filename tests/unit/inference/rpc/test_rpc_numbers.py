@@ -1,4 +1,4 @@
-"""Numbers in v2 tensors: NaN, infinity and integers beyond 64 bits are refused, by tensor and element, on every transport."""
+"""NaN, infinity and integers beyond 64 bits in v2 tensors are refused, by tensor and element, on every transport."""
 
 import json
 import math
@@ -190,7 +190,8 @@ class Row(msgspec.Struct):
 
 
 @given(st.lists(st.tuples(
-    st.integers(-(2**63), 2**63 - 1), st.floats(), st.none() | st.floats(), st.lists(st.floats(), min_size=2, max_size=2),
+    st.integers(-(2**63), 2**63 - 1), st.floats(), st.none() | st.floats(),
+    st.lists(st.floats(), min_size=2, max_size=2),
 ), min_size=1, max_size=8))  # fmt: skip
 def test_what_tensors_give_is_what_they_hold_and_what_readers_see(rows: list[Any]) -> None:
     a, b, c, d = zip(*rows, strict=True)

@@ -75,7 +75,10 @@ def _cells(path: Path, encoding: str, header: Header) -> Iterator[tuple[int, lis
 
 @dataclass(frozen=True)
 class _Column:
-    """A column that is a field of the struct. `empty` is what a missing value means: None or one of the above."""
+    """A column that is a field of the struct.
+
+    `empty` is what a missing value means: None or one of the above. `text` and `integer` are what its cells are.
+    """
 
     index: int
     name: str
@@ -93,7 +96,7 @@ class _Column:
         text = any(isinstance(t, _TEXT) for t in types)
         empty = None if nullable else _AS_IT_IS if field.required or field.type is str else _DEFAULT
         numbers = any(isinstance(t, _NUMBERS) for t in types)
-        integer = any(isinstance(t, inspect.IntType) for t in types)
+        integer = all(isinstance(t, inspect.IntType | inspect.NoneType) for t in types)
         return cls(index, field.encode_name, empty, text, nullable and numbers and not text, integer)
 
 

@@ -90,6 +90,20 @@ def test_numbers_out_of_range_in_a_csv_file(tmp_path: Path, row: str, says: str)
     assert read(tmp_path / "e.csv", f"id,x,n,rain\n{row}\n") == [f"e.csv:2: {says}"]
 
 
+class Mixed(msgspec.Struct):
+    either: int | float
+    code: int | str | None = None
+    flag: bool = False
+
+
+def test_fields_of_several_types_take_the_cells_of_each(tmp_path: Path) -> None:
+    rows = "either,code,flag\n1e300,abc,true\n9007199254740993,nan,0\n0.5,NA,1\nnan,5,1\n"
+    first, second, third, bad = read(tmp_path / "e.csv", rows, Mixed)
+    assert (first, second) == (Mixed(1e300, "abc", flag=True), Mixed(9007199254740993, "nan"))
+    assert third == Mixed(0.5, None, flag=True)
+    assert bad == "e.csv:5: either: nan, expected a finite number"
+
+
 def test_numbers_at_the_ends_of_their_range_are_good(tmp_path: Path) -> None:
     rows = "a,-0.0,9223372036854775807\nb,1.7976931348623157e308,-9223372036854775808\nc,1e-999,2.0\n"
     first, *others = read(tmp_path / "e.csv", f"id,x,n\n{rows}")

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from headrace import __version__
 from headrace.runtime.errors import HeadraceError
 
-RIVER, PIPELINES, OPERATING, PARTS = "The river", "Pipelines", "Watching and operating", "Parts"
+RUNS, PIPELINES, OPERATING, PARTS = "Whole runs", "Pipelines", "Watching and operating", "Parts"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Command:
 COMMANDS = (
     Command(
         "demo",
-        RIVER,
+        RUNS,
         "Everything on this machine: platform, services, real flights, a live board.",
     ),
-    Command("up", RIVER, "Platform and services for a pipeline of yours, until Ctrl-C."),
-    Command("down", RIVER, "Stop what `up` or `demo` started, in order."),
+    Command("up", RUNS, "Platform and services for a pipeline of yours, until Ctrl-C."),
+    Command("down", RUNS, "Stop what `up` or `demo` started, in order."),
     Command("new", PIPELINES, "Write a pipeline folder that works, to start from."),
     Command(
         "check",
@@ -67,13 +67,13 @@ class Lazy(TyperGroup):
         return name, imported(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; what goes wrong on purpose is one readable line and an exit code."""
+        """Run the command; a HeadraceError is one readable line, a hint and an exit code."""
         try:
             return super().invoke(ctx)
         except HeadraceError as error:
             show(error)
             raise typer.Exit(int(error.exit_code)) from error
-        except BrokenPipeError:  # `headrace tail ... | head`: whoever read has had enough
+        except BrokenPipeError:  # the reader of `headrace tail ... | head` has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
 

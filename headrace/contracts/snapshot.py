@@ -127,7 +127,10 @@ class Firing(msgspec.Struct, frozen=True):
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """One of a pipeline's several models. Errors are all by the champion's measure; `duplicates` is of a shadow's own topic."""
+    """One of a pipeline's several models.
+
+    Errors are all by the champion's measure; `duplicates` is of a shadow's own topic.
+    """
 
     model: str
     role: str
@@ -169,7 +172,19 @@ class Snapshot(msgspec.Struct, frozen=True):
     workers: tuple[Worker, ...] = ()
     alerts: tuple[Firing, ...] = ()
     models: tuple[ModelStatus, ...] = ()
-    """Each apart, the champion first, where the pipeline has several; `model` is then what all of them served together."""
+    """Each model, the champion first, where the pipeline has several; `model` is then what all of them served."""
+
+    @property
+    def best_baseline(self) -> str | None:
+        """The name of the baseline with the lowest moving error; None before the first label."""
+        known = {name: score.window for name, score in self.baselines.items() if score.window is not None}
+        return min(known, key=lambda name: known[name], default=None)
+
+    @property
+    def beats_baselines(self) -> bool:
+        """Whether the model's moving error is at most the best baseline's; True where there is none to beat."""
+        best = self.best_baseline
+        return best is None or (self.model.window or 0.0) <= (self.baselines[best].window or 0.0)
 
 
 def decode(body: bytes | str) -> Snapshot:

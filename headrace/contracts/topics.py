@@ -1,6 +1,6 @@
 """The topic catalogue: every topic as data. Nobody spells a topic's name anywhere else.
 
-The catalogue creates the topics (`headrace.runtime.kafka.ensure_topics`), documents them (`markdown_table`) and is what
+The catalogue creates the topics (`headrace.runtime.kafka.ensure_topics`), documents them (`markdown_page`) and is what
 the contract tests range over. Adding a topic is one `TopicSpec` here, its schema in proto/ or records.py, its producer
 and its consumer.
 """
@@ -13,6 +13,7 @@ from datetime import timedelta
 DEFAULT_PARTITIONS = 4
 SYSTEM_PARTITIONS = 4
 DEAD_LETTER_SUFFIX = ".dlq"
+DEAD_LETTER_RETENTION = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TopicSpec:
     """One kind of topic.
 
     `pattern` holds `{pipeline}` where each pipeline has a topic of its own. `partitions` of None means as many as the
-    pipeline asks for. `retention` of None means that the newest record of each key is kept for ever (compaction).
+    pipeline asks for. `retention` of None means that the newest record of each key is kept (compaction).
     """
 
     pattern: str
@@ -51,7 +52,7 @@ class TopicSpec:
 
     @property
     def compacted(self) -> bool:
-        """Whether Kafka keeps the newest record of every key for ever."""
+        """Whether Kafka keeps the newest record of every key, whatever its age."""
         return self.retention is None
 
     def name(self, pipeline: str = "") -> str:
@@ -106,7 +107,8 @@ OPERATIONS = TopicSpec(
     partitions=SYSTEM_PARTITIONS,
 )  # fmt: skip
 ROLLOUTS = TopicSpec(
-    "headrace.rollouts", "ckpt coordinator", "<model>/staged, /canary, /active or /refused", "headrace.v1.RolloutDirective",
+    "headrace.rollouts", "ckpt coordinator", "<model>/staged, /canary, /active or /refused",
+    "headrace.v1.RolloutDirective",
     "What every agent is to do, and what a late joiner reads to catch up.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
@@ -148,7 +150,7 @@ def pipeline_topics(pipeline: str, partitions: int = DEFAULT_PARTITIONS, *, shad
         topic = spec.topic(pipeline, partitions)
         topics.append(topic)
         if spec.dead_letters:
-            topics.append(Topic(dead_letters(topic.name), topic.partitions, _deleting(timedelta(days=30))))
+            topics.append(Topic(dead_letters(topic.name), topic.partitions, _deleting(DEAD_LETTER_RETENTION)))
     return topics
 
 
@@ -162,12 +164,32 @@ def model_partition(model: str, partitions: int = SYSTEM_PARTITIONS) -> int:
     return zlib.crc32(model.encode()) % partitions
 
 
-def markdown_table() -> str:
-    """The catalogue as a Markdown table, for docs/topics.md (a contract test keeps it true)."""
-    rows = ["| topic | owner | key | value | kept | what |", "| --- | --- | --- | --- | --- | --- |"]
+_PAGE = """# Topics
+
+Every topic that Headrace uses. `headrace topics --markdown` writes this page from the catalogue in
+`headrace/contracts/topics.py`.
+
+A pipeline's topics have the number of partitions that its `pipeline.yaml` sets. Where the table says "dead letters",
+records that could not be processed go to `<topic>.dlq`, which keeps them for {days} days. `headrace up`,
+`headrace produce` and the roles create the topics that are missing; the broker's own creation of topics is off.
+
+{table}"""
+
+
+def markdown_page() -> str:
+    """docs/topics.md, to the byte."""
+    return _PAGE.format(table=_markdown_table(), days=DEAD_LETTER_RETENTION.days)
+
+
+def _markdown_table() -> str:
+    rows = ["| topic | owner | key | value | kept | dead letters | what |", "| --- " * 7 + "|"]
     for spec in CATALOGUE:
         kept = "newest of each key" if spec.retention is None else f"{spec.retention.days} d"
-        name = spec.pattern.replace("{pipeline}", "&lt;pipeline&gt;")
-        key = spec.key.replace("<", "&lt;").replace(">", "&gt;")
-        rows.append(f"| {name} | {spec.owner} | {key} | {spec.schema} | {kept} | {spec.doc} |")
+        name = f"`{spec.pattern.format(pipeline='<pipeline>')}`"
+        cells = [spec.owner, spec.key, spec.schema, kept, "yes" if spec.dead_letters else "-", spec.doc]
+        rows.append(f"| {name} | {' | '.join(map(_escaped, cells))} |")
     return "\n".join(rows) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("<", "&lt;").replace(">", "&gt;").replace("|", "\\|")

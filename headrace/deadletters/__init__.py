@@ -1,1 +1,5 @@
-"""Dead letters: what is written of a record that cannot be processed, and how it is put back, once."""
+"""Dead letters: records that could not be processed.
+
+`letters` has what they are, `selection` which are meant, `read` reads them from Kafka, `plan` says what goes back, and
+`replay` puts it back, exactly once.
+"""

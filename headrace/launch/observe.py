@@ -1,19 +1,17 @@
 """What a person is shown of a run: gathered from the supervisor, the monitor's snapshot and the logs."""
 
-import http.client
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from headrace.contracts import snapshot as contract
 from headrace.contracts.snapshot import Snapshot
 from headrace.launch.specs import RoleStatus
-from headrace.runtime.errors import DependencyError
+from headrace.runtime.http import fetch
 
 _LINE = re.compile(r"^(?P<at>\d{4}-\d\d-\d\dT\S+) \[(?P<level>\w+)\s*\] (?P<text>.*)$")
 _NOISE = re.compile(r"\[headrace[\w.]*\]|\b(instance|role)=\S+|\bsettings=\{.*\}")
@@ -40,34 +38,6 @@ class View:
     roles: Sequence[RoleStatus]
     snapshot: Snapshot | None = None
     log: Sequence[LogLine] = field(default_factory=tuple)
-
-
-def request(url: str, body: bytes | None = None, timeout: float = 10.0) -> tuple[int, bytes]:
-    """Status and body of a GET, or of a POST of JSON where there is a `body`.
-
-    Raises:
-        DependencyError: no answer in time.
-    """
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=timeout)
-    try:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection.request("GET" if body is None else "POST", address.path or "/", body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise DependencyError(f"no answer from {url}: {error}", hint="headrace status shows what runs") from error
-    finally:
-        connection.close()
-
-
-def fetch(url: str, timeout: float = 1.0) -> bytes | None:
-    """The body of a 200 answer; None for anything else, or no answer in time."""
-    try:
-        status, body = request(url, timeout=timeout)
-    except DependencyError:
-        return None
-    return body if status == http.client.OK else None
 
 
 def endpoint(roles: Sequence[RoleStatus], role: str, name: str) -> str | None:

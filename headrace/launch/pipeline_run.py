@@ -18,8 +18,9 @@ from headrace.launch.roles import ANSWERING, COUNTING, PREDICTING, ROLES, Role, 
 from headrace.launch.run_file import remember
 from headrace.launch.specs import RoleSpec, RoleStatus, Stage, State
 from headrace.launch.supervisor import Supervisor
-from headrace.model.pipeline import load_spec, spec_topics
+from headrace.model.pipeline import spec_topics
 from headrace.model.spec import PipelineSpec
+from headrace.model.spec_file import load_spec
 from headrace.platform import LocalPlatform
 from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError, PlatformError

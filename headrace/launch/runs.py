@@ -1,4 +1,4 @@
-"""Run folders: `$HEADRACE_HOME` (default `~/.local/state/headrace`) / `runs` / <name>, and `current`, the last one started.
+"""Run folders: `$HEADRACE_HOME` (`~/.local/state/headrace`) / `runs` / <name>, and `current`, the last one started.
 
 A run's folder holds `platform/` (Kafka's and Redis's data and logs), `endpoints/`, `logs/`, `storage/` and
 `supervisor.json`.
@@ -35,6 +35,11 @@ def home() -> Path:
     if named:
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "headrace"
+
+
+def name_for(pipeline: Path) -> str:
+    """The run's name for a pipeline's folder: what a folder may be called is more than what a run may."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in pipeline.name).lstrip("._-") or "run"
 
 
 def create(name: str, folder: Path | None = None) -> Path:

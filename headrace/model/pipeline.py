@@ -3,32 +3,23 @@
 Every error names the file and, where there is one, the line and the field.
 """
 
-import importlib.util
-import re
-import sys
-import traceback
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
-from pydantic import ValidationError
 
 from headrace.contracts import topics
 from headrace.contracts.records import example_decoder, prediction_decoder
+from headrace.model.references import load_reference
 from headrace.model.source import Source
 from headrace.model.spec import PipelineSpec, VariantSpec, name_in_fleet
+from headrace.model.spec_file import SPEC_FILE, load_spec
 from headrace.runtime.errors import PipelineError
 
 if TYPE_CHECKING:
     from headrace.model.port import Model  # torch comes with it: `load_spec` must not wait for that
-
-SPEC_FILE = "pipeline.yaml"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ class Pipeline:
         return self.name if self.variant is None else name_in_fleet(self.name, self.variant.name)
 
     def of_model(self, name: str) -> "Pipeline":
-        """The pipeline as the model of that name sees it, by its name in pipeline.yaml or in the fleet; "" is the champion.
+        """The pipeline of the model of that name, in pipeline.yaml or in the fleet; "" is the champion.
 
         Raises:
             PipelineError: there is no such model.
@@ -105,7 +96,7 @@ class Pipeline:
         """
         if self.spec.source is None:
             raise PipelineError(f"{self.folder / SPEC_FILE}: no `source` is named", hint="source: source.py:MySource")
-        return _load_reference(self.folder, "source", self.spec.source, Source)  # type: ignore[type-abstract]
+        return load_reference(self.folder, "source", self.spec.source, Source)  # type: ignore[type-abstract]
 
 
 def spec_topics(spec: PipelineSpec) -> list[topics.Topic]:
@@ -123,18 +114,18 @@ def load_pipeline(folder: Path | str) -> Pipeline:
 
     folder = Path(folder).resolve()
     spec = load_spec(folder)
-    model = _load_reference(folder, "model", spec.model, Model)  # type: ignore[type-abstract]
+    model = load_reference(folder, "model", spec.model, Model)  # type: ignore[type-abstract]
     _check_model(folder / spec.model.split(":")[0], model)
     others = tuple(_load_variant(folder, spec, i, model) for i in range(len(spec.models)))
     return Pipeline(folder, spec, model, others=others)
 
 
 def _load_variant(folder: Path, spec: PipelineSpec, index: int, champion: "Model[Any, Any]") -> Pipeline:
-    """A further model, which must be one that can stand in for the champion."""
+    """A further model, which must have the champion's event, label, key and prediction types."""
     from headrace.model.port import Model
 
     variant = spec.models[index]
-    model = _load_reference(folder, f"models.{index}.model", variant.model, Model)  # type: ignore[type-abstract]
+    model = load_reference(folder, f"models.{index}.model", variant.model, Model)  # type: ignore[type-abstract]
     path = folder / variant.model.split(":")[0]
     _check_model(path, model)
     kinds = (
@@ -161,115 +152,8 @@ def _shown(kind: Any) -> str:
     return getattr(kind, "__name__", repr(kind)) if isinstance(kind, type) else repr(kind)
 
 
-def load_spec(folder: Path | str) -> PipelineSpec:
-    """Load pipeline.yaml alone: fast, imports neither torch nor the author's code.
-
-    Raises:
-        PipelineError: the file is missing, is no YAML, or does not fit the schema.
-    """
-    path = Path(folder) / SPEC_FILE
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise PipelineError(f"{path}: {error.strerror}", hint="headrace new NAME writes a pipeline folder") from error
-    try:
-        root, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PipelineError(f"{path}: not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise PipelineError(f"{path}: expected a mapping of fields")
-    try:
-        spec = PipelineSpec(**content)
-    except ValidationError as error:
-        raise PipelineError("\n".join(_problem(path, root, e["loc"], e["msg"]) for e in error.errors())) from error
-    if conflicts := [_problem(path, root, location, text) for location, text in spec.conflicts()]:
-        raise PipelineError("\n".join(conflicts))
-    return spec
-
-
-def _problem(path: Path, root: Any, location: tuple[int | str, ...], text: str) -> str:
-    return f"{path}:{_line(root, location)}: {'.'.join(map(str, location))}: {text}"
-
-
-def _line(node: Any, location: tuple[int | str, ...]) -> int:
-    """The line, from 1, of the deepest part of `location` that is in the file."""
-    line = 1
-    for part in location:
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-            continue
-        if not isinstance(node, yaml.MappingNode):
-            break
-        for key, value in node.value:
-            if key.value == part:
-                line, node = key.start_mark.line + 1, value
-                break
-        else:
-            break
-    return line
-
-
-def _load_reference(folder: Path, field: str, reference: str, expected: type[T]) -> T:
-    """An instance of the class that `file.py:Class` names."""
-    file, name = reference.split(":")
-    module = _import_file(folder / file, f"{folder / SPEC_FILE}: {field}: {reference}")
-    kind = getattr(module, name, None)
-    if kind is None:
-        raise PipelineError(f"{folder / file}: no class {name}", hint=f"{SPEC_FILE} names it in `{field}`")
-    if not (isinstance(kind, type) and issubclass(kind, expected)):
-        raise PipelineError(f"{folder / file}: {name} is not a headrace.{expected.__name__}")
-    try:
-        return kind()
-    except Exception as error:
-        raise PipelineError(
-            f"{_where(error, folder / file)}: {name}() raised {type(error).__name__}: {error}"
-        ) from error
-
-
-def _import_file(path: Path, wanted_by: str) -> ModuleType:
-    """Import one file of a pipeline folder; its siblings are `from .model import ...`, as in any package."""
-    name = f"{_package(path.parent)}.{path.stem}"
-    if (known := sys.modules.get(name)) is not None:
-        return known
-    if not path.is_file():
-        raise PipelineError(f"{path}: no such file", hint=wanted_by)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PipelineError(f"{path}: not a Python file", hint=wanted_by)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise PipelineError(f"{_where(error, path)}: {type(error).__name__}: {error}", hint=wanted_by) from error
-    return module
-
-
-def _package(folder: Path) -> str:
-    """The name of the package that stands for a pipeline folder: one each, so that two pipelines' model.py do not meet."""
-    name = f"headrace_pipeline_{re.sub(r'[^A-Za-z0-9_]', '_', folder.name)}"
-    known = sys.modules.get(name)
-    if known is None or list(known.__path__) != [str(folder)]:
-        for stale in [m for m in sys.modules if m == name or m.startswith(name + ".")]:
-            del sys.modules[stale]
-        package = ModuleType(name, f"The pipeline in {folder}.")
-        package.__path__ = [str(folder)]
-        sys.modules[name] = package
-    return name
-
-
-def _where(error: BaseException, path: Path) -> str:
-    """file:line of the deepest frame of `error` inside the author's file."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
-    if isinstance(error, SyntaxError):
-        lines.append(error.lineno)
-    return f"{path}:{lines[-1]}" if lines else str(path)
-
-
 def _check_model(path: Path, model: "Model[Any, Any]") -> None:
-    """Types and key: what can be told without data."""
+    """Check the types and the key, which needs no data."""
     name = type(model).__name__
     kinds: list[tuple[str, Any]] = [("event", model.event_type()), ("label", model.label_type())]
     for what, kind in kinds:
@@ -282,5 +166,5 @@ def _check_model(path: Path, model: "Model[Any, Any]") -> None:
         if model.key not in kind.__struct_fields__:
             fields = ", ".join(kind.__struct_fields__)
             raise PipelineError(
-                f"{path}: {name}: key {model.key!r} is no field of {kind.__name__}", hint=f"it has {fields}"
+                f"{path}: {name}: key {model.key!r} is not a field of {kind.__name__}", hint=f"it has {fields}"
             )

@@ -70,7 +70,7 @@ class Model(ABC, Generic[E, L]):
         return torch.optim.Adam(network.parameters(), lr=learning_rate)
 
     def baselines(self) -> Mapping[str, Baseline]:
-        """Fresh baselines to stand beside the model, by name."""
+        """Fresh baselines to compare the model with, by name."""
         return {}
 
     @classmethod

@@ -12,7 +12,7 @@ Kind = Literal["events", "labels"]
 
 
 class Timed(msgspec.Struct, frozen=True):
-    """One record: `at` is when it became known, in event time (seconds since the epoch); `kind` is the topic it belongs on."""
+    """One record: `at` is when it became known, in seconds since the epoch; `kind` is the topic that it goes to."""
 
     at: float
     kind: Kind
@@ -36,16 +36,24 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that is no record of the pipeline's; `line` counts from 1, `field` is empty where the whole row is meant."""
+    """A row or record that does not fit the pipeline's structs.
 
-    file: Path
-    line: int
+    `place` is where it stands: `events.csv:3`, lines from 1, or `record 3 of MySource`. `field` is empty
+    where the problem is not in one field.
+    """
+
+    place: str
     field: str
     problem: str
 
+    @classmethod
+    def at_line(cls, file: Path, line: int, field: str, problem: str) -> "BadRow":
+        """A row of a file, which begins on `line`."""
+        return cls(f"{file}:{line}", field, problem)
+
     def __str__(self) -> str:
         field = f"{self.field}: " if self.field else ""
-        return f"{self.file}:{self.line}: {field}{self.problem}"
+        return f"{self.place}: {field}{self.problem}"
 
 
 Item = Timed | BadRow

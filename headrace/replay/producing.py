@@ -1,6 +1,5 @@
-"""Producing records to a pipeline's topics: paced, in chunks, verified. `headrace produce` is this behind flags."""
+"""Producing records to a pipeline's topics: paced, in chunks, and every one acknowledged."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,9 +7,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.model.source import BadRow, Item, Source, Timed
+from headrace.model.source import BadRow, Item, Timed
 from headrace.replay.pace import Pace, at_once
-from headrace.runtime.errors import ConfigError, DataError, DependencyError
+from headrace.runtime.errors import DataError, DependencyError
 
 QUEUE = 100_000  # records in the client's queue before we wait
 CHUNK = 2000  # records handed to the client at once
@@ -18,6 +17,13 @@ TICK_S = 0.005  # wake up this often at most: what became due in between goes to
 STOP_CHECK_S = 0.1
 FLUSH_S = 30.0
 SHOWN_BAD_ROWS = 20
+PRODUCER = {
+    "queue.buffering.max.messages": 2 * QUEUE,
+    "queue.buffering.max.kbytes": 1_048_576,
+    "delivery.report.only.error": True,  # so that a record that is delivered costs no callback
+    "log_level": 3,  # errors only: what the client retries by itself is not worth a line
+}
+"""Settings of the Kafka client behind a `KafkaOutlet`."""
 
 
 class Outlet(Protocol):
@@ -132,7 +138,7 @@ class Producing:
 
 
 class KafkaOutlet:
-    """To Kafka, idempotently, in order. Delivery is verified: the client reports failures, and `close` sees the rest out.
+    """To Kafka, idempotently, in order. Delivery is verified: the client reports failures, `close` waits for the rest.
 
     The client's queue must hold more than `QUEUE` and a chunk: a record that it refused would be overtaken by the next.
     """
@@ -174,49 +180,3 @@ class KafkaOutlet:
     def _check(self) -> None:
         if self._failure:
             raise DependencyError(f"a record was not delivered: {self._failure}", hint="is the broker up?")
-
-
-def options_of(source: Source, given: Iterable[str]) -> dict[str, Any]:
-    """Options `name=value` as the source declares them, each of its default's type.
-
-    Raises:
-        ConfigError: no such option, or a value that does not fit.
-    """
-    options = dict(source.options)
-    for text in given:
-        name, sign, value = text.partition("=")
-        if not sign or name not in options:
-            known = ", ".join(f"{n}={v}" for n, v in source.options.items()) or "none"
-            raise ConfigError(
-                f"--option {text}: {type(source).__name__} takes no such option", hint=f"it takes {known}"
-            )
-        default = source.options[name]
-        try:
-            options[name] = value if default is None else msgspec.convert(value, type(default), strict=False)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"--option {text}: {error}") from error
-    return options
-
-
-def looped(replay: Callable[[], Iterator[Timed]], key: str) -> Iterator[Timed]:
-    """The replay over and over: time goes on, and keys of later rounds end in -1, -2, ... so that they stay unique."""
-    at = start = 0.0
-    for round_ in itertools.count():
-        shift = 0.0
-        for record in replay():
-            if round_ and not shift:
-                shift = at - record.at + 1.0
-            value = record.value
-            if round_:
-                value = msgspec.structs.replace(value, **{key: _again(getattr(value, key), round_)})
-            at = record.at + shift
-            start = start or at
-            yield Timed(at, record.kind, value)
-        if not start:
-            return  # an empty source stays empty
-
-
-def _again(key: Any, round_: int) -> Any:
-    if isinstance(key, str):
-        return f"{key}-{round_}"
-    raise ConfigError(f"--loop needs text keys to tell rounds apart, and {key!r} is none")

@@ -1,8 +1,8 @@
-"""Going on with a replay where an earlier process left off, so that killing a producer neither loses nor repeats a record.
+"""Resuming a replay that an earlier process did not finish: no record is lost and none is produced twice.
 
 A source gives the same records in the same order, keys decide partitions, and an idempotent producer keeps the order
 within a partition. So what a partition holds is exactly the first part of what the source has for it, and its length is
-how much to pass over. That is only true where nobody else produces to these topics.
+the number of records to skip. This holds only while no other producer writes to these topics.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """The 32-bit hash by which Kafka's Java client, and librdkafka's `murmur2_random`, place keys (Austin Appleby's)."""
+    """Austin Appleby's 32-bit hash, by which Kafka's Java client and librdkafka's `murmur2_random` place keys."""
     length = len(data)
     h = 0x9747B28C ^ length
     whole = length & ~3
@@ -54,7 +54,7 @@ def produced(settings: ServiceSettings, topics: Mapping[str, str]) -> dict[str, 
 
 
 def after(items: Iterable[Item], key_of: Callable[[Any], str], counts: Mapping[str, list[int]]) -> Iterator[Item]:
-    """The items but those that are in the topics already; bad rows that stand before the first new record are known too."""
+    """The items without those that are in the topics already, and without bad rows before the first new record."""
     left = {kind: list(of_partitions) for kind, of_partitions in counts.items()}
     total = sum(sum(of_partitions) for of_partitions in left.values())
     for item in items:

@@ -5,8 +5,8 @@ import asyncio
 import httpx
 
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
-from headrace.model.pipeline import load_spec
 from headrace.model.spec import PipelineSpec
+from headrace.model.spec_file import load_spec
 from headrace.runtime.endpoints import read_endpoints
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context, Stop

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from headrace.model.json_errors import DECODE_ERRORS, json_problem
 from services.gateway.errors import BadRequestError, RefusedError
 from services.gateway.tensors import Event, Predicted, Signature, batches, predictions, signature
 
@@ -66,12 +67,12 @@ def parse_events(body: bytes) -> tuple[list[Event], bool]:
     """The events in a body, and whether they came as a list.
 
     Raises:
-        BadRequestError: neither a JSON object nor an array of objects.
+        BadRequestError: neither a JSON object nor an array of objects; the text names event and field where it can.
     """
     try:
         content = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise BadRequestError(f"the body is not JSON: {error}") from error
+    except DECODE_ERRORS as error:
+        raise BadRequestError(f"the body is not JSON: {json_problem(body, error).named_in('event')}") from error
     events = content if isinstance(content, list) else [content]
     if not all(isinstance(event, dict) for event in events):
         raise BadRequestError("the body must be one event, a JSON object, or an array of them")

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.model.values import find_bad_number
 from services.gateway.errors import BadRequestError
 
 Event = Mapping[str, Any]
@@ -54,12 +55,13 @@ def batches(events: Sequence[Event], of: Signature) -> list[tuple[list[int], lis
     """Requests for the events: each the positions of its events, and its inputs.
 
     Raises:
-        BadRequestError: an event has a field that the model does not know, or one that should be a list and is not.
+        BadRequestError: an event has a field that the model does not know, one that should be a list and is not, or an
+            integer that its tensor cannot hold.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, event in enumerate(events):
         groups.setdefault(_shape(position, event, of), []).append(position)
-    return [(positions, _inputs([events[i] for i in positions], of)) for positions in groups.values()]
+    return [(positions, _inputs(positions, [events[i] for i in positions], of)) for positions in groups.values()]
 
 
 def _shape(position: int, event: Event, of: Signature) -> tuple[Any, ...]:
@@ -79,7 +81,7 @@ def _shape(position: int, event: Event, of: Signature) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-def _inputs(events: Sequence[Event], of: Signature) -> list[dict[str, Any]]:
+def _inputs(positions: Sequence[int], events: Sequence[Event], of: Signature) -> list[dict[str, Any]]:
     made = []
     for name, tensor in of.inputs.items():
         if name not in events[0]:
@@ -90,8 +92,17 @@ def _inputs(events: Sequence[Event], of: Signature) -> list[dict[str, Any]]:
             values = [msgspec.json.encode(v).decode() for v in values]
         elif not tensor.wide and any(isinstance(v, list | dict) for v in values):
             raise BadRequestError(f"field {name!r} must be a single value")
+        if tensor.datatype == "INT64":
+            _check_integers(name, positions, values)
         made.append({"name": name, "datatype": tensor.datatype, "shape": [len(values), width], "data": values})
     return made
+
+
+def _check_integers(name: str, positions: Sequence[int], values: Sequence[Any]) -> None:
+    """The role `rpc` would refuse them too, but it does not know which event has which row of the tensor."""
+    for position, value in zip(positions, values, strict=True):
+        if (bad := find_bad_number(value, name)) is not None:
+            raise BadRequestError(f"event {position}: {bad}")
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ class Predicted:
 
 
 def predictions(answer: Mapping[str, Any], of: Signature) -> list[Predicted]:
-    """The predictions in a model's answer, event by event: the output itself where there is one alone named `prediction`."""
+    """The predictions in a model's answer, event by event; the output itself where `prediction` is the only one."""
     columns = {one["name"]: _column(one, json=one["name"] in of.json_outputs) for one in answer["outputs"]}
     alone = columns.keys() == {"prediction"}
     rows = (

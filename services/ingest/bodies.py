@@ -1,6 +1,8 @@
-"""Request bodies to records: one JSON object, a JSON array, or lines of JSON (NDJSON). Records stay the bytes they were."""
+"""Request bodies to records: a JSON object, an array, or lines of JSON (NDJSON). Records keep their bytes."""
 
 import msgspec
+
+from headrace.model.json_errors import DECODE_ERRORS, json_problem
 
 NDJSON = "application/x-ndjson"
 JSON = "application/json"
@@ -14,10 +16,10 @@ class BadBodyError(ValueError):
 
 
 def split(body: bytes, content_type: str) -> list[bytes]:
-    """The records in a body, at least one.
+    """The records in a body, at least one. Lines of NDJSON are not looked at: each is a record, good or bad.
 
     Raises:
-        BadBodyError: it is empty, or no JSON.
+        BadBodyError: it is empty or not JSON; the text names the record and the field where they are known.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind in (NDJSON, "application/jsonl", "application/x-jsonlines"):
@@ -37,5 +39,5 @@ def _json(body: bytes) -> list[bytes]:
         if body.startswith(b"["):
             return [bytes(raw) for raw in _ARRAY.decode(body)]
         return [bytes(_ONE.decode(body))]
-    except msgspec.DecodeError as error:
-        raise BadBodyError(f"not JSON: {error}") from error
+    except DECODE_ERRORS as error:
+        raise BadBodyError(f"not JSON: {json_problem(body, error).named_in('record')}") from error

@@ -117,7 +117,7 @@ class KafkaLog:
         try:
             while not self._closing.is_set():
                 self._producer.poll(0.1)
-        except BaseException as error:  # noqa: BLE001 - without this thread every request would wait for ever: the role must end
+        except BaseException as error:  # noqa: BLE001 - without this thread no request is answered: the role must end
             self._served.set_exception(error)
         else:
             self._served.set_result(None)

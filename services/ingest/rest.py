@@ -1,4 +1,4 @@
-"""REST: `POST /v1/pipelines/{pipeline}/{events|labels}`. Thin: bodies in, `Ingest.produce`, answers and status codes out."""
+"""REST: `POST /v1/pipelines/{pipeline}/{events|labels}`: bodies in, `Ingest.produce`, answers and status codes out."""
 
 from typing import Annotated, Any
 
@@ -56,8 +56,8 @@ def _add_route(app: FastAPI, ingest: Ingest, stream: Stream, max_request_bytes: 
         methods=["POST"],
         name=f"append {stream}",
         summary=f"Append {stream}: one JSON object, a JSON array of them, or one a line (NDJSON)",
-        description="Answered once the broker has acknowledged every accepted record. A record that does not fit the schema is "
-        "rejected by itself and does not hold up the others.",
+        description="Answered once the broker has acknowledged every accepted record. A record that does not fit the "
+        "schema is rejected by itself and does not hold up the others.",
         response_class=Response,
         openapi_extra={"requestBody": _REQUEST},
         responses=_RESPONSES,
@@ -130,7 +130,7 @@ _OUTCOME = {
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "Every accepted record is durable.", "content": {JSON: {"schema": _OUTCOME}}},
-    400: {"description": "The body is no JSON, or no record fits the schema.", **_ERROR},
+    400: {"description": "The body is not JSON, or no record fits the schema.", **_ERROR},
     404: {"description": "This pipeline is not served here.", **_ERROR},
     413: {"description": "The body is too large.", **_ERROR},
     429: {"description": "Too many records are in flight; try again.", **_ERROR},

@@ -1,4 +1,4 @@
-"""Taking records in: check each against the pipeline's schema, append the good ones, answer when the broker has them all.
+"""Taking records in: check each against the schema, append the good ones, answer when the broker has them all.
 
 REST and gRPC are thin edges over `Ingest.produce`; the broker is behind `RecordLog`.
 """
@@ -6,10 +6,13 @@ REST and gRPC are thin edges over `Ingest.produce`; the broker is behind `Record
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import msgspec
 
+from headrace.model.json_errors import DECODE_ERRORS, json_problem
+from headrace.model.values import Check, number_check
 from headrace.runtime.errors import DependencyError, HeadraceError
 from services.ingest import metrics
 
@@ -48,7 +51,7 @@ class RecordLog(Protocol):
     """Appends to topics."""
 
     async def append(self, topic: str, records: Sequence[KeyedRecord], traceparent: str | None) -> Mapping[int, str]:
-        """Append and wait; returns the reasons of those that were not acknowledged, by position. Empty means all is durable."""
+        """Append and wait; return why records were not acknowledged, by position. Empty means that all are durable."""
         ...
 
 
@@ -60,9 +63,28 @@ class StreamSchema:
     decoder: msgspec.json.Decoder[Any]
     key: str
 
+    @cached_property
+    def check(self) -> Check:
+        """What finds a number that a record may not hold; see `headrace.model.values`."""
+        return number_check(self.decoder.type, from_json=True)
+
+    def key_of(self, record: bytes) -> str:
+        """The key of a record that fits.
+
+        Raises:
+            ValueError: it does not; the text names the field.
+        """
+        try:
+            value = self.decoder.decode(record)
+        except DECODE_ERRORS as error:
+            raise ValueError(str(json_problem(record, error))) from error
+        if (bad := self.check(value)) is not None:
+            raise ValueError(str(bad))
+        return str(getattr(value, self.key))
+
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A record that was not taken, by its position in the request."""
+    """A record that was not taken: its position in the request, and why, the field first where it is one field."""
 
     index: int
     reason: str
@@ -152,11 +174,11 @@ class Ingest:
                 rejected.append(Rejected(index, reason))
                 continue
             try:
-                key = getattr(schema.decoder.decode(record), schema.key)
-            except msgspec.DecodeError as error:
+                key = schema.key_of(record)
+            except ValueError as error:
                 rejected.append(Rejected(index, str(error)))
             else:
-                good.append(KeyedRecord(str(key).encode(), bytes(record)))
+                good.append(KeyedRecord(key.encode(), bytes(record)))
                 indexes.append(index)
         return good, indexes, rejected
 

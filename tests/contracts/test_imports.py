@@ -1,4 +1,4 @@
-"""Imports go one way: services → streams, weights, model, platform → runtime → contracts; no service imports another."""
+"""Imports go one way: services → launch, replay, deadletters → streams, weights, model → runtime → contracts."""
 
 import ast
 from pathlib import Path
@@ -14,6 +14,8 @@ LAYER = {
     "model": 2,
     "platform": 2,
     "rollouts": 2,
+    "deadletters": 3,
+    "client": 3,
     "launch": 3,
     "replay": 3,
     "cli": 4,

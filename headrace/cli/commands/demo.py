@@ -1,4 +1,4 @@
-"""`headrace demo`: the whole river on this machine."""
+"""`headrace demo`: a whole run of an example on this machine."""
 
 import time
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-import headrace
-from headrace.cli.views.summary import Summary, show, summarize, write
+from headrace.cli.views.summary import show
 from headrace.cli.views.watch import Interrupts, Watcher, is_terminal
 from headrace.launch import runs
+from headrace.launch.examples import find_example
 from headrace.launch.pipeline_run import PipelineRun, Replay, fresh_folder
-from headrace.model.pipeline import SPEC_FILE
-from headrace.runtime.errors import ConfigError, ExitCode
+from headrace.launch.summary import Summary, summarize, write
+from headrace.runtime.errors import ExitCode
 
 UNWATCHED_S = 60.0
-"""How long a demo runs that nobody watches, unless told otherwise."""
+"""How long a demo runs when its output is not a terminal and no --duration is given."""
 
 
 def demo(
@@ -27,7 +27,8 @@ def demo(
     duration: Annotated[
         float | None,
         typer.Option(
-            min=1, help="seconds to go on after the first prediction (default: until Ctrl-C; 60 where nobody watches)"
+            min=1,
+            help="seconds to go on after the first prediction (default: until Ctrl-C; 60 without a terminal)",
         ),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="a line every two seconds instead of the board")] = False,
@@ -85,17 +86,3 @@ def _run(run: PipelineRun, seconds: float | None, *, as_lines: bool) -> Summary:
             watcher.look()
         console.print("[dim]stopping the services ...[/]")
     return result
-
-
-def find_example(name: str) -> Path:
-    """The folder of an example: beside the package in a source tree, inside it where installed; or any pipeline's folder.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    package = Path(headrace.__file__).parent
-    for folder in (package.parent / "examples" / name, package / "examples" / name, Path(name)):
-        if (folder / SPEC_FILE).is_file():
-            return folder
-    known = {p.parent.name for root in (package.parent, package) for p in (root / "examples").glob(f"*/{SPEC_FILE}")}
-    raise ConfigError(f"no example or pipeline folder {name!r}", hint=f"examples: {', '.join(sorted(known)) or 'none'}")

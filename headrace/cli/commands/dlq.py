@@ -2,7 +2,7 @@
 
 import getpass
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,21 +10,20 @@ import msgspec
 import typer
 from rich.console import Console
 
-from headrace.cli.commands.tail import resolve
 from headrace.cli.connect import KafkaOption, RunOption, connect
-from headrace.cli.views.dead_letters import described, row, table
-from headrace.contracts.topics import DEAD_LETTER_SUFFIX
-from headrace.deadletters.replayer import read_letters, replay, replayed
-from headrace.deadletters.replays import Letter, Letters, Plan, Selection, parse_place, parse_since, plan
+from headrace.cli.views.dead_letters import described, planned, table
+from headrace.deadletters.letters import Letter
+from headrace.deadletters.plan import plan
+from headrace.deadletters.read import find_letter, list_letters, read_letters, replayed, topics_with_letters
+from headrace.deadletters.replay import replay
+from headrace.deadletters.selection import Selection, parse_place, parse_since
 from headrace.launch.run_file import pipeline_of
-from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.settings import ServiceSettings
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="""Dead letters: records that could not be processed, as they were, with where they came from and why they failed.
+    help="""Dead letters: records that could not be processed, where they came from, and why they failed.
 
 For example:
 
@@ -75,21 +74,17 @@ def list_(
 
       headrace dlq list --json | jq -r .reason | sort | uniq -c
     """
-    place = Place.of(run, kafka_address)
-    selection = _selection(phase, reason, since)
-    rows: list[tuple[Letter, bool]] = []
-    for name in place.topics(topic):
-        letters, done = read_letters(place.settings, name), replayed(place.settings, name)
-        _warn(letters)
-        rows += [(letter, letter.record_id in done) for letter in letters.found if selection.takes(letter)]
-    rows.sort(key=lambda r: r[0].body.at_us)
+    settings, selection = connect(run, kafka_address), _selection(phase, reason, since)
+    listing = list_letters(settings, topics_with_letters(settings, _pipeline(run, kafka_address), topic), selection)
+    _warn(listing.unreadable)
+    rows = listing.letters
     if as_json:
-        for letter, back in rows:
-            typer.echo(msgspec.json.encode(row(letter, replayed=back)))
+        for row in rows:
+            typer.echo(msgspec.json.encode(row.letter.as_dict(replayed=row.replayed)))
         return
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)  # a pipe has no width, and nobody wants reasons cut at 80 columns
+        console = Console(width=160)  # a pipe has no width: show more of the reasons than 80 columns would
     console.print(table(rows[-number:]) if rows else "no dead letters")
     if len(rows) > number:
         typer.echo(f"and {len(rows) - number:,} older ones: -n {len(rows)} shows them")
@@ -114,19 +109,18 @@ def show(
 
       headrace dlq show flights.events 0:17 --raw > bad.json
     """
-    wanted = parse_place(place)
-    at = Place.of(run, kafka_address)
-    (name,) = at.topics(topic)
-    found = [x for x in read_letters(at.settings, name).found if (x.partition, x.offset) == wanted]
-    if not found:
+    wanted, settings = parse_place(place), connect(run, kafka_address)
+    (name,) = topics_with_letters(settings, _pipeline(run, kafka_address), topic)
+    found = find_letter(settings, name, wanted)
+    if found is None:
         raise ConfigError(
             f"no dead letter of {name} at {place}", hint=f"headrace dlq list {name} shows which there are"
         )
     if raw:
-        sys.stdout.buffer.write(found[0].body.value)
+        sys.stdout.buffer.write(found.letter.body.value)
         sys.stdout.buffer.flush()
         return
-    typer.echo(described(found[0], replayed=found[0].record_id in replayed(at.settings, name)))
+    typer.echo(described(found))
 
 
 @app.command("replay")
@@ -159,68 +153,35 @@ def replay_(
 
       headrace dlq replay flights.events 0:17 3:4 --yes
     """
-    places = frozenset(map(parse_place, letters)) if letters else None
-    selection = _selection(phase, reason, since, places)
-    at = Place.of(run, kafka_address)
-    (name,) = at.topics(topic)
-    found = read_letters(at.settings, name)
-    _warn(found)
+    selection = _selection(phase, reason, since, letters or ())
+    settings = connect(run, kafka_address)
+    (name,) = topics_with_letters(settings, _pipeline(run, kafka_address), topic)
+    found = read_letters(settings, name)
+    _warn(found.unreadable_places)
     if not yes:
-        _report(name, plan(found.found, selection, replayed(at.settings, name)))
+        typer.echo(planned(name, plan(found.found, selection, replayed(settings, name))))
         typer.echo("nothing was done: --yes puts them back")
         return
 
     def choose(done: set[str]) -> list[Letter]:
         made = plan(found.found, selection, done)
-        _report(name, made)
+        typer.echo(planned(name, made))
         return made.fresh
 
-    count = replay(at.settings, name, choose, by=getpass.getuser(), batch=batch)
+    count = replay(settings, name, choose, by=getpass.getuser(), batch=batch)
     typer.echo(f"{count:,} put back on {name}")
 
 
-@dataclass(frozen=True)
-class Place:
-    """The Kafka that a command is about, and the pipeline; None where it is not known which."""
-
-    settings: ServiceSettings
-    pipeline: str | None
-
-    @classmethod
-    def of(cls, run: str | None, kafka_address: str | None) -> "Place":
-        """What the options mean; a Kafka that is named without a run has any pipelines."""
-        return cls(connect(run, kafka_address), None if kafka_address and not run else pipeline_of(run))
-
-    def topics(self, wanted: str | None) -> list[str]:
-        """The topic that is wanted, else every one of the pipeline, that has a `.dlq`, without that suffix.
-
-        Raises:
-            ConfigError: there is no such topic.
-        """
-        known = kafka.metadata(kafka.admin(self.settings))
-        known = {name: count for name, count in known.items() if name.endswith(DEAD_LETTER_SUFFIX)}
-        if wanted is not None:
-            full = wanted if wanted.endswith(DEAD_LETTER_SUFFIX) else wanted + DEAD_LETTER_SUFFIX
-            return [resolve(full, known, self.pipeline).removesuffix(DEAD_LETTER_SUFFIX)]
-        ours = (name for name in sorted(known) if self.pipeline is None or name.startswith(f"{self.pipeline}."))
-        return [name.removesuffix(DEAD_LETTER_SUFFIX) for name in ours]
+def _pipeline(run: str | None, kafka_address: str | None) -> str | None:
+    """The pipeline whose topics are meant; None where it may be any, as on a Kafka that is named without a run."""
+    return None if kafka_address and not run else pipeline_of(run)
 
 
-def _selection(
-    phase: str | None, reason: str, since: str | None, places: frozenset[tuple[int, int]] | None = None
-) -> Selection:
-    return Selection(phase, reason, parse_since(since, datetime.now(UTC)) if since else 0, places)
+def _selection(phase: str | None, reason: str, since: str | None, places: Iterable[str] = ()) -> Selection:
+    since_us = parse_since(since, datetime.now(UTC)) if since else 0
+    return Selection(phase, reason, since_us, frozenset(map(parse_place, places)) or None)
 
 
-def _report(topic: str, made: Plan) -> None:
-    parts = [f"{len(made.fresh):,} to put back", f"{made.replayed:,} put back already"]
-    parts += [f"{made.same_record:,} of a record that another letter is of too"] if made.same_record else []
-    parts += [f"{made.passed_over:,} not selected"] if made.passed_over else []
-    typer.echo(f"{topic}: {made.chosen + made.passed_over:,} dead letters: {', '.join(parts)}")
-
-
-def _warn(letters: Letters) -> None:
-    for place in letters.unreadable:
-        typer.echo(
-            f"headrace: {letters.topic}{DEAD_LETTER_SUFFIX} at {place} is no letter of {letters.topic}", err=True
-        )
+def _warn(unreadable: Iterable[str]) -> None:
+    for place in unreadable:
+        typer.echo(f"headrace: {place}: no dead letter", err=True)

@@ -2,7 +2,6 @@
 
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from headrace.launch import runs
 from headrace.platform import Endpoints, LocalPlatform, PlatformStatus
-from headrace.platform.files import log_tail
+from headrace.platform.detached import start_detached
 from headrace.platform.state import read_status
 from headrace.runtime.errors import PlatformError
 
@@ -25,7 +24,6 @@ app = typer.Typer(
 
 DEFAULT_RUN = "platform"
 _CHECK_S = 0.5
-_DETACHED_TIMEOUT_S = 300.0  # the first start fetches Kafka
 
 RunName = Annotated[str, typer.Option("--run", help="the run's name; its folder keeps topics and logs")]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="the run's folder, instead of one by its name")]
@@ -54,7 +52,7 @@ def up(
     """
     folder = runs.create(run, run_dir)
     if detach:
-        _print_exports(_start_detached(folder, run, kafka_port, redis_port))
+        _print_exports(start_detached(_command(folder, run, kafka_port, redis_port), folder))
         return
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -69,11 +67,11 @@ def up(
         _say("stopping")
 
 
-def _start_detached(folder: Path, run: str, kafka_port: int | None, redis_port: int | None) -> Endpoints:
-    """Start `up` as a process of its own session and wait until it says that it is ready."""
+def _command(folder: Path, run: str, kafka_port: int | None, redis_port: int | None) -> list[str]:
+    """This command, to run as a process of its own."""
     ports = {"--kafka-port": kafka_port, "--redis-port": redis_port}
     flags = [part for flag, port in ports.items() if port for part in (flag, str(port))]
-    command = [
+    return [
         sys.executable,
         "-m",
         "headrace.cli.commands.platform",
@@ -84,24 +82,6 @@ def _start_detached(folder: Path, run: str, kafka_port: int | None, redis_port: 
         str(folder),
         *flags,
     ]
-    log = folder / "logs" / "platform.log"
-    with log.open("wb") as output:
-        child = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    deadline = time.monotonic() + _DETACHED_TIMEOUT_S
-    while time.monotonic() < deadline:
-        status = read_status(folder / "platform")
-        if status.ready and status.owner is not None and status.owner.pid == child.pid:
-            child.returncode = 0  # it lives on without us: nothing to reap
-            return Endpoints(status.address("kafka"), status.address("redis"))
-        if child.poll() is not None:
-            raise PlatformError(f"the platform did not start:\n{log_tail(log, lines=30)}", hint=f"its log is {log}")
-        time.sleep(0.05)
-    child.terminate()
-    raise PlatformError(
-        f"the platform is not ready after {_DETACHED_TIMEOUT_S:.0f} s:\n{log_tail(log)}", hint=f"its log is {log}"
-    )
 
 
 @app.command()

@@ -7,13 +7,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.contracts.topics import CATALOGUE, TopicSpec, dead_letters
+from headrace.cli.views.formats import counted
+from headrace.contracts.topics import CATALOGUE, TopicSpec, dead_letters, markdown_page
 
 
 def topics(
     pipeline: Annotated[
         str, typer.Argument(help="show the names that the topics of this pipeline have")
     ] = "<pipeline>",
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="as the page docs/topics.md")] = False,
 ) -> None:
     """Every topic: who writes it, its key, what is in it, how long it is kept.
 
@@ -22,7 +25,12 @@ def topics(
       headrace topics
 
       headrace topics flights
+
+      headrace topics --markdown > docs/topics.md
     """
+    if markdown:
+        typer.echo(markdown_page(), nl=False)
+        return
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 1, 0))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column()
@@ -34,6 +42,6 @@ def topics(
 
 
 def _described(spec: TopicSpec) -> Text:
-    kept = "the newest of each key is kept" if spec.retention is None else f"kept {spec.retention.days} days"
+    kept = f"kept {counted(spec.retention.days, 'day')}" if spec.retention else "the newest of each key is kept"
     details = f"\nwritten by {spec.owner} · key: {spec.key} · value: {spec.schema} · {kept}"
     return Text.assemble(spec.doc, (details, "dim"))

@@ -30,7 +30,7 @@ def up(
       headrace up my-pipeline --plain
     """
     pipeline = folder.resolve()
-    run = PipelineRun(pipeline, runs.create(folder_name(pipeline), run_dir), Replay() if replay else None)
+    run = PipelineRun(pipeline, runs.create(runs.name_for(pipeline), run_dir), Replay() if replay else None)
     console = Console(stderr=True)
     console.print(f"[dim]starting Kafka and Redis for {run.spec.name} in {run.run_dir} ...[/]", soft_wrap=True)
     with Interrupts() as interrupts, run:
@@ -41,8 +41,3 @@ def up(
             watcher.watch(lambda: False)
         console.print("[dim]stopping the services ...[/]")
     console.print(f"stopped; topics, checkpoints and logs are in {run.run_dir}", soft_wrap=True)
-
-
-def folder_name(pipeline: Path) -> str:
-    """The run's name for a pipeline's folder: what a folder may be called is more than what a run may."""
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in pipeline.name).lstrip("._-") or "run"

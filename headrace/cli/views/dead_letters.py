@@ -1,68 +1,57 @@
-"""Dead letters as people and programs see them."""
+"""Dead letters as people see them: a table, and everything about one."""
 
 import string
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.views.decode import text, time_of
-from headrace.deadletters.replays import Letter
+from headrace.contracts.plain_values import text, time_of
+from headrace.deadletters.plan import Plan
+from headrace.deadletters.read import Listed
 
 _WIDTH = 16
 _PRINTABLE = frozenset(string.printable.encode()) - frozenset(b"\x0b\x0c")
 
 
-def row(letter: Letter, *, replayed: bool) -> dict[str, Any]:
-    """A letter as one object, without the original bytes."""
-    body = letter.body
-    return {
-        "letter": letter.place,
-        "topic": body.topic,
-        "partition": body.partition,
-        "offset": body.offset,
-        "at": time_of(body.at_us / 1e6),
-        "phase": body.phase,
-        "reason": body.reason,
-        "error_type": body.error_type,
-        "service": body.service,
-        "model": body.model,
-        "model_version": body.model_version,
-        "size": len(body.value),
-        "attempt": letter.attempt,
-        "replayed": replayed,
-    }
-
-
-def table(rows: Sequence[tuple[Letter, bool]]) -> Table:
+def table(rows: Sequence[Listed]) -> Table:
     """Letters, and whether each was put back."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("letter", "record", "when", "phase", "service", "version", "size", "back"):
         made.add_column(heading, no_wrap=True, justify="right" if heading in {"version", "size"} else "left")
     made.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1)
-    for letter, replayed in rows:
-        body = letter.body
+    for row in rows:
+        letter, body = row.letter, row.letter.body
         cells = [letter.place, letter.source, time_of(body.at_us / 1e6)[:19], body.phase, body.service]
         version, size = str(body.model_version or "-"), f"{len(body.value):,} B"
         reason = Text(body.reason.partition("\n")[0])  # as it is: brackets in it are no markup
-        made.add_row(Text(cells[0], "cyan"), *map(Text, cells[1:]), version, size, "yes" if replayed else "-", reason)
+        made.add_row(
+            Text(cells[0], "cyan"), *map(Text, cells[1:]), version, size, "yes" if row.replayed else "-", reason
+        )
     return made
 
 
-def described(letter: Letter, *, replayed: bool) -> str:
+def planned(topic: str, plan: Plan) -> str:
+    """What a replay of the letters of `topic` is to do, on one line."""
+    parts = [f"{len(plan.fresh):,} to put back", f"{plan.replayed:,} put back already"]
+    parts += [f"{plan.same_record:,} of a record that another letter is of too"] if plan.same_record else []
+    parts += [f"{plan.passed_over:,} not selected"] if plan.passed_over else []
+    return f"{topic}: {plan.chosen + plan.passed_over:,} dead letters: {', '.join(parts)}"
+
+
+def described(listed: Listed) -> str:
     """Everything about a letter, on lines."""
-    body = letter.body
+    letter, body = listed.letter, listed.letter.body
     error = f"{body.error_type}: {body.reason}" if body.error_type else body.reason
     timestamp = time_of(body.timestamp_ms / 1e3) if body.timestamp_ms else "none"
     fields = {
         "letter": letter.place,
         "record": letter.source,
         "timestamp": timestamp,
-        "died": f"{time_of(body.at_us / 1e6)} in {body.phase}, {body.service}",
+        "failed": f"{time_of(body.at_us / 1e6)} in {body.phase}, {body.service}",
         "model": f"{body.model} version {body.model_version}" if body.model_version else body.model,
         "attempt": f"{letter.attempt} times put back before" if letter.attempt else "",
-        "put back": "yes" if replayed else "no",
+        "put back": "yes" if listed.replayed else "no",
         "reason": error,
         "key": text(body.key) if body.HasField("key") else "none",
     }

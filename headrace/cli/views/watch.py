@@ -12,7 +12,8 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 
-from headrace.cli.views.board import PRODUCE, Board, addresses, plain
+from headrace.cli.views.board import PRODUCE, Board, addresses
+from headrace.cli.views.one_line import plain
 from headrace.contracts.snapshot import Snapshot
 from headrace.launch.observe import Logs, View
 from headrace.launch.pipeline_run import Drained, PipelineRun
@@ -25,9 +26,9 @@ OVERDUE_S = 90.0
 
 
 class Interrupts:
-    """Counts SIGINT, SIGTERM and SIGHUP instead of dying of them: the first ends the watching, the second the draining.
+    """Counts SIGINT, SIGTERM and SIGHUP: the first ends the watching, the second the draining.
 
-    Before `started` is called the first one raises KeyboardInterrupt: nobody need wait for Kafka's jars to end a start.
+    Before `started` is called, the first one raises KeyboardInterrupt, so that a start can be interrupted too.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class Interrupts:
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self._raises:
-            self._raises = False  # what is there by now is stopped in order, whatever comes
+            self._raises = False  # from here on the run is stopped in order
             raise KeyboardInterrupt
 
     def started(self) -> None:
@@ -137,7 +138,7 @@ class Watcher:
             print("".join(f"{what}: {address}\n" for what, address in addresses(view.roles)), end="", flush=True)
 
     def drain(self) -> bool:
-        """Stop the replay and wait until everything is predicted and joined, `DRAIN_S` at most, or one more interrupt."""
+        """Stop the replay and wait until everything is predicted and joined, for `DRAIN_S`, or until an interrupt."""
         self.run.phase = "draining"
         self.run.stop_replay()
         drained, deadline, patience = Drained(), time.monotonic() + DRAIN_S, self.interrupts.count + 1

@@ -3,6 +3,7 @@
 Bytes are little-endian and row-major; an element of BYTES is preceded by its length in four bytes.
 """
 
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class TensorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Datatype:
-    """An element type: its names in the protocol and in ModelConfig. `numpy` is None for BYTES, whose elements vary in size."""
+    """An element type: its names in the protocol and in ModelConfig. `numpy` is None for BYTES."""
 
     name: str
     config: str
@@ -85,6 +86,13 @@ def decode(name: str, count: int, raw: bytes | memoryview) -> list[Any]:
     ):  # most requests are for one event: numpy takes thrice as long
         return list(scalar.unpack(raw))
     return np.frombuffer(raw, kind).tolist()  # type: ignore[no-any-return]
+
+
+def all_finite(raw: bytes | memoryview) -> bool:
+    """Whether bytes of FP64 hold neither NaN nor infinity. For whole elements only, which `decode` checks."""
+    if len(raw) == _SCALARS["FP64"].size:
+        return math.isfinite(_SCALARS["FP64"].unpack(raw)[0])
+    return bool(np.isfinite(np.frombuffer(raw, "<f8")).all())
 
 
 def _decode_bytes(count: int, raw: bytes | memoryview) -> list[bytes]:

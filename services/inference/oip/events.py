@@ -1,4 +1,7 @@
-"""v2 tensors to the pipeline's events: columns first, then one struct a row; the event's constraints are checked."""
+"""v2 tensors to the pipeline's events: columns first, then one struct a row.
+
+The constraints of the event's fields are checked, and its numbers (`headrace.model.values`).
+"""
 
 import inspect as signatures
 import itertools
@@ -10,10 +13,9 @@ from msgspec import inspect
 
 from headrace.contracts.oip import tensors
 from headrace.contracts.oip.tensors import TensorError
-from services.inference.oip.kinds import Kind, TensorSpec, kind_of
+from services.inference.oip.columns import Column, ElementError, finite_only, is_finite, reader
+from services.inference.oip.kinds import TensorSpec, kind_of
 from services.inference.oip.messages import InputTensor, InvalidRequest
-
-Column = list[Any]
 
 
 class _Input:
@@ -23,7 +25,7 @@ class _Input:
         info = inspect.type_info(field.type)
         kind, self.nullable = kind_of(info)
         self.spec = TensorSpec(field.encode_name, kind, optional=self.nullable or not field.required)
-        self._column = _reader(field.type, info, kind, nullable=self.nullable)
+        self._column = reader(field.type, info, kind)
         self._default, self._factory = field.default, field.default_factory
 
     def absent(self) -> Iterator[Any]:
@@ -46,7 +48,9 @@ class _Input:
                 width = shape[1]
                 values = [values[i * width : (i + 1) * width] for i in range(shape[0])]
             return self._column(values)
-        except (TensorError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ElementError as error:
+            raise InvalidRequest(f"input '{name}' for model '{model}': {error.message(tensor.shape)}") from error
+        except (TensorError, msgspec.DecodeError) as error:
             raise InvalidRequest(f"input '{name}' for model '{model}': {error}") from error
 
     def _check(self, tensor: InputTensor, model: str) -> None:
@@ -54,84 +58,31 @@ class _Input:
         name, kind, shape = self.spec.name, self.spec.kind, tensor.shape
         if tensor.datatype != kind.datatype:
             raise InvalidRequest(
-                f"inference input '{name}' data-type is '{tensor.datatype}', but model '{model}' expects '{kind.datatype}'"
+                f"inference input '{name}' data-type is '{tensor.datatype}', "
+                f"but model '{model}' expects '{kind.datatype}'"
             )
         fits = len(shape) == 2 if kind.wide else len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
         if not fits:
+            expected = [-1, *self.spec.dims]
             raise InvalidRequest(
-                f"unexpected shape for input '{name}' for model '{model}': expected {[-1, *self.spec.dims]}, got {list(shape)}"
+                f"unexpected shape for input '{name}' for model '{model}': expected {expected}, got {list(shape)}"
             )
-        if tensor.nulls and not self.nullable:
+        if tensor.nulls and (kind.wide or not self.nullable):
             raise InvalidRequest(f"input '{name}' holds null, and the field may not be absent from a single event")
 
     def _elements(self, tensor: InputTensor) -> Column:
         count = tensors.element_count(tensor.shape)
-        if tensor.raw is not None:
-            return tensors.decode(tensor.datatype, count, tensor.raw)
-        values = tensor.values or []
+        raw = tensor.raw
+        values = tensor.values or [] if raw is None else tensors.decode(tensor.datatype, count, raw)
         if len(values) != count:
             raise TensorError(f"{len(values)} elements where shape {list(tensor.shape)} takes {count}")
+        if tensor.datatype == "FP64" and not is_finite(raw, values, nulls=tensor.nulls):
+            return finite_only(values, nan_is_none=self.nullable and not self.spec.kind.wide)
         return values
 
 
 class _Never:
     """Equal to nothing: ends no iterator."""
-
-
-def _reader(annotation: Any, info: inspect.Type, kind: Kind, *, nullable: bool) -> Callable[[Column], Column]:
-    """What turns a tensor's elements into the field's values; constraints of the annotation are checked, column at a time."""
-    if kind.json:
-        decoder = msgspec.json.Decoder(annotation)
-        return lambda values: [v if v is None else decoder.decode(v) for v in values]
-    checked = _check(annotation) if not _unconstrained(info) else None
-    steps: list[Callable[[Column], Column]] = []
-    if kind.datatype == "FP64" and nullable and not kind.wide:
-        steps.append(_nan_to_none)
-    if kind.datatype == "BYTES":
-        steps.append(_to_bytes if _holds_bytes(info) else _to_text)
-    if checked is not None and not _holds_bytes(info):
-        steps.append(checked)
-    if not steps:
-        return _as_is
-    return steps[0] if len(steps) == 1 else lambda values: steps[1](steps[0](values))
-
-
-def _as_is(values: Column) -> Column:
-    return values
-
-
-def _nan_to_none(values: Column) -> Column:
-    return [None if v != v else v for v in values]  # noqa: PLR0124 - NaN is what differs from itself
-
-
-def _to_text(values: Column) -> Column:
-    return [v.decode() if isinstance(v, bytes) else v for v in values]
-
-
-def _to_bytes(values: Column) -> Column:
-    return [v.encode() if isinstance(v, str) else v for v in values]
-
-
-def _check(annotation: Any) -> Callable[[Column], Column]:
-    column = list[annotation]
-    return lambda values: msgspec.convert(values, column)
-
-
-def _unconstrained(info: inspect.Type) -> bool:
-    """Whether any element of the datatype is a value of the type."""
-    match info:
-        case inspect.UnionType(types=types):
-            return all(isinstance(t, inspect.NoneType) or _unconstrained(t) for t in types)
-        case inspect.ListType(item_type=item, min_length=None, max_length=None):
-            return _unconstrained(item)
-        case inspect.IntType() | inspect.FloatType() | inspect.StrType() | inspect.BoolType() | inspect.BytesType():
-            return info == type(info)()  # as it is without constraints
-    return False
-
-
-def _holds_bytes(info: inspect.Type) -> bool:
-    types = info.types if isinstance(info, inspect.UnionType) else (info,)
-    return any(isinstance(t, inspect.BytesType) for t in types)
 
 
 class EventSchema:

@@ -9,7 +9,8 @@
 | list of float, int or bool | FP64, INT64 or BOOL | [-1, -1] |
 | anything else | BYTES, each element the field's JSON | [-1, 1] |
 
-A field with a default, or that may be None, need not be sent; NaN in a float that may be None is None.
+A field with a default, or that may be None, need not be sent; NaN in a float that may be None is None. NaN
+otherwise, and infinity, are refused.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from typing import Any
 from msgspec import inspect
 
 _TEXT = (
-    inspect.DateTimeType, inspect.DateType, inspect.TimeType, inspect.TimeDeltaType, inspect.UUIDType, inspect.DecimalType,
+    inspect.DateTimeType, inspect.DateType, inspect.TimeType, inspect.TimeDeltaType, inspect.UUIDType,
+    inspect.DecimalType,
 )  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 """The model's predictions to v2 tensors: one output, or one a field where predictions are structs."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
+from headrace.model.values import number_problem
 from services.inference.oip.kinds import Kind, TensorSpec, kind_of
 from services.inference.oip.messages import InvalidRequest, ModelFailed, OutputTensor
 
@@ -31,7 +33,7 @@ class PredictionSchema:
         kind, nullable = kind_of(info)
         if nullable and kind.datatype != "FP64":
             kind = Kind("BYTES", json=True)  # null has no place among ints and strings
-        self._columns[name] = (TensorSpec(name, kind), _writer(info, kind, attribute))
+        self._columns[name] = (TensorSpec(name, kind, optional=nullable), _writer(info, kind, attribute))
 
     @property
     def outputs(self) -> list[TensorSpec]:
@@ -50,7 +52,8 @@ class PredictionSchema:
         """The outputs named in `wanted`, or all.
 
         Raises:
-            ModelFailed: predictions of one batch differ in length where each is a list.
+            ModelFailed: one is NaN or infinite, which JSON could not say; or predictions of one batch differ in length
+                where each is a list.
         """
         return [self._tensor(name, predictions) for name in wanted or self._columns]
 
@@ -58,14 +61,32 @@ class PredictionSchema:
         spec, write = self._columns[name]
         values = write(predictions)
         if not spec.kind.wide:
+            self._check_finite(spec, values, width=1)
             return OutputTensor(name, spec.kind.datatype, [len(values), 1], values)
         widths = {len(row) for row in values}
         if len(widths) > 1:
             raise ModelFailed(
                 f"model '{self._model}' predicts lists of different lengths in '{name}': {sorted(widths)}"
             )
-        flat = list(itertools.chain.from_iterable(values))
-        return OutputTensor(name, spec.kind.datatype, [len(values), widths.pop() if widths else 0], flat)
+        flat, width = list(itertools.chain.from_iterable(values)), widths.pop() if widths else 0
+        self._check_finite(spec, flat, width)
+        return OutputTensor(name, spec.kind.datatype, [len(values), width], flat)
+
+    def _check_finite(self, spec: TensorSpec, values: list[Any], width: int) -> None:
+        """Refuse NaN and infinity, as the stream does. Where `spec.optional`, NaN is how None is written."""
+        if spec.kind.datatype != "FP64" or spec.optional or _sum_is_finite(values):
+            return
+        for i, value in enumerate(values):
+            if bad := number_problem(value):
+                raise ModelFailed(f"output '{spec.name}' of model '{self._model}' for event {i // width}: {bad}")
+
+
+def _sum_is_finite(values: list[Any]) -> bool:
+    """Whether all are finite numbers. False too where one is not a number, which encoding it will report."""
+    try:
+        return math.isfinite(sum(values))
+    except (TypeError, OverflowError):
+        return False
 
 
 def _writer(info: inspect.Type, kind: Kind, attribute: str | None) -> Callable[[Sequence[Any]], list[Any]]:

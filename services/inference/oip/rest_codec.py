@@ -1,6 +1,5 @@
 """REST bodies to requests, and answers to bodies: JSON, and the binary extension, in which bytes follow the JSON."""
 
-import itertools
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 import orjson
 
 from headrace.contracts.oip import tensors
+from services.inference.oip.json_data import elements, endless_element
 from services.inference.oip.kinds import TensorSpec
 from services.inference.oip.messages import (
     InferAnswer,
@@ -24,8 +24,6 @@ MAX_BODY = 1 << 30
 """Bytes of a request, once decompressed."""
 
 _WINDOW = {"gzip": 31, "deflate": 15}  # zlib's window bits for the two formats
-_ACCEPTED: dict[str, set[type]] = {"BOOL": {bool}, "INT64": {int}, "FP64": {float, int}, "BYTES": {str}}
-_INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(slots=True)
@@ -78,7 +76,8 @@ def parse_json(body: bytes) -> dict[str, Any]:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"failed to parse the request JSON buffer: {error}") from error
+        problem = endless_element(body) or f"failed to parse the request JSON buffer: {error}"
+        raise InvalidRequest(problem) from error
     if not isinstance(content, dict):
         raise InvalidRequest("failed to parse the request JSON buffer: expected an object")
     return content
@@ -178,29 +177,8 @@ def _input(content: dict[str, Any], binary: _Binary | None) -> InputTensor:
         return InputTensor(name, datatype, shape, raw=binary.take(size, name))
     if "data" not in content:
         raise InvalidRequest(f"input '{name}' has neither 'data' nor binary data")
-    values, nulls = _elements(name, datatype, content["data"])
+    values, nulls = elements(name, datatype, content["data"])
     return InputTensor(name, datatype, shape, values=values, nulls=nulls)
-
-
-def _elements(name: str, datatype: str, data: Any) -> tuple[list[Any], bool]:
-    """The elements of JSON data, nested or flat, of the right types; and whether any are null."""
-    flat = data if isinstance(data, list) else [data]
-    kinds = set(map(type, flat))
-    while list in kinds:
-        if kinds != {list}:
-            raise InvalidRequest(f"the data of input '{name}' is nested unevenly")
-        flat = list(itertools.chain.from_iterable(flat))
-        kinds = set(map(type, flat))
-    nulls = type(None) in kinds
-    kinds.discard(type(None))
-    if not kinds <= _ACCEPTED.get(datatype, kinds):
-        found = ", ".join(sorted(k.__name__ for k in kinds))
-        raise InvalidRequest(f"unable to parse data of input '{name}': {datatype} from JSON values of type {found}")
-    if datatype == "FP64" and int in kinds:
-        flat = [v if v is None else float(v) for v in flat]
-    if datatype == "INT64" and any(v is not None and v not in _INT64 for v in flat):
-        raise InvalidRequest(f"unable to parse data of input '{name}': an integer is beyond 64 bits")
-    return flat, nulls
 
 
 def _outputs(content: Mapping[str, Any]) -> tuple[list[str], BinaryOutputs]:

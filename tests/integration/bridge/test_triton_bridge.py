@@ -12,8 +12,8 @@ import torch
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
-from headrace.cli.commands.new import write
 from headrace.contracts.events_pb2 import Operation
+from headrace.model.template import write_pipeline
 from tests.integration.bridge.triton_server import TritonServer
 from tests.integration.ckpt.heat import NETWORK, READING, release
 from tests.patience import WAIT_S
@@ -104,7 +104,7 @@ class Requests:
 
 def test_triton_answers_with_every_version_that_the_fleet_activates(fleet, triton, client, tmp_path):
     """New versions, a roll back, and a Triton that was killed and starts empty; no request fails while versions change."""
-    pipeline = write(fleet.model, tmp_path)
+    pipeline = write_pipeline(fleet.model, tmp_path)
     fleet.coordinator()
     bridge = fleet._start(
         "bridge",

@@ -15,11 +15,11 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from headrace.cli.catalogue import application
-from headrace.cli.commands.dlq import Place
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import DeadLetter, Header
-from headrace.deadletters.replayer import read_letters, replay, replayed
-from headrace.deadletters.replays import Letter
+from headrace.deadletters.letters import Letter
+from headrace.deadletters.read import read_letters, replayed, topics_with_letters
+from headrace.deadletters.replay import replay
 from headrace.runtime import kafka as clients
 from headrace.runtime.errors import DependencyError, FencedError
 from headrace.runtime.settings import ServiceSettings
@@ -51,7 +51,8 @@ class Dead:
         """A dead letter, or several, of every number; number n was at offset n of partition n mod 3."""
         for n in numbers:
             letter = DeadLetter(
-                topic=self.events, partition=n % PARTITIONS, offset=n, timestamp_ms=1_700_000_000_000 + n, key=f"k{n}".encode(),
+                topic=self.events, partition=n % PARTITIONS, offset=n, timestamp_ms=1_700_000_000_000 + n,
+                key=f"k{n}".encode(),
                 value=f"{n}".encode() + b"\xff", headers=[Header(name="origin", value=b"test"), Header(name="empty")],
                 phase=phase, reason=reason, error_type="ValueError", service="stream", model="toy", model_version=7,
                 at_us=time.time_ns() // 1000,
@@ -143,7 +144,7 @@ def test_letters_are_listed_by_what_is_asked_for(dead: Dead) -> None:
     assert "no dead letters" in dead.run("list", dead.events, "--since", "2100-01-01")
     assert "and 4 older ones" in dead.run("list", dead.events, "-n", "1")
     names = [topic.name(dead.pipeline) for topic in topics.PIPELINE_TOPICS if topic.dead_letters]
-    assert Place(dead.settings, dead.pipeline).topics(None) == sorted(names)
+    assert topics_with_letters(dead.settings, dead.pipeline) == sorted(names)
     assert "no topic" in str(CliRunner().invoke(application(), ["dlq", "list", "nowhere", *dead.where]).output)
 
 
@@ -151,7 +152,8 @@ def test_a_letter_is_shown_with_its_bytes(dead: Dead) -> None:
     dead.bury(range(2))
     shown = dead.run("show", dead.events, "1:0")
     for expected in (
-        f"{dead.events}[1]@1", "decode, stream", "toy version 7", "ValueError: malformed", "key        k1", "origin = test",
+        f"{dead.events}[1]@1", "decode, stream", "toy version 7", "ValueError: malformed", "key        k1",
+        "origin = test",
         "empty = none", "2 bytes", "31 ff",
     ):  # fmt: skip
         assert expected in shown
@@ -203,7 +205,8 @@ def test_killed_replays_that_are_run_again_put_every_record_back_once(dead: Dead
         process = dead.start_replay("--batch", "2")
         try:
             far = begun + chance.randrange(1, 400)
-            wait_for(lambda far=far: dead.written() >= far or process.poll() is not None, WAIT_S, "no progress")  # noqa: B023
+            done = lambda far=far: dead.written() >= far or process.poll() is not None  # noqa: B023, E731
+            wait_for(done, WAIT_S, "no progress")
         finally:
             process.kill()
             process.communicate()

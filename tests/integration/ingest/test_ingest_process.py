@@ -52,6 +52,29 @@ def test_what_rest_has_accepted_is_in_the_topic_as_it_was_sent(served: tuple[Rol
     assert records[b"d"].headers() is None
 
 
+def test_a_number_that_json_does_not_have_is_rejected_by_record_and_field(
+    served: tuple[RoleProcess, str], kafka: Any
+) -> None:
+    lines = b'{"id":"good","x":1}\n{"id":"n","x":NaN}\n{"id":"i","x":1e999}\n'
+    assert post(served, "events", lines, "application/x-ndjson").json() == {
+        "accepted": 1,
+        "rejected": [
+            {"index": 1, "reason": "x: NaN, expected a finite number"},
+            {"index": 2, "reason": "x: 1e999, expected a finite number"},
+        ],
+    }
+    array = post(served, "events", b'[{"id":"a","x":1},{"id":"n","x":-Infinity}]')
+    assert array.status_code == 400
+    assert array.json() == {"error": "not JSON: record 1: x: -Infinity, expected a finite number"}
+    role, name = served
+    with grpc.insecure_channel(role.endpoints().endpoints["grpc"]) as channel:
+        request = ingest_pb2.ProduceRequest(
+            pipeline=name, stream=ingest_pb2.EVENTS, records=[b'{"id":"n","x":Infinity}']
+        )
+        answer = ingest_pb2_grpc.IngestStub(channel).Produce(request, timeout=WAIT_S)
+    assert [(r.index, r.reason) for r in answer.rejected] == [(0, "x: Infinity, expected a finite number")]
+
+
 @pytest.mark.parametrize(
     ("stream", "body", "kind", "status"),
     [

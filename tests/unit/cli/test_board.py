@@ -7,7 +7,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from headrace.cli.views.board import Board, clock, duration, number, plain, sparklines
+from headrace.cli.views.board import Board
+from headrace.cli.views.figures import sparklines
+from headrace.cli.views.formats import clock, duration, number
+from headrace.cli.views.one_line import plain
 from headrace.contracts.snapshot import (
     Canary,
     Counts,

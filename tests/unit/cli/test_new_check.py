@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from headrace.cli.commands.check import check
-from headrace.cli.commands.new import new, write
+from headrace.cli.commands.new import new
+from headrace.model.template import write_pipeline
 from headrace.runtime.errors import ConfigError
 
 runner = CliRunner()
@@ -20,7 +21,7 @@ app.command("check")(check)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write("mine", tmp_path)
+    return write_pipeline("mine", tmp_path)
 
 
 def edit(file: Path, old: str, new: str) -> int:
@@ -65,12 +66,12 @@ def test_further_models_go_through_the_same_checks(folder: Path) -> None:
 
 
 def test_new_refuses_a_bad_name_and_never_overwrites(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no name for a pipeline"):
-        write("Not A Name", tmp_path)
-    write("mine", tmp_path)
+    with pytest.raises(ConfigError, match="cannot be a pipeline's name"):
+        write_pipeline("Not A Name", tmp_path)
+    write_pipeline("mine", tmp_path)
     (tmp_path / "mine" / "model.py").write_text("precious")
     with pytest.raises(ConfigError, match="is there already"):
-        write("mine", tmp_path)
+        write_pipeline("mine", tmp_path)
     assert (tmp_path / "mine" / "model.py").read_text() == "precious"
 
 
@@ -96,17 +97,26 @@ def test_pipeline_yaml_is_wrong(folder: Path, old: str, new: str, field: str) ->
     assert re.search(rf"pipeline\.yaml:{line}: {re.escape(field)}: ", output), output
 
 
+LBFGS = """
+    def optimizer(self, network, learning_rate):
+        return torch.optim.LBFGS(network.parameters(), lr=learning_rate)
+"""
+
 # What is broken, in which file: the old text, the new text, and what the report says. {line} is the line of the old
 # text.
 BROKEN = {
     "model.py does not parse": (
         "model.py", "class Reading(msgspec.Struct):", "class Reading(msgspec.Struct", r"model\.py:\d+: SyntaxError",
     ),
-    "an import fails": ("model.py", "import msgspec\n", "import no_such_module\n", r"model\.py:{line}: ModuleNotFoundError"),
+    "an import fails": (
+        "model.py", "import msgspec\n", "import no_such_module\n", r"model\.py:{line}: ModuleNotFoundError",
+    ),
     "no such class": ("model.py", "class MachineHeat(", "class Machine(", "no class MachineHeat"),
-    "the key is no field": ("model.py", 'key = "reading_id"', 'key = "id"', "key 'id' is no field of Reading"),
+    "the key is no field": ("model.py", 'key = "reading_id"', 'key = "id"', "key 'id' is not a field of Reading"),
     "the source raises": ("source.py", "now = START + i / 10", "now = 1 / 0", r"source\.py:{line}: ZeroDivisionError"),
-    "time runs backwards": ("source.py", "START + i / 10", "START - i / 10", "record 2 is at .*, before the one in front"),
+    "time runs backwards": (
+        "source.py", "START + i / 10", "START - i / 10", "record 2 is at .*, before the one in front",
+    ),
     "keys are not unique": (
         "source.py", 'reading = Reading(f"r{i}"', 'reading = Reading("r"', "two events have the reading_id 'r'",
     ),
@@ -124,14 +134,21 @@ BROKEN = {
         "model.py", "torch.tensor(rows, dtype=torch.float32)", "torch.tensor(rows).sub(torch.tensor(rows).mean(0))",
         "features of an event differ",
     ),
-    "features are no tensor": ("model.py", "return torch.tensor(rows, dtype=torch.float32)", "return rows", "returned a list"),
+    "features are no tensor": (
+        "model.py", "return torch.tensor(rows, dtype=torch.float32)", "return rows", "returned a list",
+    ),
     "shapes do not fit": ("model.py", "nn.Linear(4, 32)", "nn.Linear(5, 32)", "RuntimeError: .*mat1 and mat2"),
     "the network is not always the same": (
         "model.py", "nn.Linear(4, 32), nn.SiLU(), nn.Linear(32, 1)",
-        "nn.Linear(4, h := int(torch.randint(9, 10**9, ()) % 10**6)), nn.Linear(h, 1)", r"two calls of network\(\) differ",
+        "nn.Linear(4, h := int(torch.randint(9, 10**9, ()) % 10**6)), nn.Linear(h, 1)",
+        r"two calls of network\(\) differ",
     ),
-    "the network mixes rows": ("model.py", "nn.Flatten(0)", "nn.Flatten(0), nn.Softmax(0)", "depends on the other events"),
-    "too few predictions": ("model.py", "(outputs + 2) * 25).tolist()", "(outputs + 2) * 25).tolist()[1:]", "31 values for 32"),
+    "the network mixes rows": (
+        "model.py", "nn.Flatten(0)", "nn.Flatten(0), nn.Softmax(0)", "depends on the other events",
+    ),
+    "too few predictions": (
+        "model.py", "(outputs + 2) * 25).tolist()", "(outputs + 2) * 25).tolist()[1:]", "31 values for 32",
+    ),
     "predictions are tensors": ("model.py", ".tolist()", "", "Return|return Python values"),
     "predictions are of another type": ("model.py", "-> Sequence[float]", "-> Sequence[str]", "Expected `str`"),
     "errors are not numbers": (
@@ -139,7 +156,16 @@ BROKEN = {
     ),
     "the loss is no scalar": ("model.py", "beta=0.1)", 'beta=0.1, reduction="none")', r"loss returned shape \[32\]"),
     "the loss is not finite": ("model.py", "outputs, measured, beta", "outputs / 0, measured, beta", "the loss holds"),
-    "the loss has no gradient": ("model.py", "outputs, measured, beta", "outputs.detach(), measured, beta", "has no gradient"),
+    "the loss has no gradient": (
+        "model.py", "outputs, measured, beta", "outputs.detach(), measured, beta", "has no gradient",
+    ),
+    "the optimizer needs a closure": (
+        "model.py", 'error_unit = "°C"\n', 'error_unit = "°C"\n' + LBFGS, "the step of LBFGS needs a closure",
+    ),
+    "a record that no label is for has NaN": (
+        "source.py", "round(load, 3)", 'round(load, 3) if i != 500 else float("nan")',
+        r"record 501, Reading\.load: nan, expected a finite number",
+    ),
 }  # fmt: skip
 
 
@@ -189,7 +215,26 @@ def test_files_stand_in_for_a_source(folder: Path, tmp_path: Path) -> None:
     labels.write_text("reading_id,temperature\nr0,warm\n")
     code, output = checked(folder, "--events", str(events), "--labels", str(labels))
     assert code == 2
-    assert "labels.csv:2: temperature: Expected `float`, got `str`" in output
+    assert "labels.csv:2: temperature: Expected `float`, got 'warm'" in output
+
+
+def test_files_with_bad_numbers_and_other_separators_are_refused_by_line_and_field(
+    folder: Path, tmp_path: Path
+) -> None:
+    events, labels = tmp_path / "events.csv", tmp_path / "labels.csv"
+    rows = "".join(f"r{i};0.5;20\n" for i in range(40))
+    events.write_text(f"reading_id;load;ambient\n{rows}")
+    labels.write_text("reading_id;temperature\n" + "".join(f"r{i};41\n" for i in range(40)) + "r1;nan\n")
+    code, output = checked(folder, "--events", str(events), "--labels", str(labels), "--delimiter", ";")
+    assert code == 2
+    assert "labels.csv:42: temperature: nan, expected a finite number" in output, "behind the last one that is needed"
+    labels.write_text("reading_id;temperature\n" + "".join(f"r{i};41\n" for i in range(40)))
+    code, output = checked(folder, "--events", str(events), "--labels", str(labels), "--delimiter", ";")
+    assert code == 0, output
+    assert "32 labelled events among the first 80 records" in output
+    result = runner.invoke(app, ["check", str(folder), "--events", str(events)])
+    assert isinstance(result.exception, ConfigError)
+    assert result.exception.hint == "are columns separated by ';'? --delimiter ';'"
 
 
 def test_checking_leaves_no_trace_in_torch(folder: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.catalogue import application
-from headrace.cli.commands.predict import predictions, read_events, tensors
+from headrace.cli.commands.predict import read_events
+from headrace.client.predict import predictions, tensors
 from headrace.runtime.errors import ConfigError, DataError
 
 INPUTS = [
@@ -44,6 +45,26 @@ def test_one_event_over_several_lines() -> None:
 def test_what_is_no_event_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--event"):
         read_events(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"id": "a", "x": NaN}', "--event: not JSON: x: NaN, expected a finite number"),
+        ('[{"x": 1}, {"x": Infinity}]', "--event: not JSON: event 1: x: Infinity, expected a finite number"),
+        ('{"x": 1}\n{"x": 1e999}\n', "--event: not JSON: event 1: x: 1e999, expected a finite number"),
+    ],
+)
+def test_a_number_that_json_does_not_have_is_named_by_event_and_field(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_events(text)
+    assert error.value.message == says
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "e.json").write_bytes('{"id": "ü"}'.encode("latin-1"))
+    with pytest.raises(ConfigError, match="--event: not JSON: not UTF-8"):
+        read_events(f"@{tmp_path / 'e.json'}")
 
 
 def test_events_become_a_tensor_a_field() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headrace.cli.views.summary import Summary, _counter, _with, histogram_quantiles, show, write
+from headrace.cli.views.summary import show
 from headrace.contracts.snapshot import Counts, Quantiles, Score, Snapshot, Versions
 from headrace.launch.pipeline_run import Drained, Replay
+from headrace.launch.summary import Summary, _counter, _with, histogram_quantiles, write
 from headrace.model.spec import DemoSpec, PipelineSpec
 
 BASE = Summary(pipeline="toy", run_dir="/runs/toy", seconds=61.2, drained=True, trained=90, first_prediction_s=8.0)

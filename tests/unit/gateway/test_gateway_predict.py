@@ -133,6 +133,32 @@ def test_a_body_that_is_no_event_is_refused(body: bytes) -> None:
         parse_events(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"x": NaN}', "the body is not JSON: x: NaN, expected a finite number"),
+        (b'[{"x": 1}, {"x": -Infinity}]', "the body is not JSON: event 1: x: -Infinity, expected a finite number"),
+        (
+            b'[{"x": 1}, {"place": {"y": [1e999]}}]',
+            "the body is not JSON: event 1: place.y[0]: 1e999, expected a finite",
+        ),
+        (b'{"id": "\xff"}', "the body is not JSON: not UTF-8"),
+    ],
+)
+def test_a_number_that_json_does_not_have_is_named_by_event_and_field(body: bytes, said: str) -> None:
+    with pytest.raises(BadRequestError) as error:
+        parse_events(body)
+    assert str(error.value).startswith(said)
+
+
+def test_an_integer_beyond_64_bits_is_named_by_event_and_field_where_the_model_takes_an_integer() -> None:
+    config = {**CONFIG, "input": [*CONFIG["input"], {"name": "n", "data_type": "TYPE_INT64", "dims": [1]}]}
+    events = [{"id": "a", "x": 1}, {"id": "b", "x": 2**70, "n": 1}, {"id": "c", "x": 1, "n": 2**63}]
+    with pytest.raises(BadRequestError, match="event 2: n: 9223372036854775808 is beyond 64 bits"):
+        batches(events, signature(config))
+    assert len(batches(events[:2], signature(config))) == 2, "a float may be as large as it likes"
+
+
 def test_a_body_is_one_event_or_a_list() -> None:
     assert parse_events(b'{"a": 1}') == ([{"a": 1}], False)
     assert parse_events(b'[{"a": 1}]') == ([{"a": 1}], True)

@@ -1,8 +1,10 @@
 """Ingest's core and its REST edge over a log in memory."""
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import msgspec
@@ -26,6 +28,8 @@ from services.ingest.service import (
 class Event(msgspec.Struct):
     id: str
     x: float
+    n: int = 0
+    series: list[float] = []
 
 
 class MemoryLog:
@@ -113,6 +117,69 @@ async def test_rest_answers_with_the_status_that_says_what_to_do(
     assert answer.status_code == status
     assert answer.json().items() >= said.items()
     assert status < 400 or "error" in answer.json()
+
+
+BAD_NUMBERS = {
+    b'{"id":"a","x":NaN}': "x: NaN, expected a finite number",
+    b'{"id":"a","x":-Infinity}': "x: -Infinity, expected a finite number",
+    b'{"id":"a","x":1e999}': "x: 1e999, expected a finite number",
+    b'{"id":"a","x":1,"series":[1,NaN]}': "series[1]: NaN, expected a finite number",
+    b'{"id":"a","x":1,"n":9223372036854775808}': "n: 9223372036854775808 is beyond 64 bits",
+    b'{"id":"a","x":"1e999"}': "x: Expected `float`, got `str`",
+    b'{"id":"\xff","x":1}': "not UTF-8",
+}
+
+
+async def test_numbers_that_a_record_may_not_hold_are_rejected_by_record_and_field() -> None:
+    log = MemoryLog()
+    outcome = await ingest(log).produce("toy", "events", [GOOD, *BAD_NUMBERS, GOOD], edge="grpc")
+    assert outcome.rejected == [Rejected(i, reason) for i, reason in enumerate(BAD_NUMBERS.values(), 1)]
+    assert outcome.accepted == len(log.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (
+            b'[{"id":"a","x":1},{"id":"b","x":NaN}]',
+            "application/json",
+            "not JSON: record 1: x: NaN, expected a finite number",
+        ),
+        (b'{"id":"b","x":Infinity}', "application/json", "not JSON: x: Infinity, expected a finite number"),
+        (
+            b'{"id":"b","x":NaN}\n',
+            "application/x-ndjson",
+            "no record fits the schema: x: NaN, expected a finite number",
+        ),
+        (b"[" * 900, "application/json", "not JSON: Input data was truncated"),
+    ],
+)
+async def test_rest_names_the_record_and_the_field_of_a_number_that_json_does_not_have(
+    body: bytes, kind: str, said: str
+) -> None:
+    log = MemoryLog()
+    async with client(log) as rest:
+        answer = await rest.post("/v1/pipelines/toy/events", content=body, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["error"], log.records) == (400, said, [])
+
+
+NUMBERS = st.floats() | st.integers() | st.integers(2**62, 2**65)
+
+
+@given(st.lists(st.fixed_dictionaries({"id": st.text(max_size=3), "x": NUMBERS}, optional={
+    "n": NUMBERS, "series": st.lists(NUMBERS, max_size=2),
+}), max_size=4))  # fmt: skip
+def test_what_is_accepted_is_what_readers_see(sent: list[dict[str, Any]]) -> None:
+    log = MemoryLog()
+    records = [json.dumps(one).encode() for one in sent]
+    asyncio.run(ingest(log).produce("toy", "events", records))
+    rejected = {r.index for r in asyncio.run(ingest(MemoryLog()).produce("toy", "events", records)).rejected}
+    kept = [one for i, one in enumerate(sent) if i not in rejected]
+    seen = [msgspec.json.decode(record.value, type=Event) for _, record, _ in log.records]
+    assert [(e.id, e.x, e.n, e.series) for e in seen] == [
+        (one["id"], float(one["x"]), one.get("n", 0), [float(v) for v in one.get("series", [])]) for one in kept
+    ]
+    assert all(-(2**63) <= event.n < 2**63 for event in seen)
 
 
 RECORDS = st.lists(

@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.catalogue import application
-from headrace.cli.commands.status import roles_of
 from headrace.contracts.snapshot import Counts, Snapshot
-from headrace.launch.observe import LogLine, Logs, endpoint, fetch, parse, read_snapshot
+from headrace.launch.observe import LogLine, Logs, endpoint, parse, read_snapshot
+from headrace.launch.run_status import roles_of
 from headrace.launch.specs import RoleStatus, State
+from headrace.runtime.http import fetch
 
 
 class Answer(http.server.BaseHTTPRequestHandler):

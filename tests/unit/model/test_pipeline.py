@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.model.pipeline import load_pipeline, load_spec
+from headrace.model.pipeline import load_pipeline
+from headrace.model.spec_file import load_spec
 from headrace.runtime.errors import PipelineError
 
 MODEL = """
@@ -86,7 +87,7 @@ def test_a_wrong_pipeline_yaml_is_named_by_line_and_field(folder: Path, yaml: st
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ('key = "id"', 'key = "ride"', r"key 'ride' is no field of Ping"),
+        ('key = "id"', 'key = "ride"', r"key 'ride' is not a field of Ping"),
         ("headrace.Model[Ping, Pong]", "headrace.Model", r"does not say its event and label types"),
         ("import msgspec, torch", "import msgspec, torchh", r"model.py:3: ModuleNotFoundError"),
         ("class Pong(msgspec.Struct):", "class Pong:", r"label type .* is not a msgspec.Struct"),
@@ -220,7 +221,7 @@ class Other(Model[Ping, Pong]):
             FOREIGN,
             r"other.py: Other, models.1.model: its event type is Ping of other.py, the champion's Ping of model.py",
         ),
-        (OTHER.replace("pass", 'key = "x"').replace("Line, Ping", "Line"), r"key 'x' is no field of Pong"),
+        (OTHER.replace("pass", 'key = "x"').replace("Line, Ping", "Line"), r"key 'x' is not a field of Pong"),
         (
             OTHER.replace("pass", "def predictions(self, outputs) -> list[int]: return []"),
             r"models.1.model: its prediction type is int, the champion's float",

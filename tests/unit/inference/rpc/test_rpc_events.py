@@ -189,7 +189,13 @@ class Row(msgspec.Struct):
     d: bool
 
 
-@given(st.lists(st.builds(Row, INT64, st.floats(allow_nan=False), st.text(), st.booleans()), min_size=1, max_size=20))
+@given(
+    st.lists(
+        st.builds(Row, INT64, st.floats(allow_nan=False, allow_infinity=False), st.text(), st.booleans()),
+        min_size=1,
+        max_size=20,
+    )
+)
 def test_plain_structs_survive_the_wire(rows: list[Row]) -> None:
     columns = zip(*(msgspec.structs.astuple(r) for r in rows), strict=True)
     sent = [

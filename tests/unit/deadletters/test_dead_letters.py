@@ -6,17 +6,9 @@ import pytest
 
 from headrace.contracts.events_pb2 import DeadLetter, LetterReplayed
 from headrace.contracts.topics import REPLAYS
-from headrace.deadletters.letters import dead_letter
-from headrace.deadletters.replays import (
-    Letter,
-    Letters,
-    Selection,
-    entry_of,
-    parse_place,
-    parse_since,
-    plan,
-    record_of,
-)
+from headrace.deadletters.letters import Letter, Letters, dead_letter
+from headrace.deadletters.plan import entry_of, plan, record_of
+from headrace.deadletters.selection import Selection, parse_place, parse_since
 from headrace.runtime.errors import ConfigError
 from headrace.streams.memory import MemoryRecord
 
@@ -49,7 +41,8 @@ def test_a_letter_made_by_the_stream_goes_back_as_the_record_that_it_was():
     back = record_of(found)
     assert (back.topic, back.partition, back.key, back.value) == ("t", 3, b"\x00k", b"\xff{")
     assert list(back.headers) == [
-        ("origin", b"x"), ("origin", None), ("headrace-replay-of", b"t[3]@17"), ("headrace-replay-letter", b"t.dlq[1]@8"),
+        ("origin", b"x"), ("origin", None),
+        ("headrace-replay-of", b"t[3]@17"), ("headrace-replay-letter", b"t.dlq[1]@8"),
         ("headrace-replay-attempt", b"2"), ("headrace-replay-timestamp-ms", b"1234"),
     ]  # fmt: skip
 
@@ -145,7 +138,7 @@ def test_since(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "yesterday", "3w", "99999999999999d"])
 def test_since_that_is_no_time(text):
-    with pytest.raises(ConfigError, match="is no time"):
+    with pytest.raises(ConfigError, match="is not a time"):
         parse_since(text, NOW)
 
 

@@ -1,4 +1,4 @@
-"""Records of any of our topics as plain values for people: JSON, system events, dead letters."""
+"""Records of any topic as plain values, that people can read and JSON can hold: JSON, system events, dead letters."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,13 +23,13 @@ def message_type(topic: str) -> type[Message] | None:
     return None
 
 
-def decode(topic: str, value: bytes | None) -> Any:
-    """A record's value, readable; what cannot be decoded is shown as text, else as hexadecimal."""
+def plain_value(topic: str, value: bytes | None) -> Any:
+    """The value of a record of `topic`; what cannot be decoded is text, else hexadecimal."""
     if value is None:
         return None
     kind = message_type(topic)
     try:
-        return msgspec.json.decode(value) if kind is None else _shown(kind.FromString(value))
+        return msgspec.json.decode(value) if kind is None else _fields(kind.FromString(value))
     except (msgspec.DecodeError, DecodeError):
         return text(value)
 
@@ -42,8 +42,8 @@ def text(value: bytes) -> str:
         return "0x" + value.hex() if len(value) <= _LONG else f"0x{value[:_LONG].hex()}… ({len(value):,} bytes)"
 
 
-def _shown(message: Message) -> dict[str, Any]:
-    """A message's fields: bytes readable, times as times, a manifest as its length (its digest stands beside it)."""
+def _fields(message: Message) -> dict[str, Any]:
+    """A message's fields: bytes as text, times as times, a manifest as its length: its digest is another field."""
     shown: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
     for name, plain in list(shown.items()):
         value = getattr(message, name)
@@ -65,5 +65,5 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 def time_of(seconds: float) -> str:
-    """UTC, in ms."""
+    """A time in seconds since the epoch in ISO 8601: UTC, to the ms."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

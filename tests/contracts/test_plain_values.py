@@ -1,11 +1,7 @@
-"""Records of any topic, readable."""
+"""Records of any topic as plain values."""
 
-import pytest
-
-from headrace.cli.commands.tail import resolve
-from headrace.cli.connect import ConfigError
-from headrace.cli.views.decode import decode, message_type, text
 from headrace.contracts import events_pb2
+from headrace.contracts.plain_values import message_type, plain_value, text
 from headrace.contracts.topics import CATALOGUE
 
 
@@ -19,7 +15,7 @@ def test_every_system_topic_has_a_type_and_every_pipelines_topic_is_json() -> No
 
 
 def test_json_is_shown_as_it_is() -> None:
-    assert decode("toy.events", b'{"id": "a", "x": 1.5}') == {"id": "a", "x": 1.5}
+    assert plain_value("toy.events", b'{"id": "a", "x": 1.5}') == {"id": "a", "x": 1.5}
 
 
 def test_a_checkpoint_without_its_bytes_and_with_times_and_numbers() -> None:
@@ -27,7 +23,7 @@ def test_a_checkpoint_without_its_bytes_and_with_times_and_numbers() -> None:
         model="toy", version=3, manifest=b"x" * 5000, created_at_us=1_700_000_000_123_456, metrics={"loss": 0.5},
         offsets=[events_pb2.PartitionOffset(topic="toy.examples", partition=1, offset=70)],
     )  # fmt: skip
-    assert decode("headrace.checkpoints", message.SerializeToString()) == {
+    assert plain_value("headrace.checkpoints", message.SerializeToString()) == {
         "model": "toy",
         "version": 3,
         "manifest": "(5,000 bytes)",
@@ -42,25 +38,13 @@ def test_a_dead_letter_shows_what_was_in_it() -> None:
         topic="toy.events", partition=0, offset=12, key=b"k", value=b"{not json", phase="decode", reason="malformed",
         headers=[events_pb2.Header(name="traceparent", value=b"00-1"), events_pb2.Header(name="empty")],
     )  # fmt: skip
-    shown = decode("toy.events.dlq", message.SerializeToString())
+    shown = plain_value("toy.events.dlq", message.SerializeToString())
     assert (shown["value"], shown["key"], shown["offset"]) == ("{not json", "k", 12)
     assert shown["headers"] == {"traceparent": "00-1", "empty": None}
 
 
 def test_what_is_not_decodable_is_shown_as_text_or_hexadecimal() -> None:
-    assert decode("toy.events", b"{not json") == "{not json"
-    assert decode("toy.events", b"\xff\xfe") == "0xfffe"
-    assert decode("toy.events", None) is None
+    assert plain_value("toy.events", b"{not json") == "{not json"
+    assert plain_value("toy.events", b"\xff\xfe") == "0xfffe"
+    assert plain_value("toy.events", None) is None
     assert text(b"\xff" * 200).endswith("… (200 bytes)")
-
-
-def test_a_topic_by_its_last_part() -> None:
-    known = {"flights.events": 4, "flights.events.dlq": 4, "headrace.checkpoints": 4, "rides.events": 4}
-    assert resolve("rides.events", known, None) == "rides.events"
-    assert resolve("checkpoints", known, None) == "headrace.checkpoints"
-    assert resolve("events", known, "flights") == "flights.events"
-    assert resolve("events.dlq", known, None) == "flights.events.dlq"
-    with pytest.raises(ConfigError, match=r"flights\.events or rides\.events"):
-        resolve("events", known, None)
-    with pytest.raises(ConfigError, match="no topic 'nope'"):
-        resolve("nope", known, "flights")

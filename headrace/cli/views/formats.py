@@ -1,0 +1,23 @@
+"""Numbers and times as people read them."""
+
+
+def number(value: float | None) -> str:
+    """Three or four digits that matter."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Milliseconds below a second, else seconds."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 event`, `2,000 events`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Asking a running fleet from scripts and commands, without knowing its code."""

@@ -73,7 +73,10 @@ class Watch:
         self._rollouts, self._applied = topics.ROLLOUTS.name(), topics.APPLIED.name()
         partitions = range(topics.SYSTEM_PARTITIONS)
         since = [TopicPartition(self._applied, p, int((time.time() - HEARTBEATS_S) * 1000)) for p in partitions]
-        recent = self._consumer.offsets_for_times(since, timeout=kafka.REQUEST_TIMEOUT_S)
+        recent = kafka.patiently(
+            lambda: self._consumer.offsets_for_times(since, timeout=kafka.REQUEST_TIMEOUT_S),
+            f"where the newest records of {self._applied} begin",
+        )
         whole = [TopicPartition(self._rollouts, p, OFFSET_BEGINNING) for p in partitions]
         self._behind = {(t.topic, t.partition) for t in (*recent, *whole)}
         self._consumer.assign([*recent, *whole])

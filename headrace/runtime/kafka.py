@@ -12,12 +12,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from headrace.contracts.topics import Topic
-from headrace.runtime.brokers import watched
+from headrace.runtime.brokers import told, watched
 from headrace.runtime.errors import DependencyError, FencedError, HeadraceError
-from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
-
-log = get_logger("headrace.kafka")
 
 REQUEST_TIMEOUT_S = 15.0
 
@@ -47,27 +44,11 @@ def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": settings.instance or "headrace",
-        "error_cb": _ErrorLog(),
-        "log_level": 4,
+        **told(),
         "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found again within a second
         **settings.kafka_config,
         **extra,
     }
-
-
-class _ErrorLog:
-    """Logs a client's errors, each kind once in `EVERY_S`: without a broker librdkafka tells so many times a second."""
-
-    EVERY_S = 5.0
-
-    def __init__(self) -> None:
-        self._told: dict[str, float] = {}
-
-    def __call__(self, error: KafkaError) -> None:
-        now, code = time.monotonic(), error.name()
-        if error.fatal() or now - self._told.get(code, -self.EVERY_S) >= self.EVERY_S:
-            self._told[code] = now
-            log.warning("kafka client", code=code, error=error.str(), fatal=error.fatal())
 
 
 def producer(settings: ServiceSettings, **extra: Any) -> Producer:
@@ -186,6 +167,7 @@ def metadata(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> dict[st
     try:
         topics = client.list_topics(timeout=timeout).topics.values()
     except KafkaException as error:
+        _hear(client)
         raise translate(error, "asking the broker for its topics") from error
     led = (t for t in topics if t.partitions and all(p.leader >= 0 for p in t.partitions.values()))
     return {str(t.topic): len(t.partitions) for t in led}
@@ -208,10 +190,20 @@ def partitions_of(client: Consumer | Producer | AdminClient, topic: str) -> int:
     try:
         found = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics.get(topic)
     except KafkaException as error:
+        _hear(client)
         raise translate(error, f"asking for topic {topic!r}") from error
     if found is None or found.error is not None or not found.partitions:
         raise DependencyError(f"topic {topic!r} does not exist", hint="headrace up creates a pipeline's topics")
     return len(found.partitions)
+
+
+def _hear(client: Consumer | Producer | AdminClient) -> None:
+    """Let a client say why it reaches no broker: a TLS handshake that failed, a refused connection, a wrong password.
+
+    A consumer that has partitions is left alone, since a poll may return a record.
+    """
+    if not (isinstance(client, Consumer) and client.assignment()):
+        client.poll(0)
 
 
 def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, int]:

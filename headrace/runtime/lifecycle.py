@@ -127,8 +127,9 @@ def run_role(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> int:
     """Run one role to its end and return the process's exit code; on asyncio's own event loop unless told otherwise."""
-    logging.configure(role=role)  # for errors in the settings themselves
     log = logging.get_logger(f"headrace.{role}")
+    logging.guard(argv, log)
+    logging.configure(role=role)  # for errors in the settings themselves
     try:
         settings = load(settings_type, role, argv)
         logging.configure(settings.log_level, settings.log_format, role=role, instance=settings.instance)

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.secrets import clean
 
 ReadyState = Callable[[], tuple[bool, dict[str, Any]]]
 
@@ -59,7 +60,7 @@ def _handler(ready: ReadyState) -> type[BaseHTTPRequestHandler]:
                     self._answer(200, b"ok\n", "text/plain")
                 case "/readyz":
                     ok, checks = ready()
-                    body = json.dumps({"ready": ok, "checks": checks}).encode()
+                    body = clean(json.dumps({"ready": ok, "checks": checks})).encode()
                     self._answer(200 if ok else 503, body, "application/json")
                 case _:
                     self._answer(404, b"unknown path: /metrics, /healthz and /readyz are served here\n", "text/plain")

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from headrace.runtime.errors import ExitCode, PipelineError
+from headrace.runtime.secrets import clean
 
 if TYPE_CHECKING:
     from headrace.model.checks import Outcome
@@ -34,7 +35,7 @@ def check(
     for title, good, detail in _lines(folder, events, labels):
         ok = ok and good
         console.print(f"[{'green' if good else 'bold red'}]{'✓' if good else '✗'}[/] {title:<20}", end=" ")
-        console.print(detail, markup=False)
+        console.print(clean(detail), markup=False)
     if not ok:
         raise typer.Exit(int(ExitCode.CONFIG))
     console.print(f"[green]{folder} is a pipeline that works.[/] Next: headrace up {folder} --replay")

@@ -18,6 +18,7 @@ from headrace.launch.supervisor import SUPERVISOR_FILE
 from headrace.platform.files import read_json
 from headrace.platform.state import read_status
 from headrace.runtime.errors import ExitCode
+from headrace.runtime.secrets import masked
 
 
 def status(
@@ -73,7 +74,9 @@ def _processes(folder: Path, roles: list[RoleStatus]) -> Table:
     for heading in ("process", "state", "pid", "restarts", "addresses"):
         table.add_column(heading)
     for server in read_status(folder / "platform").servers:
-        table.add_row(server.name, server.state, str(server.process.pid) if server.process else "", "", server.address)
+        table.add_row(
+            server.name, server.state, str(server.process.pid) if server.process else "", "", masked(server.address)
+        )
     for role in roles:
         addresses = "  ".join(f"{name} {address}" for name, address in sorted(role.endpoints.items()))
         detail = f" ({role.detail})" if role.detail and role.state is State.FAILED else ""

@@ -40,7 +40,8 @@ class MonitorApp:
     def _watch(self, stop: Stop) -> None:
         feed, announcer = Feed(self._settings, self._pipeline), Announcer(self._settings)
         try:
-            monitor = Monitor(self._watched(), started=time.time(), lanes=feed.open(stop))
+            observer = metrics.Durations(self._pipeline.name)
+            monitor = Monitor(self._watched(), started=time.time(), lanes=feed.open(stop), observer=observer)
             self._context.ready.set("topics", True, f"reading {self._pipeline.name}")  # noqa: FBT003
             self._loop(feed, announcer, monitor, stop)
         finally:

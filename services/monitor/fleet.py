@@ -1,5 +1,7 @@
 """Where the weights are: checkpoints, what the fleet was told to serve, what each worker does, and how fresh it is."""
 
+from collections.abc import Callable
+
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.contracts.snapshot import Canary, Quantiles, Versions, Worker
 from services.monitor.recent import Recent
@@ -113,6 +115,10 @@ class Fleet:
     def freshness(self) -> Quantiles:
         """From a checkpoint's newest label to its first prediction, over the last versions."""
         return self._freshness.quantiles()
+
+    def observe_freshness(self, observe: Callable[[float], None]) -> None:
+        """Have `observe` called with the freshness of every further version, in seconds."""
+        self._freshness.observe = observe
 
     def versions(self) -> Versions:
         """Everything about versions."""

@@ -94,6 +94,7 @@ class Feed:
 
     def lag(self, checkpoint_offsets: Mapping[str, Mapping[tuple[str, int], int]]) -> dict[str, int]:
         """Records that the join and each trainer have still to read; a trainer's, beyond its newest checkpoint."""
+        self._admin.poll(0)  # nobody else takes what it has to say while the broker is away
         group = self._settings.join_group.format(pipeline=self._pipeline.name)
         read = {"join": self._committed(group) if group else {}, **checkpoint_offsets}
         return {role: self._behind(positions) for role, positions in read.items() if positions}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from headrace.contracts.records import Prediction
@@ -80,10 +81,19 @@ class ShadowAccuracy:
 class WatchedModels:
     """Every model of one pipeline by its name in the fleet, the champion first; each has a fleet and alarms of its own."""
 
-    def __init__(self, models: tuple[WatchedModel, ...], window: int, unit: str) -> None:
+    def __init__(
+        self,
+        models: tuple[WatchedModel, ...],
+        window: int,
+        unit: str,
+        observe_freshness: Callable[[str, float], None] | None = None,
+    ) -> None:
         self.several = len(models) > 1
         self._models = models
         self._fleets = {model.name: Fleet() for model in models}
+        if observe_freshness is not None:
+            for name, fleet in self._fleets.items():
+                fleet.observe_freshness(partial(observe_freshness, name))
         self._alarms = {model.name: Alarms(model.name, window, unit) for model in models}
         self._predictions = dict.fromkeys(self._fleets, 0)
         self._shadowed: dict[tuple[str, int], OffsetSet] = {}

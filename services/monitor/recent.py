@@ -1,7 +1,7 @@
 """Rates and quantiles over the recent past, in bounded memory."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headrace.contracts.snapshot import Quantiles
 
@@ -31,16 +31,19 @@ class Rate:
 
 
 class Recent:
-    """Quantiles of the last `size` observations."""
+    """Quantiles of the last `size` observations. `observe` is called with each of them, if it is there."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, observe: Callable[[float], None] | None = None) -> None:
         self._seconds: deque[float] = deque(maxlen=size)
         self._count = 0
+        self.observe = observe
 
     def add(self, seconds: float) -> None:
         """One observation."""
         self._seconds.append(seconds)
         self._count += 1
+        if self.observe is not None:
+            self.observe(seconds)
 
     def quantiles(self) -> Quantiles:
         """Over what is kept; `count` is of all that was ever added."""

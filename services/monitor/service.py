@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -57,10 +57,24 @@ class Watched:
         return (WatchedModel(self.pipeline, CHAMPION), *self.others)
 
 
+class Observer(Protocol):
+    """Is told of every duration that the monitor works out, in seconds."""
+
+    def latency(self, seconds: float) -> None:
+        """From an event's Kafka timestamp to its prediction."""
+        ...
+
+    def freshness(self, model: str, seconds: float) -> None:
+        """From the newest label that a model's version knows to the version's first prediction."""
+        ...
+
+
 class Monitor:
     """Everything known of one pipeline. Not thread-safe: one thread feeds it, and takes the snapshots that others read."""
 
-    def __init__(self, watched: Watched, *, started: float, lanes: Iterable[Lane] = ()) -> None:
+    def __init__(
+        self, watched: Watched, *, started: float, lanes: Iterable[Lane] = (), observer: Observer | None = None
+    ) -> None:
         self._watched, self._started = watched, started
         self._versions = {
             model.name: VersionErrors(watched.window, beside=watched.worse_beside, before=watched.worse_before)
@@ -79,9 +93,10 @@ class Monitor:
             if model.role == SHADOW
         }
         self._audit = SinkAudit()
-        self._models = WatchedModels(watched.models, watched.window, watched.error_unit)
+        observe_freshness, observe_latency = (observer.freshness, observer.latency) if observer else (None, None)
+        self._models = WatchedModels(watched.models, watched.window, watched.error_unit, observe_freshness)
         self._merge: TimeMerge[tuple[Callable[[bytes, float, Any], None], Record]] = TimeMerge(lanes)
-        self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT)
+        self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT, observe_latency)
         self._events = self._labels = self._predictions = self._dead_letters = self._unreadable = 0
         self._remembered = float("-inf")
         self.lag: dict[str, int] = {}

@@ -87,7 +87,10 @@ def test_a_role_publishes_its_endpoints_answers_and_stops_in_order(start: Callab
 
     assert get(f"{ops}/healthz") == (200, "ok\n")
     status, body = get(f"{ops}/readyz")
-    assert (status, json.loads(body)) == (200, {"ready": True, "checks": {"input": {"ok": True, "detail": "redis://:***@h answers"}}})
+    assert (status, json.loads(body)) == (
+        200,
+        {"ready": True, "checks": {"input": {"ok": True, "detail": "redis://:***@h answers"}}},
+    )
     assert "headrace_build_info" in get(f"{ops}/metrics")[1]
     assert get(f"{ops}/nothing")[0] == 404
     assert read_endpoints(tmp_path)[0].pid == process.pid

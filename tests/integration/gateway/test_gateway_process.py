@@ -48,7 +48,7 @@ class World:
         return endpoints
 
     def start_rpc(self) -> dict[str, str]:
-        return self.start("rpc", "inference", "--weights", str(self.run_dir / "weights.safetensors"), wanted=3)
+        return self.start("rpc", "inference.rpc", "--weights", str(self.run_dir / "weights.safetensors"), wanted=3)
 
     def path(self, what: str) -> str:
         return f"{self.url}/v1/pipelines/{self.name}/{what}"

@@ -4,6 +4,7 @@ import time
 from typing import Literal
 
 from headrace.contracts.events_pb2 import DeadLetter, Header
+from headrace.runtime.secrets import clean
 from headrace.streams.chunks import Record, timestamp_ms
 
 Phase = Literal["decode", "features", "forward", "predictions", "train"]
@@ -14,7 +15,7 @@ def dead_letter(
     record: Record, *, phase: Phase, error: Exception | str, service: str, model: str, version: int
 ) -> bytes:
     """The dead letter of `record`, encoded; its Kafka key is the record's."""
-    reason = str(error) or type(error).__name__
+    reason = clean(str(error)) or type(error).__name__
     letter = DeadLetter(
         topic=record.topic(),
         partition=record.partition(),

@@ -9,6 +9,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -116,7 +117,7 @@ def load(kind: type[S], role: str, argv: Sequence[str] = ()) -> S:
         raise ConfigError(f"{role}: {problems}", hint=f"headrace run {role} --help lists the settings") from None
     except SettingsError as error:
         raise ConfigError(
-            f"{role}: {_without_values(error)}", hint=f"headrace run {role} --help lists the settings"
+            f"{role}: {_without_values(error, argv)}", hint=f"headrace run {role} --help lists the settings"
         ) from None
     for name, value in _sensitive(settings):
         secrets.learn(name, value)
@@ -139,14 +140,15 @@ def _is_sensitive(kind: type[ServiceSettings], name: str) -> bool:
     return field is None or any(isinstance(mark, Sensitive) for mark in field.metadata)
 
 
-def _without_values(error: SettingsError) -> str:
-    """What the error says, without the words that are no flags: one may be the value of a misspelt flag."""
+def _without_values(error: SettingsError, argv: Sequence[str]) -> str:
+    """What the error says, without words that may be the value of a misspelt flag: those that follow one."""
     message, cause = str(error), str(error.__cause__ or "")
     said, unknown, words = message.partition("unrecognized arguments: ")
     if not unknown:
         return message if cause in message else f"{message}: {cause}"
-    flags = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
-    return said + unknown + (" ".join(flags) or "words that belong to no flag")
+    safe = set(takewhile(lambda word: not word.startswith("-"), argv))
+    shown = [word.partition("=")[0] for word in words.split() if word.startswith("-") or word in safe]
+    return said + unknown + (" ".join(shown) or "words that belong to no flag")
 
 
 def _sensitive(settings: ServiceSettings) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from headrace.runtime import endpoints
+from headrace.runtime.secrets import masked
 from services.gateway import metrics
 from services.gateway.errors import DeadlineError, RefusedError, UnavailableError
 
@@ -73,10 +74,10 @@ class Upstream:
                         try:
                             response = await self._client.request(method, address + path, content=body, headers=headers)
                         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                            reason = f"{address}: {error!r}"
+                            reason = f"{masked(address)}: {error!r}"
                             continue
                         except httpx.TransportError as error:
-                            reason = f"{address}: {error!r}"
+                            reason = f"{masked(address)}: {error!r}"
                             if not again:
                                 raise UnavailableError(
                                     f"role {self._role} went away while answering: {reason}"
@@ -84,7 +85,7 @@ class Upstream:
                             continue
                         if not again or response.status_code not in _AGAIN:
                             return response
-                        reason = f"{address}: {_reason(response)}"
+                        reason = f"{masked(address)}: {_reason(response)}"
         except TimeoutError as error:
             raise DeadlineError(
                 f"role {self._role} did not answer within {self._timeout_s:g} s; last: {reason}"

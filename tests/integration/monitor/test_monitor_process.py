@@ -123,7 +123,7 @@ class Toy:
 
 
 class Process:
-    """`python -m services.monitor monitor`, and what it answers."""
+    """`python -m services.monitor`, and what it answers."""
 
     def __init__(self, toy: Toy, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -132,7 +132,6 @@ class Process:
             sys.executable,
             "-m",
             "services.monitor",
-            "monitor",
             "--pipeline",
             str(toy.folder),
             "--run-dir",

@@ -113,7 +113,9 @@ def test_a_setting_that_is_wrong_is_not_shown(config: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("flags", [["--signing-ky", "MARK-6"], ["--redis-ur=redis://:MARK-6@h"], ["MARK-6"]])
+@pytest.mark.parametrize(
+    "flags", [["--signing-ky", "MARK-6"], ["--redis-ur=redis://:MARK-6@h"], ["--ops-port", "0", "MARK-6"]]
+)
 def test_the_value_of_a_flag_that_is_unknown_is_not_shown(flags: list[str]) -> None:
     done = run(*flags)
     assert done.returncode == ExitCode.CONFIG

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.contracts.events_pb2 import DeadLetter
+from headrace.deadletters.letters import dead_letter
 from headrace.runtime import secrets
 from headrace.runtime.secrets import MASK, Redactor, is_secret, masked, secrets_in
+from headrace.streams.memory import MemoryRecord
 
 
 @pytest.mark.parametrize(
@@ -133,3 +136,12 @@ def test_standard_error_is_filtered_and_is_otherwise_what_it_was(monkeypatch: py
     sys.stderr.writelines(["hush-", "hush\n"])
     assert stream.getvalue() == f"a {MASK} matter\n{MASK}\n"
     assert sys.stderr.isatty() is False
+
+
+def test_a_dead_letter_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "KNOWN", Redactor())
+    secrets.KNOWN.learn(["hush-hush"])
+    record = MemoryRecord(b"{", b"k", "t", 0, 1)
+    error = ValueError("x" * 1995 + " hush-hush")  # the reason is cut after 2000 characters
+    letter = DeadLetter.FromString(dead_letter(record, phase="forward", error=error, service="s", model="m", version=1))
+    assert letter.reason == "x" * 1995 + f" {MASK}"

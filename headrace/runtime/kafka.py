@@ -1,6 +1,7 @@
-"""Kafka clients with the settings that keep data safe, in one place; errors say which topic, partition and offset.
+"""Kafka clients, with the properties that keep data safe in one place, and librdkafka's errors as ours.
 
-Producers are idempotent with acks=all. Consumers never commit by themselves and see committed records only.
+Producers are idempotent with acks=all. Consumers do not commit by themselves and read committed records only. Errors
+name topic, partition and offset.
 """
 
 import contextlib
@@ -52,31 +53,31 @@ def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]
 
 
 def producer(settings: ServiceSettings, **extra: Any) -> Producer:
-    """An idempotent producer. `extra` are librdkafka settings (dots as they are, in a dict unpacked)."""
+    """An idempotent producer. `extra` are further librdkafka properties: `**{"linger.ms": 5}`."""
     defaults = {
         "enable.idempotence": True,
         "acks": "all",
         "compression.type": "lz4",
         "linger.ms": 5,
-        "partitioner": "murmur2_random",  # as the Java client places keys, so that everybody's producers agree
+        "partitioner": "murmur2_random",  # the Java client's, so that all producers put a key into the same partition
     }
     return Producer(_base(settings, {**defaults, **extra}))
 
 
 def close(producer: Producer, timeout_s: float) -> int:
-    """Wait until everything queued is written, for so long at most, and close; return how many records were not written."""
+    """Wait `timeout_s` seconds at most for queued records to be written, close, and return how many were not."""
     try:
         left = int(producer.flush(timeout_s))
-    except DependencyError:  # its watch says that it has lost its brokers for good
+    except DependencyError:  # from its BrokerWatch: it has lost its brokers for good
         left = len(producer)
-    producer.purge()  # closing waits for what is left until that has timed out, which takes minutes
-    with contextlib.suppress(DependencyError):  # the same once more
+    producer.purge()  # else `close` waits until the records that are left have timed out, which takes minutes
+    with contextlib.suppress(DependencyError):  # from its BrokerWatch again
         producer.close()
     return left
 
 
 def transactional_producer(settings: ServiceSettings, transactional_id: str, **extra: Any) -> Producer:
-    """A transactional producer, ready to begin; it fences every older one of the same id.
+    """A transactional producer, ready to begin a transaction; it fences every older one of the same id.
 
     Raises:
         DependencyError: the broker does not answer.
@@ -84,13 +85,13 @@ def transactional_producer(settings: ServiceSettings, transactional_id: str, **e
     defaults = {
         "transactional.id": transactional_id,
         "linger.ms": 0,
-        # A commit is answered before its markers are written. Until then the broker refuses the next transaction's
-        # first calls, and by default the client waits 100 ms before it asks again: longer than all the rest of a small
-        # transaction.
+        # The broker answers a commit before it has written the transaction's markers. Until then it refuses the next
+        # transaction's first requests, and by default the client waits 100 ms before it retries, which is longer than
+        # a small transaction takes.
         "retry.backoff.ms": 10,
-        # After a broker was away, rebootstrapping can leave send_offsets_to_transaction hanging past its timeout
-        # (librdkafka 5511: in 2 of 18 cases, none without). The price is a client that one answer without brokers
-        # strands: told in seconds.
+        # After a broker was away, rebootstrapping can make send_offsets_to_transaction hang past its timeout
+        # (librdkafka 5511: in 2 of 18 cases, and in none without it). Without it, one answer that lists no broker
+        # leaves the client stuck, which BrokerWatch notices within seconds.
         "metadata.recovery.strategy": "none",
         **watched(every_ms=1000),
     }
@@ -103,7 +104,7 @@ def transactional_producer(settings: ServiceSettings, transactional_id: str, **e
 
 
 def consumer(settings: ServiceSettings, group: str, **extra: Any) -> Consumer:
-    """A consumer that sees committed records only, from the earliest, and never commits by itself."""
+    """A consumer that reads committed records only, from the earliest, and does not commit by itself."""
     defaults = {
         "group.id": group,
         "enable.auto.commit": False,
@@ -123,12 +124,12 @@ def admin(settings: ServiceSettings) -> AdminClient:
 
 
 def ensure_topics(settings: ServiceSettings, topics: Iterable[Topic], *, replication: int = -1) -> list[str]:
-    """Create those of `topics` that do not exist and return their names; wait until every one has a leader.
+    """Create those of `topics` that do not exist, wait until every topic has leaders, and return the names of new ones.
 
-    One that may grow is given the partitions that it lacks.
+    A topic that may grow is given the partitions that it lacks.
 
     Raises:
-        DependencyError: the broker does not answer or refuses; or a topic exists with another number of partitions.
+        DependencyError: the broker does not answer or refuses, or a topic has another number of partitions.
     """
     client, wanted = admin(settings), {t.name: t for t in topics}
     known = metadata(client)
@@ -158,12 +159,12 @@ def _grow(client: AdminClient, topics: Iterable[Topic]) -> None:
         try:
             future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # another process was first
+            if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # another process has added them
                 raise translate(error, f"adding partitions to topic {name!r}") from error
 
 
 def metadata(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> dict[str, int]:
-    """Every topic that all of whose partitions have a leader, with its number of partitions."""
+    """The number of partitions of every topic whose partitions all have leaders."""
     try:
         topics = client.list_topics(timeout=timeout).topics.values()
     except KafkaException as error:
@@ -219,10 +220,10 @@ def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict
 
 
 def patiently(ask: Callable[[], T], doing: str, timeout_s: float = REQUEST_TIMEOUT_S) -> T:
-    """What `ask` returns, asked again while partitions are just being made or are changing leaders.
+    """Return what `ask` returns; call it again while partitions are being created or change their leaders.
 
     Raises:
-        HeadraceError: another error, or still the same one after `timeout_s`.
+        HeadraceError: it failed otherwise, or still fails after `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -235,10 +236,10 @@ def patiently(ask: Callable[[], T], doing: str, timeout_s: float = REQUEST_TIMEO
 
 
 def check(message: Message) -> Message:
-    """The message, if it is one.
+    """The message, if it is a record.
 
     Raises:
-        HeadraceError: it carries an error; the text names topic and partition.
+        HeadraceError: it is an error; the text names topic, partition and offset.
     """
     error = message.error()
     if error is None:
@@ -247,9 +248,11 @@ def check(message: Message) -> Message:
 
 
 def translate(error: KafkaException, doing: str) -> HeadraceError:
-    """Our error for librdkafka's: fenced, or a dependency that failed while `doing` something."""
+    """Our error for librdkafka's, which came while we were `doing` something."""
     cause = error.args[0]
     text = f"Kafka, {doing}: {cause.str()} [{cause.name()}]"
     if cause.code() in _FENCED:
-        return FencedError(text, hint="a newer instance has taken over, or the transaction timed out; this one stops")
+        return FencedError(
+            text, hint="a newer instance has taken over, or the transaction timed out; this instance stops"
+        )
     return DependencyError(text, hint="is KAFKA_BOOTSTRAP_SERVERS right and the broker up?")

@@ -1,7 +1,7 @@
 """Structured logs: readable lines on a terminal, JSON for collectors; everything on standard error, without secrets.
 
-`guard` is the first thing that a process does: from then on nothing that it writes to standard error holds a secret,
-and an exception that nobody catches is a log line like others, with a short traceback (headrace/runtime/crashes.py).
+A role calls `guard` first. From then on nothing that it writes to standard error holds a secret, and an uncaught
+exception is a log line like others, with a short traceback (headrace/runtime/crashes.py).
 """
 
 import logging
@@ -19,7 +19,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def guard(argv: Sequence[str], log: Logger) -> None:
-    """Learn this process's secrets, keep them out of standard error, and log what nobody catches and what Python warns of.
+    """Learn this process's secrets, keep them out of standard error, and log warnings and uncaught exceptions.
 
     `argv` are the process's flags, which may hold secrets.
     """
@@ -58,9 +58,9 @@ def configure(level: str = "info", style: Literal["console", "json"] = "console"
 
 
 def leave_to_host() -> None:
-    """Hand events to the standard library's loggers and configure nothing else: for a process that is not Headrace's.
+    """Pass log lines to the standard library's loggers and configure nothing: for processes that are not Headrace's.
 
-    Does nothing where structlog is configured already.
+    If structlog is configured already, this does nothing.
     """
     if not structlog.is_configured():
         structlog.configure(
@@ -94,7 +94,7 @@ def _render_exception(_logger: Any, _method: str, event: dict[str, Any]) -> dict
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes log lines. For one that cannot be formatted the standard library prints all of its arguments; this does not."""
+    """Writes log lines. If one cannot be formatted, the standard library would print its arguments; this does not."""
 
     _is_failing = False
 

@@ -2,10 +2,10 @@
 
 Nothing should print a secret in the first place: settings show themselves masked, and tracebacks carry no values. The
 filter is the second line of defence. It stands at one place, this process's standard error, where every log line,
-warning and traceback goes, whoever writes it. It knows the values that the environment, the flags and the settings
-hold, and it masks the password in anything that looks like a URL.
+warning and traceback goes, whichever code writes it. It knows the values in the environment, the flags and the
+settings, and it masks the password in anything that looks like a URL.
 
-Nothing but the standard library is imported here, since `headrace --help` comes through.
+This module imports nothing but the standard library, since `headrace --help` imports it.
 """
 
 import json
@@ -29,7 +29,7 @@ _WORDS = frozenset(
     {"password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "credential", "credentials", "jaas"}
 )
 _ABOUT = frozenset({"url", "uri", "location", "path", "file", "id", "name", "type", "provider", "algorithm", "timeout"})
-"""The last word of a name that says something about a secret, and is none itself."""
+"""The last word of a name that describes a secret, but does not hold it: ssl.key.location."""
 _URL_PASSWORD = re.compile(r"(\b[A-Za-z][\w+.-]*://[^\s/@:'\"]*):[^\s/'\"]+@")
 _URL_QUERY = re.compile(r"([?&]([\w.-]+)=)[^&\s'\"#]+")
 _BEFORE_WORD = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\dm))"
@@ -53,7 +53,7 @@ def masked(text: str) -> str:
 
 
 def secrets_in(name: str, value: str) -> Iterator[str]:
-    """The secrets in the value of a setting or variable: the value itself, passwords of URLs, entries of JSON and of k=v.
+    """The secrets in the value of a setting or variable: itself, passwords of URLs, entries of JSON and of k=v.
 
     JSON that cannot be parsed is searched for pairs, since the message about it must not show them either.
     """
@@ -161,7 +161,7 @@ def learn(name: str, value: str) -> None:
 
 
 def learn_process(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
-    """Take note of the secrets in the environment and the flags, before anything reads them: it may fail and show them."""
+    """Take note of the secrets in the environment and the flags, before anything reads them, fails and shows them."""
     for name, value in (os.environ if environ is None else environ).items():
         if name.startswith(VARIABLES):
             learn(name, value)

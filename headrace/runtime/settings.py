@@ -25,7 +25,7 @@ class Sensitive:
 
 
 class ServiceSettings(BaseSettings):
-    """What every role can be told."""
+    """The settings that every role has."""
 
     model_config = SettingsConfigDict(
         env_prefix="HEADRACE_",
@@ -52,11 +52,11 @@ class ServiceSettings(BaseSettings):
     )
     kafka_config: Annotated[dict[str, str], Sensitive()] = Field(
         default_factory=dict,
-        description="further librdkafka settings for every client, as JSON (security.protocol, ...)",
+        description="further librdkafka properties for every Kafka client, as JSON (security.protocol, ...)",
     )
     pipeline: Path | None = Field(None, description="the pipeline's folder")
     instance: str = Field("", description="this process's name, unique in the fleet; default <role>-<host>-<pid>")
-    run_dir: Path | None = Field(None, description="where endpoint files and sockets go; default a temporary folder")
+    run_dir: Path | None = Field(None, description="folder of endpoint files and sockets; default a temporary folder")
     storage_dir: Path | None = Field(
         None, description="shared storage for checkpoints and chunks; default <run_dir>/storage"
     )
@@ -67,7 +67,7 @@ class ServiceSettings(BaseSettings):
     ops_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = Field("console", description="console for people, json for collectors")
-    shutdown_timeout_s: float = Field(20.0, gt=0, description="seconds that an orderly stop may take")
+    shutdown_timeout_s: float = Field(20.0, gt=0, description="most seconds for an orderly stop")
     signing_key: Annotated[SecretStr | None, Sensitive()] = Field(
         None, description="HMAC key of manifests; unsigned ones are refused when set"
     )
@@ -77,7 +77,7 @@ class ServiceSettings(BaseSettings):
         return list(describe(self).items())
 
     def for_role(self, role: str) -> "ServiceSettings":
-        """Fill in what depends on the role and the process: the instance's name and the folders."""
+        """The settings with what depends on the role and the process filled in: the instance's name and the folders."""
         instance = self.instance or f"{role}-{socket.gethostname()}-{os.getpid()}"
         run_dir = self.run_dir or Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}"
         storage = self.storage_dir or run_dir / "storage"
@@ -105,7 +105,7 @@ _SHOWN = 80
 
 
 def load(kind: type[S], role: str, argv: Sequence[str] = ()) -> S:
-    """Settings from defaults, the environment and the flags in `argv`.
+    """The settings from the defaults, the environment and the flags in `argv`, where the later one wins.
 
     Raises:
         ConfigError: a value does not fit; the message names every such field.

@@ -9,12 +9,16 @@ from headrace.contracts.snapshot import Counts, ModelStatus, Snapshot
 from headrace.runtime.metrics import LATENCY_BUCKETS
 
 RECORDS = Counter("headrace_monitor_records", "Records read, by topic kind.", ["pipeline", "kind"])
-DUPLICATES = Counter("headrace_monitor_duplicates", "Predictions of events that had one already.", ["pipeline"])
+DUPLICATES = Counter("headrace_monitor_duplicates", "Predictions of events that already had one.", ["pipeline"])
 EXPIRED = Counter(
     "headrace_monitor_expired", "Keys dropped before event, prediction and label were together.", ["pipeline"]
 )
 UNREADABLE = Counter("headrace_monitor_unreadable", "Records that could not be decoded or scored.", ["pipeline"])
-MISSING = Gauge("headrace_monitor_missing", "Events passed over by the stream.", ["pipeline"])
+MISSING = Gauge(
+    "headrace_monitor_missing",
+    "Events without a prediction although later events of their partition have one.",
+    ["pipeline"],
+)
 ERROR_WINDOW = Gauge(
     "headrace_monitor_error_window",
     "Mean error over the last window, by predictor.",
@@ -46,7 +50,11 @@ MODEL_PREDICTIONS = Counter(
     "Predictions read, by model, where a pipeline has several.",
     ["pipeline", "model"],
 )
-MODEL_SCORED = Counter("headrace_monitor_model_scored", "Those whose label has arrived.", ["pipeline", "model"])
+MODEL_SCORED = Counter(
+    "headrace_monitor_model_scored",
+    "Predictions whose label has arrived, by model, where a pipeline has several.",
+    ["pipeline", "model"],
+)
 MODEL_ERROR_WINDOW = Gauge(
     "headrace_monitor_model_error_window", "Mean error over the last window, by model.", ["pipeline", "model"]
 )

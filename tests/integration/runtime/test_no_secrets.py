@@ -32,7 +32,7 @@ SECRETS = {
 RAISE = f"raise KeyError('planned', [__import__('os').environ[name] for name in {sorted(SECRETS)}])"
 RIDES = Path("examples/rides")
 
-# Where each role fails: in the import of model.py, in the model's constructor, in `network`, in pipeline.yaml, or at Kafka.
+# Where each role fails: in model.py's import, in the model's constructor, in `network`, in pipeline.yaml, or at Kafka.
 ROLE_FAILURES = [
     ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
     ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"),

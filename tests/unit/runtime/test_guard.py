@@ -1,4 +1,4 @@
-"""Whatever a role's code raises, and wherever: one log line with a short traceback, and no secret; in a real process."""
+"""Whatever a role's code raises, and wherever: a log line with a short traceback and no secret. In real processes."""
 
 import json
 import os
@@ -55,7 +55,9 @@ ROLE = textwrap.dedent("""
                 if self.context.settings.log_format == "console":
                     traceback.print_exc()
                     print(self.context.settings, self.context, file=sys.stderr)
-            {"exit": lambda: sys.exit("in-exit " + SAID), "raising": lambda: fails("in-role")}[self.context.settings.ends]()
+            if self.context.settings.ends == "exit":
+                sys.exit("in-exit " + SAID)
+            fails("in-role")
         async def work(self):
             fails("in-task")
 

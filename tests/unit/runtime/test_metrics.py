@@ -132,7 +132,7 @@ def test_promtool_agrees(exposed: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("# HELP a_seconds x\n# TYPE a_seconds gauge\na_seconds{quantile=\"0.5\"} 1\n", "the label quantile is for a summary"),
+        ("# HELP a x\n# TYPE a gauge\na{quantile=\"0.5\"} 1\n", "the label quantile is for a summary"),
         ("# HELP a x\n# TYPE a gauge\na{le=\"1\"} 1\n", "the label le is for a histogram"),
         ("# TYPE a gauge\na 1\n", "no help text"),
         ("# HELP a x\n# TYPE a counter\na 1\n", "counters, and nothing else, end in _total"),
@@ -150,5 +150,6 @@ def test_a_bad_metric_is_found(text: str, problem: str) -> None:
 
 
 def test_a_good_metric_is_left_alone() -> None:
-    good = '# HELP a_seconds x\n# TYPE a_seconds histogram\na_seconds_bucket{le="+Inf"} 1\na_seconds_count 1\na_seconds_sum 1\n'
+    head = "# HELP a_seconds x\n# TYPE a_seconds histogram\n"
+    good = head + 'a_seconds_bucket{le="+Inf"} 1\na_seconds_count 1\na_seconds_sum 1\n'
     assert problems(good) == []

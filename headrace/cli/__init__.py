@@ -27,7 +27,7 @@ def log_to_stderr() -> None:
 
 
 def guarded(command: Callable[[], None]) -> None:
-    """Run a command; whatever it raises is said without secrets, in a few lines, and the process ends with its exit code."""
+    """Run a command. What it raises is shown without secrets, in a few lines, and decides the process's exit code."""
     from headrace.runtime import crashes, secrets
     from headrace.runtime.errors import ExitCode, HeadraceError
 

@@ -1,8 +1,8 @@
-"""What a process says of an exception: a traceback of a size that a person reads, without values of variables.
+"""Tracebacks of a size that a person reads, without values of variables, and reports of uncaught exceptions.
 
-`render` keeps the frames of Headrace and of the pipeline's author and the frame that raised; it counts the frames of
-libraries instead of showing them. `report_all` has every exception that nobody catches reported in this form: of the
-main thread, of other threads, and of what Python cannot raise anywhere (in `__del__`, at exit).
+`render` shows the frames of Headrace, of the pipeline's author and the frame that raised, and counts the frames of
+libraries. `report_all` reports every uncaught exception in this form: of the main thread, of other threads, and where
+Python can only ignore one (in `__del__`, at exit).
 """
 
 import linecache
@@ -18,33 +18,30 @@ from headrace.runtime.secrets import clean
 
 MOST_LINES = 30
 MOST_ERRORS = 3
-"""Exceptions shown of a chain or a group: with more, the first, which is the cause, and the last ones."""
-MESSAGE_LINES, MESSAGE_WIDTH = 5, 300
+"""Exceptions of a chain that are shown: the first one, which is the cause of all, and the last ones."""
+MESSAGE_LINES, MESSAGE_WIDTH = 4, 300
 
 _STANDARD = ("<frozen", sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 _OURS = ("headrace", "services")
 
 Report = Callable[[str, BaseException], None]
-"""Is told what happened, and the exception."""
+"""Takes a few words about what happened, and the exception."""
 
 
 def render(error: BaseException, most_lines: int = MOST_LINES) -> str:
-    """The exception and what it came from, the cause first, as Python writes it, in `most_lines` lines at most."""
+    """The traceback of an exception and of its causes, the first cause first as in Python's, in `most_lines` at most."""
     chain = list(_chain(error))
     left_out = max(0, len(chain) - MOST_ERRORS)
     shown = [*chain[:1], *chain[1 + left_out :]] if left_out else chain
     messages = [_message(one) for one, _ in shown]
-    headings = 3 * len(shown)  # "Traceback", and before the next one a line and an empty one
-    frames = max(2, (most_lines - headings - sum(map(len, messages))) // (2 * len(shown)))
+    links = 2 * (len(shown) - 1)  # an empty line and how the next exception follows
+    for_frames = (most_lines - links - sum(map(len, messages))) // len(shown)
     lines: list[str] = []
     for place, ((one, link), message) in enumerate(zip(shown, messages, strict=True)):
         if place:
-            lines += [
-                "",
-                f"{link}:" if not left_out or place > 1 else f"{left_out} exceptions are left out here. {link}:",
-            ]
-        lines += [*_frames(one.__traceback__, frames), *message]
+            lines += ["", f"{left_out} exceptions are left out. {link}:" if left_out and place == 1 else f"{link}:"]
+        lines += [*_frames(one.__traceback__, for_frames), *message]
     return "\n".join(lines)
 
 
@@ -60,7 +57,7 @@ def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
 
 
 def _cause(error: BaseException) -> tuple[BaseException | None, str]:
-    """What the exception came from, and in words how; of a group, the first of its exceptions."""
+    """The exception that this one came from, and in words how. That of a group is the first exception in it."""
     if isinstance(error, BaseExceptionGroup):
         return error.exceptions[0], f"The above exception is the first of a group of {len(error.exceptions)}"
     if error.__cause__ is not None:
@@ -70,7 +67,7 @@ def _cause(error: BaseException) -> tuple[BaseException | None, str]:
 
 
 def _message(error: BaseException) -> list[str]:
-    """The exception's own lines, secrets taken out before anything is cut."""
+    """The lines of the exception itself. Secrets are masked first: part of a secret would not be recognized."""
     text = clean("".join(traceback.format_exception_only(error)).rstrip("\n"))
     lines = text.split("\n")
     cut = [
@@ -81,15 +78,22 @@ def _message(error: BaseException) -> list[str]:
     return [*cut[: MESSAGE_LINES - 2], f"... {len(cut) - MESSAGE_LINES + 1} lines ...", cut[-1]]
 
 
-def _frames(trace: TracebackType | None, most: int) -> list[str]:
-    """The frames, outermost first: `most` of ours and the author's at most, the innermost ones where there are more."""
+def _frames(trace: TracebackType | None, most_lines: int) -> list[str]:
+    """The frames, outermost first: of Headrace's and the author's the innermost ones that fit, and the last one."""
     walked = list(traceback.walk_tb(trace))
     if not walked:
         return []
     kept = [i for i, (frame, _) in enumerate(walked) if not _library(frame) or i == len(walked) - 1]
-    kept = kept[-most:]
+    kept = kept[-most_lines:]
+    while len(lines := _with_counts(walked, set(kept))) > most_lines and len(kept) > 1:
+        del kept[0]
+    return lines
+
+
+def _with_counts(walked: list[tuple[FrameType, int]], kept: set[int]) -> list[str]:
+    """The frames that are kept, and between them how many are not."""
     lines = ["Traceback (most recent call last):"]
-    for is_kept, group in groupby(range(len(walked)), key=set(kept).__contains__):
+    for is_kept, group in groupby(range(len(walked)), key=kept.__contains__):
         members = [walked[i] for i in group]
         if is_kept:
             lines += [line for frame, number in members for line in _frame(frame, number)]
@@ -100,13 +104,13 @@ def _frames(trace: TracebackType | None, most: int) -> list[str]:
 
 def _library(frame: FrameType) -> bool:
     file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))
-    if module.partition(".")[0] in _OURS:  # installed, they are in the folder of the libraries
+    if module.partition(".")[0] in _OURS:  # an installed Headrace is in the folder of the libraries
         return False
     return file.startswith(_STANDARD) or file.endswith(".pyx") or any(folder in file for folder in _INSTALLED)
 
 
 def _packages(frames: Iterator[FrameType]) -> list[str]:
-    """The packages of frames, each once, in their order; of ours, that is the module."""
+    """The packages of frames, each once, in their order; for Headrace's own frames, the modules."""
     names = (str(frame.f_globals.get("__name__", "?")) for frame in frames)
     return list(dict.fromkeys(name if name.startswith(_OURS) else name.partition(".")[0] for name in names))[:5]
 
@@ -118,12 +122,12 @@ def _frame(frame: FrameType, line: int) -> list[str]:
 
 
 def to_stderr(what: str, error: BaseException) -> None:
-    """Report on standard error, for a process without logs."""
+    """Write a report to standard error, in a process without logs."""
     sys.stderr.write(f"headrace: {what}\n{render(error)}\n")
 
 
 def report_all(report: Report = to_stderr) -> None:
-    """Have every exception that nobody catches reported."""
+    """Call `report` with every uncaught exception from now on."""
 
     def in_main(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
         report("crashed", error)

@@ -1,6 +1,7 @@
 """What is said of an exception: short, without values, the frames that help."""
 
 import asyncio
+import functools
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,16 @@ def test_the_frame_that_raised_is_shown_wherever_it_is() -> None:
     assert "raise ValueError(" in text.split("\n")[-2]
 
 
-@pytest.mark.parametrize("error", [caught(deep, 200), caught(linked, 0), caught(linked, 2), caught(linked, 30)])
+@functools.singledispatch
+def between(levels: int) -> None:
+    """Every second frame is functools'."""
+    between(levels - 1) if levels else fails("hush-hush")
+
+
+DEEP = [caught(deep, 200), caught(between, 60), caught(linked, 0), caught(linked, 2), caught(linked, 30)]
+
+
+@pytest.mark.parametrize("error", DEEP)
 def test_it_is_short_however_deep_and_however_long_the_chain(error: BaseException) -> None:
     lines = render(error).split("\n")
     assert len(lines) <= MOST_LINES

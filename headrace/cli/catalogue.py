@@ -67,7 +67,12 @@ class Lazy(TyperGroup):
         return name, imported(str(name)), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; a HeadraceError is one readable line, a hint and an exit code."""
+        """Run the command; a HeadraceError is one readable line, a hint and an exit code.
+
+        The context's `obj`, where there is one, is called first: what a command needs and `--help` does not.
+        """
+        if callable(ctx.obj):
+            ctx.obj()
         try:
             return super().invoke(ctx)
         except HeadraceError as error:
@@ -125,7 +130,7 @@ def application() -> typer.Typer:
         cls=Lazy,
         no_args_is_help=True,
         rich_markup_mode="rich",
-        pretty_exceptions_show_locals=False,
+        pretty_exceptions_enable=False,  # headrace.cli.guarded shows them, without secrets
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 

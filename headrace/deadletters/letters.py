@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from headrace.contracts.events_pb2 import DeadLetter, Header
 from headrace.contracts.plain_values import time_of
 from headrace.contracts.topics import dead_letters
+from headrace.runtime.secrets import clean
 from headrace.streams.chunks import Record, timestamp_ms
 
 Phase = Literal["decode", "features", "forward", "predictions", "train"]
@@ -26,7 +27,7 @@ def dead_letter(
     record: Record, *, phase: Phase, error: Exception | str, service: str, model: str, version: int
 ) -> bytes:
     """The dead letter of `record`, encoded; its Kafka key is the record's."""
-    reason = str(error) or type(error).__name__
+    reason = clean(str(error)) or type(error).__name__
     letter = DeadLetter(
         topic=record.topic(),
         partition=record.partition(),

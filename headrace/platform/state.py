@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from headrace.platform.files import read_json, write_json
 from headrace.platform.process import ProcessId
 from headrace.runtime.errors import PlatformError
+from headrace.runtime.secrets import masked
 
 _STATE = "state.json"
 _STALE_STOP_S = 5.0
@@ -24,8 +25,12 @@ class ServerStatus:
     process: ProcessId | None
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values for a file."""
-        return {"state": self.state, "address": self.address, **(self.process.as_dict() if self.process else {})}
+        """As plain values for a file, which holds no password: whoever named an external server knows its own."""
+        return {
+            "state": self.state,
+            "address": masked(self.address),
+            **(self.process.as_dict() if self.process else {}),
+        }
 
 
 @dataclass(frozen=True)

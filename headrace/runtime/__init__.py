@@ -1,1 +1,1 @@
-"""What every process stands on: settings, logging, metrics, lifecycle, errors, Kafka clients."""
+"""What every process needs: settings, secrets, logs, metrics, the life of a role, errors, Kafka clients."""

@@ -1,7 +1,7 @@
 """Endpoint files: how processes of one run find each other's ports.
 
-`<run_dir>/endpoints/<instance>.json` = {"role", "instance", "pid", "endpoints": {"ops": url, "rest": url, "grpc":
-"host:port"}}
+A process writes `<run_dir>/endpoints/<instance>.json`: {"role", "instance", "pid", "endpoints"}, where "endpoints" has
+"ops" and "rest" with a URL and "grpc" with host:port.
 """
 
 import json
@@ -21,7 +21,7 @@ class Endpoints:
 
 
 class EndpointFile:
-    """This process's own file: written whole on every change, removed at the end."""
+    """This process's own file. Every change replaces it as a whole, so that a reader never sees half of one."""
 
     def __init__(self, run_dir: Path, role: str, instance: str) -> None:
         self._path = run_dir / "endpoints" / f"{instance}.json"
@@ -37,14 +37,14 @@ class EndpointFile:
         temporary.replace(self._path)
 
     def remove(self) -> None:
-        """Withdraw it, unless a successor of the same name has already written its own."""
+        """Delete the file, unless another process of the same name has replaced it already."""
         known = read_endpoint_file(self._path)
         if known is not None and known.pid == os.getpid():
             self._path.unlink(missing_ok=True)
 
 
 def read_endpoint_file(path: Path) -> Endpoints | None:
-    """The file's content, or None where there is none (any more)."""
+    """The file's content; None if there is no such file."""
     try:
         return Endpoints(**json.loads(path.read_text()))
     except FileNotFoundError:

@@ -1,13 +1,18 @@
-"""Headrace's errors, and the exit code that each ends a process with.
+"""Headrace's errors, and the exit code that a process ends with when it raises one.
 
-HeadraceError                  70  a bug of ours, or something nobody foresaw
-├── ConfigError                 2  settings or flags; restarting changes nothing
-│   └── PipelineError           2  pipeline.yaml or model.py: names the file, line and field
-├── DependencyError             3  Kafka, Redis or storage cannot be reached; restarting may help
-│   └── PlatformError           3  the local platform could not start or died
-├── FencedError                 4  a newer instance has taken over; this one must not go on
+HeadraceError                  70  a bug of ours, as any other exception is
+├── ConfigError                 2  a setting or flag is wrong: starting again changes nothing
+│   └── PipelineError           2  pipeline.yaml or model.py is wrong; the message names file, line and field
+├── DependencyError             3  Kafka, Redis or storage cannot be reached: starting again may help
+│   └── PlatformError           3  the local platform could not start, or died
+├── FencedError                 4  a newer instance has taken over, so this one must not go on
 ├── DataError                   5  too many records of a topic cannot be processed
 └── WeightsError                6  a checkpoint is missing, damaged, unsigned or does not fit the model
+    └── StoreUnavailable        3  a chunk store does not answer (headrace/weights/errors.py, with the other kinds)
+
+A process that did what it was asked ends with 0. One that is killed by its own deadline or by a second signal while it
+stops ends with 75. Errors of a single request (services/gateway/errors.py, services/inference/oip/messages.py) become
+answers and end no process.
 """
 
 from enum import IntEnum
@@ -23,13 +28,13 @@ class ExitCode(IntEnum):
     DATA = 5
     WEIGHTS = 6
     INTERNAL = 70
-    DEADLINE = 75  # an orderly stop did not finish within its deadline
+    DEADLINE = 75  # an orderly stop did not finish in time, or was cut short by a second signal
 
 
 class HeadraceError(Exception):
     """Base of all errors that Headrace raises on purpose.
 
-    `message` says what was wrong and where; `hint` what to do about it.
+    `message` says what was wrong and where; `hint` says what to do about it.
     """
 
     exit_code = ExitCode.INTERNAL
@@ -54,7 +59,7 @@ class PipelineError(ConfigError):
 
 
 class DependencyError(HeadraceError):
-    """Kafka, Redis or storage cannot be reached or refused a request."""
+    """Kafka, Redis or storage cannot be reached, or refused a request."""
 
     exit_code = ExitCode.DEPENDENCY
 

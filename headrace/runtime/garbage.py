@@ -1,17 +1,20 @@
-"""Python's cyclic garbage collector, set for processes that hold much and make many short-lived objects."""
+"""Settings of Python's cyclic garbage collector for processes with many long-lived and many short-lived objects."""
 
 import gc
 
 YOUNG = 50_000
-"""Objects made and not freed before the young ones are looked at; Python's default is 700 to 2000, which a chunk of ten
-thousand records exceeds many times over, each time for nothing: its objects are freed by their reference counts."""
+"""The collector examines the young objects when so many more were made than freed.
+
+Python's default is 700 to 2000. A chunk of ten thousand records exceeds that many times, each time for nothing, since
+reference counts free its objects.
+"""
 
 
 def settle() -> None:
-    """Stop looking at what is there now, which stays for good, and look at new objects less often.
+    """Exclude the objects that exist now, which stay for good, from collections, and collect new ones less often.
 
-    With torch loaded there are some hundred thousand objects; a full collection walks over all of them with the
-    interpreter's lock held, so every thread of the process stands still for as long.
+    With torch loaded there are some hundred thousand objects. A full collection visits all of them while it holds the
+    interpreter's lock, and for as long no other thread of the process runs.
     """
     gc.freeze()
     gc.set_threshold(YOUNG, 20, 100)

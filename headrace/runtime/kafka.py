@@ -1,6 +1,7 @@
-"""Kafka clients with the settings that keep data safe, in one place; errors say which topic, partition and offset.
+"""Kafka clients, with the properties that keep data safe in one place, and librdkafka's errors as ours.
 
-Producers are idempotent with acks=all. Consumers never commit by themselves and see committed records only.
+Producers are idempotent with acks=all. Consumers do not commit by themselves and read committed records only. Errors
+name topic, partition and offset.
 """
 
 import contextlib
@@ -12,12 +13,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from headrace.contracts.topics import Topic
-from headrace.runtime.brokers import watched
+from headrace.runtime.brokers import told, watched
 from headrace.runtime.errors import DependencyError, FencedError, HeadraceError
-from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
-
-log = get_logger("headrace.kafka")
 
 REQUEST_TIMEOUT_S = 15.0
 
@@ -47,55 +45,39 @@ def _base(settings: ServiceSettings, extra: Mapping[str, Any]) -> dict[str, Any]
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": settings.instance or "headrace",
-        "error_cb": _ErrorLog(),
-        "log_level": 4,
+        **told(),
         "reconnect.backoff.max.ms": 1000,  # a broker that comes back is found again within a second
         **settings.kafka_config,
         **extra,
     }
 
 
-class _ErrorLog:
-    """Logs a client's errors, each kind once in `EVERY_S`: without a broker librdkafka tells so many times a second."""
-
-    EVERY_S = 5.0
-
-    def __init__(self) -> None:
-        self._told: dict[str, float] = {}
-
-    def __call__(self, error: KafkaError) -> None:
-        now, code = time.monotonic(), error.name()
-        if error.fatal() or now - self._told.get(code, -self.EVERY_S) >= self.EVERY_S:
-            self._told[code] = now
-            log.warning("kafka client", code=code, error=error.str(), fatal=error.fatal())
-
-
 def producer(settings: ServiceSettings, **extra: Any) -> Producer:
-    """An idempotent producer. `extra` are librdkafka settings (dots as they are, in a dict unpacked)."""
+    """An idempotent producer. `extra` are further librdkafka properties: `**{"linger.ms": 5}`."""
     defaults = {
         "enable.idempotence": True,
         "acks": "all",
         "compression.type": "lz4",
         "linger.ms": 5,
-        "partitioner": "murmur2_random",  # as the Java client places keys, so that everybody's producers agree
+        "partitioner": "murmur2_random",  # the Java client's, so that all producers put a key into the same partition
     }
     return Producer(_base(settings, {**defaults, **extra}))
 
 
 def close(producer: Producer, timeout_s: float) -> int:
-    """Wait until everything queued is written, for so long at most, and close; return how many records were not written."""
+    """Wait `timeout_s` seconds at most for queued records to be written, close, and return how many were not."""
     try:
         left = int(producer.flush(timeout_s))
-    except DependencyError:  # its watch says that it has lost its brokers for good
+    except DependencyError:  # from its BrokerWatch: it has lost its brokers for good
         left = len(producer)
-    producer.purge()  # closing waits for what is left until that has timed out, which takes minutes
-    with contextlib.suppress(DependencyError):  # the same once more
+    producer.purge()  # else `close` waits until the records that are left have timed out, which takes minutes
+    with contextlib.suppress(DependencyError):  # from its BrokerWatch again
         producer.close()
     return left
 
 
 def transactional_producer(settings: ServiceSettings, transactional_id: str, **extra: Any) -> Producer:
-    """A transactional producer, ready to begin; it fences every older one of the same id.
+    """A transactional producer, ready to begin a transaction; it fences every older one of the same id.
 
     Raises:
         DependencyError: the broker does not answer.
@@ -103,13 +85,13 @@ def transactional_producer(settings: ServiceSettings, transactional_id: str, **e
     defaults = {
         "transactional.id": transactional_id,
         "linger.ms": 0,
-        # A commit is answered before its markers are written. Until then the broker refuses the next transaction's
-        # first calls, and by default the client waits 100 ms before it asks again: longer than all the rest of a small
-        # transaction.
+        # The broker answers a commit before it has written the transaction's markers. Until then it refuses the next
+        # transaction's first requests, and by default the client waits 100 ms before it retries, which is longer than
+        # a small transaction takes.
         "retry.backoff.ms": 10,
-        # After a broker was away, rebootstrapping can leave send_offsets_to_transaction hanging past its timeout
-        # (librdkafka 5511: in 2 of 18 cases, none without). The price is a client that one answer without brokers
-        # strands: told in seconds.
+        # After a broker was away, rebootstrapping can make send_offsets_to_transaction hang past its timeout
+        # (librdkafka 5511: in 2 of 18 cases, and in none without it). Without it, one answer that lists no broker
+        # leaves the client stuck, which BrokerWatch notices within seconds.
         "metadata.recovery.strategy": "none",
         **watched(every_ms=1000),
     }
@@ -122,7 +104,7 @@ def transactional_producer(settings: ServiceSettings, transactional_id: str, **e
 
 
 def consumer(settings: ServiceSettings, group: str, **extra: Any) -> Consumer:
-    """A consumer that sees committed records only, from the earliest, and never commits by itself."""
+    """A consumer that reads committed records only, from the earliest, and does not commit by itself."""
     defaults = {
         "group.id": group,
         "enable.auto.commit": False,
@@ -142,12 +124,12 @@ def admin(settings: ServiceSettings) -> AdminClient:
 
 
 def ensure_topics(settings: ServiceSettings, topics: Iterable[Topic], *, replication: int = -1) -> list[str]:
-    """Create those of `topics` that do not exist and return their names; wait until every one has a leader.
+    """Create those of `topics` that do not exist, wait until every topic has leaders, and return the names of new ones.
 
-    One that may grow is given the partitions that it lacks.
+    A topic that may grow is given the partitions that it lacks.
 
     Raises:
-        DependencyError: the broker does not answer or refuses; or a topic exists with another number of partitions.
+        DependencyError: the broker does not answer or refuses, or a topic has another number of partitions.
     """
     client, wanted = admin(settings), {t.name: t for t in topics}
     known = metadata(client)
@@ -177,15 +159,16 @@ def _grow(client: AdminClient, topics: Iterable[Topic]) -> None:
         try:
             future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # another process was first
+            if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # another process has added them
                 raise translate(error, f"adding partitions to topic {name!r}") from error
 
 
 def metadata(client: AdminClient, timeout: float = REQUEST_TIMEOUT_S) -> dict[str, int]:
-    """Every topic that all of whose partitions have a leader, with its number of partitions."""
+    """The number of partitions of every topic whose partitions all have leaders."""
     try:
         topics = client.list_topics(timeout=timeout).topics.values()
     except KafkaException as error:
+        _hear(client)
         raise translate(error, "asking the broker for its topics") from error
     led = (t for t in topics if t.partitions and all(p.leader >= 0 for p in t.partitions.values()))
     return {str(t.topic): len(t.partitions) for t in led}
@@ -208,10 +191,20 @@ def partitions_of(client: Consumer | Producer | AdminClient, topic: str) -> int:
     try:
         found = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics.get(topic)
     except KafkaException as error:
+        _hear(client)
         raise translate(error, f"asking for topic {topic!r}") from error
     if found is None or found.error is not None or not found.partitions:
         raise DependencyError(f"topic {topic!r} does not exist", hint="headrace up creates a pipeline's topics")
     return len(found.partitions)
+
+
+def _hear(client: Consumer | Producer | AdminClient) -> None:
+    """Let a client say why it reaches no broker: a TLS handshake that failed, a refused connection, a wrong password.
+
+    A consumer that has partitions is left alone, since a poll may return a record.
+    """
+    if not (isinstance(client, Consumer) and client.assignment()):
+        client.poll(0)
 
 
 def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, int]:
@@ -227,10 +220,10 @@ def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict
 
 
 def patiently(ask: Callable[[], T], doing: str, timeout_s: float = REQUEST_TIMEOUT_S) -> T:
-    """What `ask` returns, asked again while partitions are just being made or are changing leaders.
+    """Return what `ask` returns; call it again while partitions are being created or change their leaders.
 
     Raises:
-        HeadraceError: another error, or still the same one after `timeout_s`.
+        HeadraceError: it failed otherwise, or still fails after `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -243,10 +236,10 @@ def patiently(ask: Callable[[], T], doing: str, timeout_s: float = REQUEST_TIMEO
 
 
 def check(message: Message) -> Message:
-    """The message, if it is one.
+    """The message, if it is a record.
 
     Raises:
-        HeadraceError: it carries an error; the text names topic and partition.
+        HeadraceError: it is an error; the text names topic, partition and offset.
     """
     error = message.error()
     if error is None:
@@ -255,9 +248,11 @@ def check(message: Message) -> Message:
 
 
 def translate(error: KafkaException, doing: str) -> HeadraceError:
-    """Our error for librdkafka's: fenced, or a dependency that failed while `doing` something."""
+    """Our error for librdkafka's, which came while we were `doing` something."""
     cause = error.args[0]
     text = f"Kafka, {doing}: {cause.str()} [{cause.name()}]"
     if cause.code() in _FENCED:
-        return FencedError(text, hint="a newer instance has taken over, or the transaction timed out; this one stops")
+        return FencedError(
+            text, hint="a newer instance has taken over, or the transaction timed out; this instance stops"
+        )
     return DependencyError(text, hint="is KAFKA_BOOTSTRAP_SERVERS right and the broker up?")

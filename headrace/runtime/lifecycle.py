@@ -1,7 +1,7 @@
-"""A role's life: settings, logs, ops server, readiness, work, orderly stop, exit code. `run_role` reads as that story.
+"""A role's life in its order: settings, logs, ops server, readiness, work, orderly stop, exit code (`run_role`).
 
-Shutdown is a small vocabulary. SIGTERM or SIGINT sets the `Stop`; the app stops taking work, finishes what is in hand,
-commits, closes, and returns from `run`. A second signal, or the deadline, ends the process at once.
+SIGTERM or SIGINT sets the `Stop`. The app then takes no more work, finishes the work in progress, commits, closes its
+clients and returns from `run`. A second signal, or the deadline, ends the process at once.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class Stop:
-    """Set once, from a signal, an error or another thread; waited for from threads and coroutines alike."""
+    """A request to stop. A signal, an error or another thread sets it once; threads and coroutines wait for it."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -34,7 +34,7 @@ class Stop:
         self.reason = ""
 
     def set(self, reason: str) -> None:
-        """Ask for an orderly stop; only the first reason is kept."""
+        """Ask for an orderly stop. Only the first `reason` is kept."""
         with self._lock:
             if self._event.is_set():
                 return
@@ -46,15 +46,15 @@ class Stop:
                 loop.call_soon_threadsafe(event.set)
 
     def is_set(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether somebody has asked for a stop."""
         return self._event.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block this thread until a stop is asked for, `timeout` seconds at most; True if it was."""
+        """Block this thread until somebody asks for a stop, for `timeout` seconds at most; whether somebody has."""
         return self._event.wait(timeout)
 
     async def waited(self) -> None:
-        """Return when a stop is asked for."""
+        """Return once somebody has asked for a stop."""
         event = asyncio.Event()
         with self._lock:
             if self._event.is_set():
@@ -64,7 +64,7 @@ class Stop:
 
 
 class Readiness:
-    """Named conditions that must all hold before this process can do its work."""
+    """Named conditions, all of which must hold before this process can do its work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,19 +76,19 @@ class Readiness:
             self.set(name, False, "not yet")  # noqa: FBT003 - the value is the point
 
     def set(self, name: str, ok: bool, detail: str = "") -> None:  # noqa: FBT001 - the value is the point
-        """Say whether a condition holds, and in a few words why."""
+        """Set whether a condition holds, and in a few words why."""
         with self._lock:
             self._checks[name] = (ok, detail)
             metrics.READY.set(all(good for good, _ in self._checks.values()))
 
     def withdraw(self, name: str) -> None:
-        """A condition does not matter any more."""
+        """Remove a condition, which matters no longer."""
         with self._lock:
             self._checks.pop(name, None)
             metrics.READY.set(all(good for good, _ in self._checks.values()))
 
     def state(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all hold, and each with its detail."""
+        """Whether all conditions hold, and every one with its detail."""
         with self._lock:
             checks = dict(self._checks)
         return all(ok for ok, _ in checks.values()), {n: {"ok": ok, "detail": d} for n, (ok, d) in checks.items()}
@@ -106,7 +106,7 @@ class Context(Generic[S]):
     _endpoints: EndpointFile = field(repr=False)
 
     def publish_endpoint(self, name: str, address: str) -> None:
-        """Let others find this process: "rest" and "ops" are URLs, "grpc" is host:port."""
+        """Publish an address in this process's endpoint file: "rest" and "ops" are URLs, "grpc" is host:port."""
         self._endpoints.add(name, address)
 
 
@@ -114,7 +114,7 @@ class App(Protocol):
     """A role's work."""
 
     async def run(self, stop: Stop) -> None:
-        """Work until `stop` is set; return when everything in hand is finished and closed."""
+        """Work until `stop` is set; return once the work in progress is finished and everything is closed."""
         ...
 
 
@@ -126,9 +126,18 @@ def run_role(
     *,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> int:
-    """Run one role to its end and return the process's exit code; on asyncio's own event loop unless told otherwise."""
-    logging.configure(role=role)  # for errors in the settings themselves
+    """Run one role to its end and return the process's exit code.
+
+    Args:
+        role: the role's name (headrace/launch/roles.py).
+        settings_type: the class of its settings.
+        build: makes the app of its context.
+        argv: the flags.
+        loop_factory: makes the event loop; default asyncio's own.
+    """
     log = logging.get_logger(f"headrace.{role}")
+    logging.guard(argv, log)
+    logging.configure(role=role)  # for errors in the settings themselves
     try:
         settings = load(settings_type, role, argv)
         logging.configure(settings.log_level, settings.log_format, role=role, instance=settings.instance)
@@ -151,7 +160,7 @@ async def _live(role: str, settings: S, build: Callable[[Context[S]], App], log:
     ops = OpsServer(settings.host, settings.ops_port, ready.state)
     endpoints = EndpointFile(settings.run_folder, role, settings.instance)
     try:
-        ready.declare("built")  # until `build` has run, nothing that the role itself waits for is declared
+        ready.declare("built")  # the role declares its own conditions in `build`
         ops.start()
         endpoints.add("ops", ops.url)
         app = build(Context(role, settings, stop, ready, log, endpoints))
@@ -182,7 +191,7 @@ def _on_signals(stop: Stop, deadline: "_Deadline") -> None:
 
 
 class _Deadline:
-    """Ends the process when an orderly stop takes too long: a thread, since the event loop may be what hangs."""
+    """Ends the process when an orderly stop takes too long. It is a thread, since the event loop may be what hangs."""
 
     def __init__(self, seconds: float, log: logging.Logger) -> None:
         self._timer = threading.Timer(seconds, self._expire)
@@ -203,10 +212,10 @@ class _Deadline:
 
 
 async def until_stopped(stop: Stop, *work: Awaitable[None]) -> None:
-    """Run `work` together until one of them fails or ends, or a stop is asked for; then cancel the rest.
+    """Run all of `work` at the same time until one fails or ends, or somebody asks for a stop; then cancel the others.
 
     Raises:
-        Exception: what one of them raised first.
+        Exception: the first that one of them raised.
     """
     tasks = [asyncio.ensure_future(w) for w in work]
     stopped = asyncio.ensure_future(stop.waited())

@@ -1,6 +1,6 @@
-"""The ops server of every process: /metrics for Prometheus, /healthz and /readyz for whoever supervises it.
+"""The ops server of every process: /metrics for Prometheus, /healthz and /readyz for supervisors and orchestrators.
 
-It runs in threads of its own, so that it answers however busy the role's event loop is.
+It answers from threads of its own, so that a busy event loop does not delay it.
 """
 
 import json
@@ -13,12 +13,17 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.secrets import clean
 
 ReadyState = Callable[[], tuple[bool, dict[str, Any]]]
 
 
 class OpsServer:
-    """Serves /metrics, /healthz (200 while the process lives) and /readyz (200 when ready, else 503, with each check)."""
+    """Serves /metrics, /healthz (200 while the process lives) and /readyz (200 when ready, else 503, with every check).
+
+    Raises:
+        ConfigError: the port is taken, or this process may not listen on it.
+    """
 
     def __init__(self, host: str, port: int, ready: ReadyState) -> None:
         try:
@@ -59,7 +64,7 @@ def _handler(ready: ReadyState) -> type[BaseHTTPRequestHandler]:
                     self._answer(200, b"ok\n", "text/plain")
                 case "/readyz":
                     ok, checks = ready()
-                    body = json.dumps({"ready": ok, "checks": checks}).encode()
+                    body = clean(json.dumps({"ready": ok, "checks": checks})).encode()
                     self._answer(200 if ok else 503, body, "application/json")
                 case _:
                     self._answer(404, b"unknown path: /metrics, /healthz and /readyz are served here\n", "text/plain")
@@ -72,6 +77,6 @@ def _handler(ready: ReadyState) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-            """Scrapes are not worth a line each."""
+            """Log nothing: Prometheus asks every few seconds."""
 
     return Handler

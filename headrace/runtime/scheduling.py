@@ -1,4 +1,4 @@
-"""How the kernel shares cores among threads: serving ones are to run when they wake, background ones when there is room."""
+"""How the kernel shares cores among threads: serving threads run as soon as they wake, background threads get less."""
 
 import ctypes
 import os
@@ -21,9 +21,9 @@ _AUTOGROUP_TRIES, _AUTOGROUP_PAUSE_S = 5, 0.12  # the kernel lets users change o
 def wake_quickly() -> bool:
     """Ask the kernel to let this thread, and threads that it starts from now on, run soon after they wake.
 
-    Linux gives a thread the core for a slice at a time, some milliseconds on a busy machine. One that asks for a short
-    slice gets no larger share, but its turns come sooner: since Linux 6.12 it takes the core from a thread with a
-    longer slice as soon as it wakes. It needs no privilege. Older kernels and other systems do nothing.
+    Linux gives a thread the core for a slice at a time, some milliseconds on a busy machine. A thread that asks for a
+    short slice gets no larger share of the core, but its turns come sooner: since Linux 6.12 it preempts a thread with
+    a longer slice as soon as it wakes. This needs no privilege. On older kernels and other systems nothing happens.
 
     Returns:
         Whether the kernel took the request.
@@ -32,35 +32,35 @@ def wake_quickly() -> bool:
 
 
 def wake_as_usual() -> bool:
-    """Take `wake_quickly` and `use_realtime` back for this thread: it has inherited them and is in no hurry."""
+    """Undo `wake_quickly` and `use_realtime` for this thread, which has inherited them and does background work."""
     if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) == os.SCHED_RR:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return _set_slice(0)
 
 
 def lower_priority(nice: int) -> None:
-    """Let this thread, and threads that it starts from now on, have less of busy cores than normal ones.
+    """Give this thread, and threads that it starts from now on, a smaller share of busy cores than normal threads have.
 
-    Linux shares cores among the threads of a session or a container by this. Sessions share them equally, whatever
-    their threads' priorities, until a session as a whole steps back: so it does if this process leads it. Containers
-    have shares of their own.
+    The nice value counts among the threads of one session or container. Sessions share the cores equally whatever
+    their threads' nice values are, so if this process leads a session, the session's own value is changed too.
+    Containers have shares of their own.
 
     Args:
-        nice: 0 to 19. With 10 a thread gets a tenth of what a normal one beside it gets, and all of an idle core.
+        nice: 0 to 19. With 10 a thread gets a tenth of what a normal thread beside it gets, and all of an idle core.
     """
     thread = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
     if os.getsid(0) == os.getpid() and _AUTOGROUP.exists():
-        _step_back_as_session(nice)
+        _lower_session(nice)
 
 
-def _step_back_as_session(nice: int) -> None:
+def _lower_session(nice: int) -> None:
     for _ in range(_AUTOGROUP_TRIES):
         try:
             _AUTOGROUP.write_text(str(nice))
-        except BlockingIOError:  # another session was changed a moment ago
+        except BlockingIOError:  # the kernel lets users change one session at a time
             time.sleep(_AUTOGROUP_PAUSE_S)
-        except OSError:  # a kernel that does not group sessions
+        except OSError:  # this kernel does not group threads by session
             return
         else:
             return
@@ -69,11 +69,12 @@ def _step_back_as_session(nice: int) -> None:
 def use_realtime() -> bool:
     """Let this thread, and threads that it starts from now on, run before all normal threads of the machine.
 
-    This is the real-time policy SCHED_RR at its lowest priority. The kernel keeps a twentieth of each core for the
-    others.
+    This is the real-time policy SCHED_RR at its lowest priority. The kernel keeps a twentieth of each core for normal
+    threads.
 
-    Returns: False where the process is not permitted to (it needs CAP_SYS_NICE, or a limit RLIMIT_RTPRIO of at least
-        1), or the system has no such policy.
+    Returns:
+        False if the process has no permission (it needs CAP_SYS_NICE, or a limit RLIMIT_RTPRIO of at least 1), or the
+        system has no such policy.
     """
     if not hasattr(os, "sched_setscheduler"):
         return False

@@ -1,25 +1,31 @@
 """Settings of every process: defaults, then environment, then flags; printed at start with secrets masked.
 
 A service derives its own class from `ServiceSettings` and adds fields; each field is at once an environment variable
-(`HEADRACE_OPS_PORT`) and a flag (`--ops-port`).
+(`HEADRACE_OPS_PORT`) and a flag (`--ops-port`). A field that may hold a password or a key is marked `Sensitive`: its
+value is shown masked, and not at all in an error about it.
 """
 
 import os
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from headrace.runtime import secrets
 from headrace.runtime.errors import ConfigError
 
 
+class Sensitive:
+    """Marks a setting whose value may hold a secret: `url: Annotated[str, Sensitive()]`."""
+
+
 class ServiceSettings(BaseSettings):
-    """What every role can be told."""
+    """The settings that every role has."""
 
     model_config = SettingsConfigDict(
         env_prefix="HEADRACE_",
@@ -39,33 +45,39 @@ class ServiceSettings(BaseSettings):
         ),
         description="host:port of one or more Kafka brokers, comma-separated",
     )
-    redis_url: str = Field(
+    redis_url: Annotated[str, Sensitive()] = Field(
         "",
         validation_alias=AliasChoices("redis_url", "REDIS_URL", "HEADRACE_REDIS_URL"),
         description="redis:// address of the chunk store; empty means shared storage only",
     )
-    kafka_config: dict[str, str] = Field(
+    kafka_config: Annotated[dict[str, str], Sensitive()] = Field(
         default_factory=dict,
-        description="further librdkafka settings for every client, as JSON (security.protocol, ...)",
+        description="further librdkafka properties for every Kafka client, as JSON (security.protocol, ...)",
     )
     pipeline: Path | None = Field(None, description="the pipeline's folder")
     instance: str = Field("", description="this process's name, unique in the fleet; default <role>-<host>-<pid>")
-    run_dir: Path | None = Field(None, description="where endpoint files and sockets go; default a temporary folder")
+    run_dir: Path | None = Field(None, description="folder of endpoint files and sockets; default a temporary folder")
     storage_dir: Path | None = Field(
         None, description="shared storage for checkpoints and chunks; default <run_dir>/storage"
     )
-    storage_url: str = Field(
+    storage_url: Annotated[str, Sensitive()] = Field(
         "", description="keep chunks in s3://bucket/prefix, gs://..., file:///... instead of storage_dir"
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     ops_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = Field("console", description="console for people, json for collectors")
-    shutdown_timeout_s: float = Field(20.0, gt=0, description="seconds that an orderly stop may take")
-    signing_key: SecretStr | None = Field(None, description="HMAC key of manifests; unsigned ones are refused when set")
+    shutdown_timeout_s: float = Field(20.0, gt=0, description="most seconds for an orderly stop")
+    signing_key: Annotated[SecretStr | None, Sensitive()] = Field(
+        None, description="HMAC key of manifests; unsigned ones are refused when set"
+    )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What `repr` and everything that prints objects shows."""
+        return list(describe(self).items())
 
     def for_role(self, role: str) -> "ServiceSettings":
-        """Fill in what depends on the role and the process: the instance's name and the folders."""
+        """The settings with what depends on the role and the process filled in: the instance's name and the folders."""
         instance = self.instance or f"{role}-{socket.gethostname()}-{os.getpid()}"
         run_dir = self.run_dir or Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}"
         storage = self.storage_dir or run_dir / "storage"
@@ -88,9 +100,12 @@ class ServiceSettings(BaseSettings):
 
 S = TypeVar("S", bound=ServiceSettings)
 
+_SHOWN = 80
+"""So many characters of a wrong value are shown."""
+
 
 def load(kind: type[S], role: str, argv: Sequence[str] = ()) -> S:
-    """Settings from defaults, the environment and the flags in `argv`.
+    """The settings from the defaults, the environment and the flags in `argv`, where the later one wins.
 
     Raises:
         ConfigError: a value does not fit; the message names every such field.
@@ -98,31 +113,64 @@ def load(kind: type[S], role: str, argv: Sequence[str] = ()) -> S:
     try:
         settings = kind(_cli_parse_args=list(argv), _cli_prog_name=f"headrace run {role}")
     except ValidationError as error:
-        problems = "; ".join(f"{_flag(e['loc'])}: {e['msg']}, got {e.get('input')!r}" for e in error.errors())
-        raise ConfigError(f"{role}: {problems}", hint=f"headrace run {role} --help lists the settings") from error
+        problems = "; ".join(_problem(kind, found) for found in error.errors(include_url=False, include_context=False))
+        raise ConfigError(f"{role}: {problems}", hint=f"headrace run {role} --help lists the settings") from None
     except SettingsError as error:
-        raise ConfigError(f"{role}: {error}", hint=f"headrace run {role} --help lists the settings") from error
+        raise ConfigError(
+            f"{role}: {_without_values(error, argv)}", hint=f"headrace run {role} --help lists the settings"
+        ) from None
+    for name, value in _sensitive(settings):
+        secrets.learn(name, value)
     return settings.for_role(role)  # type: ignore[return-value]
 
 
-def _flag(location: tuple[Any, ...]) -> str:
-    return "--" + ".".join(str(part) for part in location).lower().replace("_", "-")
+def _problem(kind: type[ServiceSettings], found: Mapping[str, Any]) -> str:
+    """What is wrong with a field. A value is shown where it is one alone, and of a field that holds no secret."""
+    location, value = tuple(map(str, found["loc"])), found.get("input")
+    if not location:
+        return str(found["msg"])
+    flag = "--" + ".".join(location).lower().replace("_", "-")
+    is_shown = isinstance(value, str | int | float) and not _is_sensitive(kind, location[0])
+    return f"{flag}: {found['msg']}" + (f", got {str(value)[:_SHOWN]!r}" if is_shown else "")
+
+
+def _is_sensitive(kind: type[ServiceSettings], name: str) -> bool:
+    name = name.lower().removeprefix("headrace_")
+    field = kind.model_fields.get(name)
+    return field is None or any(isinstance(mark, Sensitive) for mark in field.metadata)
+
+
+def _without_values(error: SettingsError, argv: Sequence[str]) -> str:
+    """What the error says, without words that may be the value of a misspelt flag: those that follow one."""
+    message, cause = str(error), str(error.__cause__ or "")
+    said, unknown, words = message.partition("unrecognized arguments: ")
+    if not unknown:
+        return message if cause in message else f"{message}: {cause}"
+    safe = set(takewhile(lambda word: not word.startswith("-"), argv))
+    shown = [word.partition("=")[0] for word in words.split() if word.startswith("-") or word in safe]
+    return said + unknown + (" ".join(shown) or "words that belong to no flag")
+
+
+def _sensitive(settings: ServiceSettings) -> Iterator[tuple[str, str]]:
+    """Names and values of everything that may hold a secret."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if not _is_sensitive(type(settings), name):
+            continue
+        if isinstance(value, SecretStr):
+            yield "secret", value.get_secret_value()
+        elif isinstance(value, Mapping):
+            yield from value.items()
+        elif isinstance(value, str):
+            yield name, value
 
 
 def describe(settings: ServiceSettings) -> dict[str, Any]:
     """The effective settings as plain values, secrets and passwords masked."""
-    shown = settings.model_dump(mode="json")
+    shown = settings.model_dump(mode="json")  # pydantic masks a SecretStr
     for name, value in shown.items():
-        if isinstance(value, str) and "://" in value:
-            shown[name] = _mask_password(value)
-    shown["kafka_config"] = {
-        k: "***" if "password" in k or "secret" in k else v for k, v in settings.kafka_config.items()
-    }
+        if isinstance(value, str):
+            shown[name] = secrets.masked(value)
+        elif isinstance(value, dict):
+            shown[name] = {k: secrets.MASK if secrets.is_secret(k) else v for k, v in value.items()}
     return shown
-
-
-def _mask_password(url: str) -> str:
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))

@@ -1,6 +1,6 @@
-"""An HTTP server inside a role: uvicorn on a port taken at once, with signals left to the role's lifecycle.
+"""An HTTP server inside a role: uvicorn, which binds its port at once and leaves signals to the role's lifecycle.
 
-Needs the extra `rest`; nothing else in `headrace.runtime` imports it.
+It needs the extra `rest`; nothing else in `headrace.runtime` imports it.
 """
 
 import socket
@@ -17,7 +17,7 @@ class WebServer:
     """Serves an ASGI app.
 
     Raises:
-        ConfigError: the port is taken or not ours to take.
+        ConfigError: the port is taken, or this process may not listen on it.
     """
 
     def __init__(self, app: Any, host: str, port: int, *, flag: str = "--rest-port", grace_s: float = 5.0) -> None:
@@ -49,7 +49,7 @@ class WebServer:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def serve(self) -> None:
-        """Answer until `stop`; then finish the requests in hand and return."""
+        """Answer requests until `stop` is called; then finish those in progress and return."""
         await self._server.serve(sockets=[self._socket])
 
     def stop(self) -> None:
@@ -60,5 +60,5 @@ class WebServer:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The lifecycle handles them."""
+        """Handle none: the lifecycle does."""
         yield

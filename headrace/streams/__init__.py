@@ -5,7 +5,6 @@
     ChunkPipeline          chunks to output, the next one worked out while the last one commits
     TransactionalSink      output and offsets in one Kafka transaction; AcknowledgedSink for at least once
     InstanceSlot, transactional_id the identity that a process keeps over its restarts
-    Lookup                 another topic as a table in memory, for agents that join with it
     replay                 dead letters back on the topic that they came from, each once
     bisect, Breaker        bad records: found one by one, or too many
 

@@ -1,1 +1,1 @@
-"""Gateway: one REST address for everything (role `gateway`): predict, append, follow the predictions, see the status."""
+"""The role `gateway`: one REST address for predicting, appending records, following predictions and the status."""

@@ -1,4 +1,4 @@
-"""The gateway's composition."""
+"""The role `gateway`, composed."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.status import Status
 from services.gateway.upstream import Upstream, resolver
 
-_TIMEOUTS = httpx.Timeout(None, connect=1.0)  # the deadline of a whole call is its upstream's
+_TIMEOUTS = httpx.Timeout(None, connect=1.0)  # `Upstream` limits a whole call
 
 
 class GatewayApp:
@@ -59,7 +59,7 @@ class GatewayApp:
         return Feed(lambda: SinkReader(settings, topic), fanout, max_replays=settings.max_replays)
 
     async def run(self, stop: Stop) -> None:
-        """Answer until `stop` is set; then finish the requests in hand and end the streams."""
+        """Answer requests until `stop` is set; then finish those in progress and end the streams."""
         rest = WebServer(create_app(self._gateway), self._settings.host, self._settings.rest_port)
         serving = asyncio.create_task(rest.serve())
         self._context.publish_endpoint("rest", rest.url)
@@ -78,7 +78,7 @@ class GatewayApp:
 
 
 def build(context: Context[GatewaySettings]) -> GatewayApp:
-    """The role, made from its settings.
+    """Make the role from its settings.
 
     Raises:
         ConfigError: no pipeline was named, or its pipeline.yaml cannot be read.

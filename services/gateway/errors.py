@@ -1,4 +1,4 @@
-"""What a caller of the gateway is told, with the HTTP status to say it with."""
+"""Errors of requests to the gateway, with the HTTP status of their answer. None of them ends the process."""
 
 
 class GatewayError(Exception):
@@ -14,37 +14,37 @@ class BadRequestError(GatewayError):
 
 
 class UnknownError(GatewayError):
-    """No such pipeline, model, or stream of predictions."""
+    """There is no such pipeline, model, or stream of predictions."""
 
     status = 404
 
 
 class TooLargeError(GatewayError):
-    """The body is larger than the gateway takes."""
+    """The body is larger than `max_request_bytes`."""
 
     status = 413
 
 
 class BusyError(GatewayError):
-    """As many readers as the gateway takes are there."""
+    """The gateway has as many readers as its settings allow."""
 
     status = 429
 
 
 class UnavailableError(GatewayError):
-    """The role that would answer is not there, or not ready."""
+    """The role that would answer is not running, or not ready."""
 
     status = 503
 
 
 class DeadlineError(GatewayError):
-    """The role that would answer did not do so in time."""
+    """The role that would answer did not answer in time."""
 
     status = 504
 
 
 class RefusedError(GatewayError):
-    """The role that answers refused; its status and reason are passed on."""
+    """The role that answers refused the request; its status and reason are passed on."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

@@ -1,7 +1,4 @@
-"""One reader's predictions to many subscribers, each with a bounded queue.
-
-All of it runs in the event loop; the reader's thread hands batches over with `call_soon_threadsafe`.
-"""
+"""Gives the predictions of one reader to many subscribers, each with a bounded queue. It runs in the event loop."""
 
 import asyncio
 from collections import deque
@@ -17,7 +14,7 @@ from services.gateway.positions import Positions
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A prediction as it is on the sink."""
+    """A prediction as it is stored on the sink."""
 
     partition: int
     offset: int
@@ -27,13 +24,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which predictions a follower wants: those of a key, of a model, or all."""
+    """Which predictions a subscriber wants: those of a key, of a model, or all."""
 
     key: bytes | None = None
     model: str | None = None
 
     def takes(self, record: Record) -> bool:
-        """Whether it is one of them."""
+        """Whether the subscriber wants this record."""
         if self.key is not None and self.key != record.key:
             return False
         return self.model is None or _model_of(record) == self.model
@@ -43,7 +40,7 @@ ALL = Choice()
 
 
 class _Made(msgspec.Struct):
-    """The only part of a prediction that the gateway looks at."""
+    """The only field of a prediction that the gateway reads."""
 
     model: str = ""
 
@@ -55,11 +52,11 @@ def _model_of(record: Record) -> str:
     try:
         return _DECODER.decode(record.value).model
     except msgspec.DecodeError:
-        return ""  # somebody else's record on the sink is no model's
+        return ""  # not a prediction of Headrace's, so of no model
 
 
 def frame(record: Record, at: Positions) -> bytes:
-    """A prediction as a server-sent event; `at` are the positions after it."""
+    """A prediction as a server-sent event; `at` is the position after it."""
     head = f"id: {positions.render(at)}\nevent: prediction\ndata: "
     return head.encode() + record.value.replace(b"\n", b" ") + b"\n\n"
 
@@ -70,7 +67,7 @@ def notice(event: str, reason: str, at: Positions) -> bytes:
 
 
 class Subscriber:
-    """One reader: frames wait in a queue; one too many, and the reader is dropped and told so."""
+    """A client that follows the predictions. Its frames wait in a queue; if that is full, the client is dropped."""
 
     def __init__(self, choice: Choice, limit: int, at: Positions, has: Positions) -> None:
         self._choice = choice
@@ -83,15 +80,15 @@ class Subscriber:
 
     @property
     def open(self) -> bool:
-        """Whether more may come."""
+        """Whether more frames may come."""
         return self._last is None
 
     def wants(self, record: Record) -> bool:
-        """Whether a record is one that it chose, and new to it."""
+        """Whether it chose such records, and has not received this one yet."""
         return record.offset >= self._has.get(record.partition, 0) and self._choice.takes(record)
 
     def push(self, one: bytes) -> bool:
-        """Queue a frame; False if there is no room."""
+        """Queue a frame; False if the queue is full."""
         if len(self._frames) >= self._limit:
             return False
         self._frames.append(one)
@@ -99,13 +96,13 @@ class Subscriber:
         return True
 
     def end(self, last: bytes) -> None:
-        """Nothing comes after `last`, which has room always."""
+        """End the stream with the frame `last`, even if the queue is full."""
         if self._last is None:
             self._last = last
             self._wake.set()
 
     async def take(self) -> bytes:
-        """All that waits, joined; b"" once everything was taken and the stream has ended."""
+        """Wait for frames and return all that are queued, joined; b"" at the end of the stream."""
         while not self._frames and self._last is None:
             self._wake.clear()
             await self._wake.wait()
@@ -117,7 +114,7 @@ class Subscriber:
 
 
 class Fanout:
-    """The subscribers, and how far the reader has come."""
+    """The subscribers, and the position of the reader (`at`)."""
 
     def __init__(self, limit: int, max_subscribers: int) -> None:
         self._limit, self._max = limit, max_subscribers
@@ -128,26 +125,30 @@ class Fanout:
         return len(self._subscribers)
 
     def subscribe(self, choice: Choice = ALL, has: Positions | None = None) -> Subscriber:
-        """A new subscriber, from `self.at` on; below `has` it has everything already, as one that was ahead of the live reader.
+        """Add a subscriber, which receives records from `self.at` on.
+
+        Args:
+            choice: which records it wants.
+            has: it has received all records below these positions already; they may be ahead of the live reader.
 
         Raises:
-            BusyError: there are as many as there may be.
+            BusyError: there are `max_subscribers` already.
         """
         if len(self._subscribers) >= self._max:
-            raise BusyError(f"{self._max} readers follow the predictions already")
+            raise BusyError(f"{self._max} readers follow the predictions already, which is the most")
         subscriber = Subscriber(choice, self._limit, self.at, has or {})
         self._subscribers.add(subscriber)
         metrics.SUBSCRIBERS.inc()
         return subscriber
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """The subscriber is gone."""
+        """Remove a subscriber."""
         if subscriber in self._subscribers:
             self._subscribers.remove(subscriber)
             metrics.SUBSCRIBERS.dec()
 
     def publish(self, records: Iterable[Record]) -> None:
-        """Give records to every subscriber that chose them; drop those that have no room."""
+        """Queue records for every subscriber that chose them; drop subscribers whose queue is full."""
         for record in records:
             self.at[record.partition] = record.offset + 1
             one = frame(record, self.at)

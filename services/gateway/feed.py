@@ -1,8 +1,8 @@
-"""Following the sink: one live reader for all, started by the first follower; the past by a reader of one's own.
+"""Following the predictions: one live reader for all followers, and a reader for each follower that wants the past.
 
-A follower that wants the past first reads up to the end alone, at its own pace; then it subscribes, reads the few
-records that
-arrived before that, and goes on with what its queue holds: nothing is missed, nothing comes twice.
+The first follower starts the live reader. A follower that wants the past first reads the topic to its end with a reader
+of its own, at its own pace. Then it subscribes to the live reader, reads the few records that were written before it
+subscribed, and goes on with its queue: it misses no record and receives none twice.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ from services.gateway.positions import Positions
 log = get_logger("headrace.gateway")
 
 Start = str
-"""`latest`, `earliest`, or positions as text."""
+"""`latest`, `earliest`, or positions as text (services/gateway/positions.py)."""
 
 _READ_S = 0.1
-_IDLE_READS = 50  # without a follower, until the live reader is closed
+_IDLE_READS = 50  # reads without a follower after which the live reader is closed
 
 
 class Reader(Protocol):
-    """Reads the sink's committed records. Blocking; used by one thread at a time."""
+    """Reads the sink's committed records. Its methods block; one thread at a time uses it."""
 
     positions: Positions
-    """The next offset of every partition; where nothing more is to be read now, the end."""
+    """The next offset of every partition."""
 
     @property
     def at_end(self) -> bool:
-        """Whether every partition's end was seen since `open`."""
+        """Whether it has reached the end of every partition since `open`."""
         ...
 
     def open(self, start: Start) -> None:
-        """Read from the start, the end, or positions in text, from now on.
+        """Begin at the start, the end, or at positions as text.
 
         Raises:
             HeadraceError: the broker does not answer.
@@ -45,16 +45,16 @@ class Reader(Protocol):
         ...
 
     def read(self, timeout: float) -> list[Record]:
-        """Records that have arrived within `timeout` seconds."""
+        """The records that arrive within `timeout` seconds."""
         ...
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         ...
 
 
 class Feed:
-    """Gives followers the predictions as server-sent events."""
+    """Streams predictions to followers as server-sent events."""
 
     def __init__(self, make_reader: Callable[[], Reader], fanout: Fanout, *, max_replays: int) -> None:
         self._make_reader = make_reader
@@ -65,14 +65,14 @@ class Feed:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def follow(self, start: Start, choice: Choice) -> AsyncGenerator[bytes]:
-        """The predictions from `start` on that are chosen; ends when the gateway closes or the follower is dropped.
+        """The chosen predictions from `start` on, until the gateway closes or drops the follower.
 
-        Returns only once everything that can be refused was checked. The caller closes what it gets, whether it reads
-        or not.
+        It returns only after it has checked everything for which it may refuse. The caller must close the generator,
+        whether it reads from it or not.
 
         Raises:
-            BadRequestError: `start` is no position.
-            BusyError: too many followers.
+            BadRequestError: `start` is not a position.
+            BusyError: there are too many followers.
             UnavailableError: the sink cannot be read.
         """
         self._followers += 1
@@ -84,7 +84,7 @@ class Feed:
             self._followers -= 1
             raise
         frames = self._stream(replay, subscriber, choice)
-        await anext(frames)  # a generator that was never begun would not give back what it holds when it is closed
+        await anext(frames)  # begins the generator: closing one that was never begun does not run its `finally`
         return frames
 
     async def close(self) -> None:
@@ -121,7 +121,7 @@ class Feed:
 
     async def _open_replay(self, start: Start) -> Reader:
         if self._replays.locked():
-            raise BusyError("as many readers as may be are catching up already: try again in a moment")
+            raise BusyError("too many readers read past predictions already: try again in a moment")
         await self._replays.acquire()
         reader = self._make_reader()
         try:
@@ -143,7 +143,7 @@ class Feed:
                     yield frame(record, at)
 
     async def _gap(self, reader: Reader, subscriber: Subscriber, choice: Choice) -> AsyncIterator[bytes]:
-        """What arrived between the end of the past and the subscription."""
+        """The records between the end that the follower has read to and the start of its subscription."""
         at, until = dict(reader.positions), subscriber.start
         while any(reader.positions.get(partition, 0) < offset for partition, offset in until.items()):
             for record in await asyncio.to_thread(reader.read, _READ_S):
@@ -178,7 +178,7 @@ class Feed:
             self._live = None
         except HeadraceError as error:
             self._live = None  # the next follower starts another
-            log.warning("cannot read the sink", error=str(error))
+            log.warning("the predictions cannot be read", error=str(error))
             if not opened.done():
                 opened.set_exception(error)
             self._fanout.close("error", "the predictions cannot be read: reconnect with Last-Event-ID to go on")
@@ -187,5 +187,5 @@ class Feed:
 
 
 def start_of(last_event_id: str | None, wanted: str | None) -> Start:
-    """Where to start: after the last event that the client has seen, else where it asks, else at the end."""
+    """Where to start: after the last event that the client has received, else where it asks, else at the end."""
     return last_event_id or wanted or "latest"

@@ -1,4 +1,4 @@
-"""The sink topic, read committed and without a group's offsets: every reader sees every partition."""
+"""Reads the sink topic: committed records only, every partition, without a group's offsets."""
 
 import threading
 
@@ -20,9 +20,7 @@ class SinkReader:
     def __init__(self, settings: ServiceSettings, topic: str) -> None:
         self._settings, self._topic = settings, topic
         self._consumer: Consumer | None = None
-        self._lock = (
-            threading.Lock()
-        )  # a reader is closed by whoever is cancelled, while its thread may still be reading
+        self._lock = threading.Lock()  # a cancelled follower closes the reader while a thread may still read from it
         self._ended: set[int] = set()
         self.positions: Positions = {}
 
@@ -33,7 +31,7 @@ class SinkReader:
 
     def open(self, start: Start) -> None:
         """See `Reader.open`."""
-        # A group is only a name here: partitions are assigned by hand and nothing is committed.
+        # The group is only a name: the reader assigns itself the partitions and commits nothing.
         consumer = kafka.consumer(
             self._settings, f"headrace.gateway.{self._settings.instance}", **{"enable.partition.eof": True}
         )
@@ -65,7 +63,7 @@ class SinkReader:
         return records
 
     def close(self) -> None:
-        """See `Reader.close`; may be called while another thread reads, and waits for it."""
+        """See `Reader.close`. If another thread reads, this waits for it."""
         with self._lock:
             if self._consumer is not None:
                 self._consumer.close()

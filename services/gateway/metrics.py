@@ -1,4 +1,4 @@
-"""Metrics of the gateway."""
+"""Metrics of the role `gateway`."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -6,9 +6,16 @@ from headrace.runtime.metrics import LATENCY_BUCKETS
 
 REQUESTS = Counter("headrace_gateway_requests", "Requests answered.", ["route", "status"])
 SECONDS = Histogram(
-    "headrace_gateway_request_seconds", "Time to answer; streams excluded.", ["route"], buckets=LATENCY_BUCKETS
+    "headrace_gateway_request_seconds",
+    "Time from a request to its answer, without streams.",
+    ["route"],
+    buckets=LATENCY_BUCKETS,
 )
-RETRIES = Counter("headrace_gateway_retries", "Requests to a role that were tried again elsewhere.", ["role"])
-SUBSCRIBERS = Gauge("headrace_gateway_subscribers", "Readers of the predictions.")
-DROPPED = Counter("headrace_gateway_subscribers_dropped", "Readers that were dropped because they were too slow.")
-STREAMED = Counter("headrace_gateway_streamed", "Predictions given to readers.")
+RETRIES = Counter(
+    "headrace_gateway_retries",
+    "Requests to a role that were tried again, on another instance where there is one.",
+    ["role"],
+)
+SUBSCRIBERS = Gauge("headrace_gateway_subscribers", "Clients that follow the predictions now.")
+DROPPED = Counter("headrace_gateway_subscribers_dropped", "Clients that were dropped because they read too slowly.")
+STREAMED = Counter("headrace_gateway_streamed", "Predictions sent to clients that follow them.")

@@ -1,4 +1,4 @@
-"""The pipeline's models, as this gateway lists them: what pipeline.yaml says of each, and what the monitor knows."""
+"""The list of the pipeline's models: what pipeline.yaml says about each, and what the monitor knows."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from services.gateway.errors import UnknownError
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A model: its name in the fleet, what it does on the stream, and the share of the keys that it answers."""
+    """A model: its name in the fleet, its role on the stream, and the share of the keys that it answers."""
 
     model: str
     role: str
@@ -27,7 +27,7 @@ class Models:
         self.listed: tuple[Listed, ...] = (Listed(spec.name, CHAMPION, max(0.0, 1.0 - given)), *others)
 
     def named(self, name: str) -> str:
-        """The model's name in the fleet, by that or by its name in pipeline.yaml.
+        """The model's name in the fleet, for that name or its name in pipeline.yaml.
 
         Raises:
             UnknownError: there is no such model.
@@ -39,7 +39,7 @@ class Models:
         raise UnknownError(f"unknown model {name!r}: the models of {self.pipeline!r} are {there}")
 
     def report(self, path: str, watched: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Each model with where its predictions can be followed, and what of it is `watched` by the monitor, else None."""
+        """Each model with the path of its predictions and the monitor's entry of it in `watched`, None without one."""
         seen = {one.get("model"): one for one in watched}
         return [
             {

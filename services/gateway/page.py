@@ -1,4 +1,4 @@
-"""The landing page: what this address answers."""
+"""The landing page: a list of the routes."""
 
 from html import escape
 
@@ -8,15 +8,19 @@ _ROUTES = (
     (
         "POST",
         "/v1/pipelines/{p}/predict",
-        "one event, or a list: predictions with the version and checkpoint that made them",
+        "one event or a list of events: predictions, with the version and checkpoint that made them",
     ),
     ("POST", "/v1/pipelines/{p}/events", "append events"),
     ("POST", "/v1/pipelines/{p}/labels", "append labels"),
-    ("GET", "/v1/pipelines/{p}/predictions", "follow them (server-sent events); ?from=earliest, ?key=..., ?model=..."),
-    ("GET", "/v1/pipelines/{p}/shadows", "the same of what shadow models predict, where there are some"),
-    ("GET", "/v1/pipelines/{p}/models", "champion, canaries and shadows: shares, versions, errors"),
+    (
+        "GET",
+        "/v1/pipelines/{p}/predictions",
+        "follow the predictions (server-sent events); ?from=earliest, ?key=..., ?model=...",
+    ),
+    ("GET", "/v1/pipelines/{p}/shadows", "follow what shadow models predict, if there are any"),
+    ("GET", "/v1/pipelines/{p}/models", "the champion, canaries and shadows: shares, versions, errors"),
     ("GET", "/v1/status", "roles, readiness, versions"),
-    ("GET", "/docs", "this API, described"),
+    ("GET", "/docs", "the documentation of this API"),
 )
 
 _PAGE = """<!doctype html>

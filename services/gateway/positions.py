@@ -1,4 +1,4 @@
-"""Where a reader of the predictions is: the next offset of every partition, as text `0:17,1:4`. It is each event's SSE id."""
+"""The position of a reader: the next offset of every partition. As text, `0:17,1:4`, it is a server-sent event's id."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ def render(positions: Mapping[int, int]) -> str:
 
 
 def parse(text: str, partitions: int) -> Positions:
-    """The positions in text; partitions that it leaves out are not in the result.
+    """The positions that the text names.
 
     Raises:
-        BadRequestError: it is no list of partition:offset, or names a partition that the topic has not.
+        BadRequestError: it is not a list of partition:offset, or names a partition that the topic does not have.
     """
     positions: Positions = {}
     for part in text.split(","):

@@ -1,4 +1,4 @@
-"""The gateway's REST edge. Thin: bodies in, the service's answers out; every error is {"error": "..."}."""
+"""The gateway's REST edge: it reads bodies, calls the service and writes answers. Every error is {"error": "..."}."""
 
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -50,18 +50,30 @@ class Gateway:
         self.max_request_bytes = max_request_bytes
 
     def check(self, pipeline: str) -> None:
-        """Raise `UnknownError` for another pipeline than this gateway's."""
+        """Check that it is this gateway's pipeline.
+
+        Raises:
+            UnknownError: it is another.
+        """
         if pipeline != self.pipeline:
             raise UnknownError(f"unknown pipeline {pipeline!r}: this gateway serves {self.pipeline!r}")
 
     def feed(self, what: str) -> Feed:
-        """The predictions, or the shadows'; raise `UnknownError` where there are none."""
+        """The feed of the `predictions` or of the `shadows`.
+
+        Raises:
+            UnknownError: the pipeline has no shadows.
+        """
         if (found := self.feeds.get(what)) is None:
             raise UnknownError(f"pipeline {self.pipeline!r} has no {what}: pipeline.yaml names them in `models`")
         return found
 
     async def body(self, request: Request) -> bytes:
-        """The whole body, given up as soon as it is too large."""
+        """The whole body.
+
+        Raises:
+            TooLargeError: it is too large; the rest of it is not read.
+        """
         parts, size = [], 0
         async for part in request.stream():
             parts.append(part)
@@ -72,7 +84,7 @@ class Gateway:
 
 
 def create_app(gateway: Gateway) -> FastAPI:
-    """The ASGI app. Its own documentation is at /docs."""
+    """The ASGI app, with its documentation at /docs."""
     app = FastAPIOffline(title="Headrace gateway", version=__version__, description="One REST address for everything.")
     app.add_middleware(_Measured)
     for kind, answer in (
@@ -86,14 +98,14 @@ def create_app(gateway: Gateway) -> FastAPI:
     _add_append(app, gateway, "events")
     _add_append(app, gateway, "labels")
     _add_follow(app, gateway, "predictions", "Follow the predictions as server-sent events")
-    _add_follow(app, gateway, "shadows", "The same of what shadow models predict, which answers nothing")
+    _add_follow(app, gateway, "shadows", "Follow the predictions of shadow models, which are not served to anybody")
     _add_models(app, gateway)
     _add_pages(app, gateway)
     return app
 
 
 def _add_predict(app: FastAPI, gateway: Gateway) -> None:
-    @app.post(f"{PIPELINE}/predict", summary="Predict one event, or a list of them", openapi_extra=_BODY)
+    @app.post(f"{PIPELINE}/predict", summary="Predict one event or a list of events", openapi_extra=_BODY)
     async def predict(pipeline: Name, request: Request) -> Response:
         """Each prediction names the version of the weights and the checkpoint that made it."""
         gateway.check(pipeline)
@@ -105,7 +117,7 @@ def _add_predict(app: FastAPI, gateway: Gateway) -> None:
 def _add_append(app: FastAPI, gateway: Gateway, stream: Literal["events", "labels"]) -> None:
     @app.post(f"{PIPELINE}/{stream}", summary=f"Append {stream}", openapi_extra=_BODY)
     async def append(pipeline: Name, request: Request) -> Response:
-        """Answered once the broker has acknowledged every accepted record, as the role `ingest` answers."""
+        """The role `ingest` answers once the broker has acknowledged every accepted record."""
         gateway.check(pipeline)
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         answer = await gateway.ingest.forward(
@@ -125,7 +137,7 @@ def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "sh
         key: Annotated[str | None, Query(description="only the predictions of this key")] = None,
         model: Annotated[str | None, Query(description="only the predictions of this model")] = None,
     ) -> Response:
-        """Each event's id is a position: a client that sends it as Last-Event-ID goes on where it was."""
+        """Each event's id is a position: a client that sends it as Last-Event-ID continues after that event."""
         gateway.check(pipeline)
         feed = gateway.feed(what)
         choice = Choice(None if key is None else key.encode(), None if model is None else gateway.models.named(model))
@@ -133,16 +145,16 @@ def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "sh
 
 
 def _add_models(app: FastAPI, gateway: Gateway) -> None:
-    @app.get(f"{PIPELINE}/models", summary="The pipeline's models: role, share of the keys, versions and errors")
+    @app.get(f"{PIPELINE}/models", summary="The models of the pipeline: role, share of the keys, versions and errors")
     async def models(pipeline: Name) -> Response:
-        """`monitor` is null while no monitor answers, and where the champion is alone: /v1/status tells of that one."""
+        """`monitor` is null if no monitor answers, and if the champion is the only model: see /v1/status for that."""
         gateway.check(pipeline)
         path = PIPELINE.format(pipeline=pipeline)
         return _json({"models": gateway.models.report(path, await gateway.status.models())})
 
 
 class _Following(EventSourceResponse):
-    """Server-sent events whose source is closed however the response ends, even if the client never reads a byte."""
+    """Server-sent events. Its source is closed however the response ends, even if the client never reads a byte."""
 
     def __init__(self, frames: AsyncGenerator[bytes]) -> None:
         super().__init__(_greeted(frames), ping=_PING_S, headers={"X-Accel-Buffering": "no"})
@@ -156,7 +168,7 @@ class _Following(EventSourceResponse):
 
 
 async def _greeted(frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """A comment at once, so that a client knows that it is subscribed; then the frames."""
+    """First a comment, which tells the client that it is subscribed; then the frames."""
     yield b": headrace\n\n"
     async for frame in frames:
         yield frame
@@ -185,7 +197,7 @@ _BODY: dict[str, Any] = {
 
 
 class _Measured:
-    """Counts and times requests by route. A plain ASGI wrapper: Starlette's own kind stands between a stream and its reader."""
+    """Counts and times requests by route. It is plain ASGI, since Starlette's middleware class wraps every stream."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The gateway's logic: predictions of events, in the caller's order, whatever they take behind it."""
+"""The gateway's logic: events in, predictions out in the same order, by as many requests to the model as they take."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from services.gateway.tensors import Event, Predicted, Signature, batches, predi
 
 
 class Models(Protocol):
-    """A server of the Open Inference Protocol, by its REST paths."""
+    """A server of the Open Inference Protocol, asked by REST path."""
 
     async def get(self, path: str) -> Any:
         """The JSON at a path."""
         ...
 
     async def ask(self, path: str, body: bytes) -> Any:
-        """The JSON that a POST is answered with."""
+        """The JSON answer to a POST."""
         ...
 
 
@@ -45,7 +45,7 @@ class Predictions:
         except (BadRequestError, RefusedError):
             if known is None or await self._learn() == known:
                 raise
-        return await self._predict(events, await self._learn())  # the model's events have changed under us
+        return await self._predict(events, await self._learn())  # the model's inputs have changed meanwhile
 
     async def _learn(self) -> Signature:
         self._signature = signature(await self._models.get(f"{self._path}/config"))
@@ -64,7 +64,7 @@ class Predictions:
 
 
 def parse_events(body: bytes) -> tuple[list[Event], bool]:
-    """The events in a body, and whether they came as a list.
+    """The events in a body, and whether the body is a list.
 
     Raises:
         BadRequestError: neither a JSON object nor an array of objects; the text names event and field where it can.

@@ -1,4 +1,4 @@
-"""What runs and how it is: every role's own readiness, and the monitor's numbers where there is a monitor."""
+"""The status of a run: the readiness of every role, and the monitor's numbers if there is a monitor."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ _CHOSEN = (
     *("versions", "workers", "counts", "rates", "model", "models", "baselines"),
     *("error_unit", "lag", "freshness", "alerts"),
 )
-"""Of the monitor's snapshot."""
+"""The fields of the monitor's snapshot that the status shows."""
 
 
 class Status:
-    """Asks around. `processes` lists the run's processes, `monitors` the monitors' REST addresses; both anew each time."""
+    """Asks every role for its status. `processes` and `monitors` are called each time: processes come and go."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Status:
         self._pipeline, self._processes, self._monitors, self._client = pipeline, processes, monitors, client
 
     async def report(self) -> dict[str, Any]:
-        """The status, as JSON values; what does not answer within a second is said not to."""
+        """The status as JSON values. A role that does not answer within a second is reported so."""
         roles, snapshot = await asyncio.gather(self._roles(), self._snapshot())
         return {
             "pipeline": self._pipeline,
@@ -40,7 +40,7 @@ class Status:
         }
 
     async def models(self) -> list[dict[str, Any]]:
-        """What the monitor knows of each of a pipeline's several models; nothing where it watches one, or does not answer."""
+        """What the monitor knows about each model; empty if the pipeline has only one, or no monitor answers."""
         snapshot = await self._snapshot()
         return list(snapshot.get("models", ())) if snapshot else []
 

@@ -1,6 +1,7 @@
-"""Events in JSON ↔ the Open Inference Protocol, by what a model's configuration says: no model code is needed here.
+"""Converts JSON events to v2 tensors and answers to predictions, by the model's configuration and without its code.
 
-All events of one request to the model have the same fields, and lists of the same lengths: events that differ go apart.
+All events of one request to the model have the same fields, and lists of the same lengths. Events that differ in this
+go into separate requests.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ _NAMES = {"TYPE_STRING": "BYTES"}
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input: `wide` where each event has a list, `json` where an element is the field's JSON."""
+    """An input. `wide`: each event has a list; `json`: each element is the field's JSON."""
 
     name: str
     datatype: str
@@ -29,7 +30,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes, and which of its outputs are JSON."""
+    """The inputs of a model, and which of its outputs are JSON."""
 
     inputs: Mapping[str, Tensor]
     json_outputs: frozenset[str]
@@ -125,7 +126,7 @@ class Predicted:
 
 
 def predictions(answer: Mapping[str, Any], of: Signature) -> list[Predicted]:
-    """The predictions in a model's answer, event by event; the output itself where `prediction` is the only one."""
+    """The predictions in a model's answer, one an event: its outputs as an object, or the only output `prediction`."""
     columns = {one["name"]: _column(one, json=one["name"] in of.json_outputs) for one in answer["outputs"]}
     alone = columns.keys() == {"prediction"}
     rows = (

@@ -1,6 +1,6 @@
-"""Calling another role over REST: found in the run folder or by setting, looked up again before every attempt.
+"""Calls another role over REST. It looks the role's addresses up before every attempt, in a setting or the run folder.
 
-A role that was restarted listens on another port; its endpoint file says which.
+A role that was restarted may listen on another port; its endpoint file says on which.
 """
 
 import asyncio
@@ -13,17 +13,18 @@ import httpx
 import msgspec
 
 from headrace.runtime import endpoints
+from headrace.runtime.secrets import masked
 from services.gateway import metrics
 from services.gateway.errors import DeadlineError, RefusedError, UnavailableError
 
 Resolve = Callable[[], Sequence[str]]
 
-_PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # between attempts; the deadline ends them
-_AGAIN = {502, 503, 504}
+_PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # before each attempt
+_AGAIN = {502, 503, 504}  # status codes after which another attempt may succeed
 
 
 def resolver(urls: str, run_dir: Path, role: str) -> Resolve:
-    """Where a role's REST addresses come from: the setting `urls` if there is one, else the run folder."""
+    """What gives a role's REST addresses: the setting `urls` if there is one, else the endpoint files of the run."""
     fixed = [url.strip().rstrip("/") for url in urls.split(",") if url.strip()]
     return lambda: fixed or endpoints.find(run_dir, role, "rest")
 
@@ -32,10 +33,10 @@ class Upstream:
     """The instances of one role, asked in turn.
 
     Args:
-        role: its name, for messages.
-        resolve: gives the instances' addresses, each time anew.
-        timeout_s: what one call may take, attempts included.
-        client: shared by all upstreams.
+        role: the role's name, for messages.
+        resolve: gives the addresses of its instances; called before every attempt.
+        timeout_s: most seconds for one call, all attempts included.
+        client: the HTTP client that all upstreams share.
     """
 
     def __init__(self, role: str, resolve: Resolve, timeout_s: float, client: httpx.AsyncClient) -> None:
@@ -43,20 +44,20 @@ class Upstream:
         self._turn = itertools.count()
 
     async def get(self, path: str) -> Any:
-        """The JSON at a path; tried again as `ask`."""
+        """The JSON at a path; errors and attempts as with `ask`."""
         return _content(await self._call("GET", path, b"", {}, again=True))
 
     async def ask(self, path: str, body: bytes) -> Any:
-        """POST what may be done twice; tried again elsewhere when an instance is gone or not ready.
+        """POST a request that may be executed twice: if an instance is gone or not ready, another one is tried.
 
         Raises:
-            RefusedError: an instance answered that the request is wrong.
+            RefusedError: an instance refused the request.
             UnavailableError, DeadlineError: none answered.
         """
         return _content(await self._call("POST", path, body, {"Content-Type": "application/json"}, again=True))
 
     async def forward(self, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        """POST what must not be done twice: another instance is tried only where no connection came about."""
+        """POST a request that must not be executed twice: only if it cannot connect does it try another instance."""
         return await self._call("POST", path, body, headers, again=False)
 
     async def _call(
@@ -73,10 +74,10 @@ class Upstream:
                         try:
                             response = await self._client.request(method, address + path, content=body, headers=headers)
                         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                            reason = f"{address}: {error!r}"
+                            reason = f"{masked(address)}: {error!r}"
                             continue
                         except httpx.TransportError as error:
-                            reason = f"{address}: {error!r}"
+                            reason = f"{masked(address)}: {error!r}"
                             if not again:
                                 raise UnavailableError(
                                     f"role {self._role} went away while answering: {reason}"
@@ -84,7 +85,7 @@ class Upstream:
                             continue
                         if not again or response.status_code not in _AGAIN:
                             return response
-                        reason = f"{address}: {_reason(response)}"
+                        reason = f"{masked(address)}: {_reason(response)}"
         except TimeoutError as error:
             raise DeadlineError(
                 f"role {self._role} did not answer within {self._timeout_s:g} s; last: {reason}"

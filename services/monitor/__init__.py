@@ -1,1 +1,1 @@
-"""Watching a pipeline: accuracy beside the baselines, duplicates and gaps on the sink, freshness, alerts."""
+"""The role `monitor`: accuracy beside the baselines, duplicates and gaps on the sink, lag, freshness, alerts."""

@@ -1,4 +1,4 @@
-"""Delayed accuracy: errors of what was served, and of the baselines on exactly the same keys, as labels arrive."""
+"""Accuracy as labels arrive: errors of the predictions served, and of the baselines on exactly the same keys."""
 
 import math
 import zlib
@@ -14,10 +14,10 @@ HISTORY_KEPT = 240
 
 
 class BaselinePredictor(Protocol):
-    """What `headrace.Baseline` is."""
+    """See `headrace.Baseline`."""
 
     def predict(self, event: Any) -> Any:
-        """A prediction from what was learned so far."""
+        """A prediction from the labels learned so far."""
         ...
 
     def learn(self, event: Any, label: Any) -> None:
@@ -26,7 +26,7 @@ class BaselinePredictor(Protocol):
 
 
 class Followed:
-    """One key: what has arrived of it so far."""
+    """One key, with the event, prediction and label that have arrived so far."""
 
     __slots__ = ("at", "errors", "event", "guesses", "label", "model", "prediction", "version")
 
@@ -42,7 +42,7 @@ class Followed:
 
 
 class Means:
-    """Mean errors of several predictors over the same examples: of all, and of the last `window`."""
+    """Mean errors of several predictors over the same examples: over all of them, and over the last `window`."""
 
     def __init__(self, predictors: int, window: int) -> None:
         self._sums = [0.0] * predictors
@@ -52,7 +52,7 @@ class Means:
         self.count = 0
 
     def add(self, errors: tuple[float, ...]) -> None:
-        """One example's error by each predictor."""
+        """Add one example's error by each predictor."""
         self.count += 1
         recent = self._recent
         recent.append(errors)
@@ -60,7 +60,7 @@ class Means:
         for i, error in enumerate(errors):
             self._sums[i] += error
             self._recent_sums[i] += error if oldest is None else error - oldest[i]
-        if self.count % self._window == 0:  # what rounding adds up to stays below one window's worth
+        if self.count % self._window == 0:  # so that rounding errors add up over one window at most
             self._recent_sums = [math.fsum(column) for column in zip(*recent, strict=True)]
 
     def score(self, predictor: int) -> Score:
@@ -73,11 +73,18 @@ class Means:
 class Accuracy:
     """Joins events, predictions and labels by key and scores them.
 
-    `error(prediction, label)` is the model's own measure. A baseline predicts when its event comes and learns when the
-    label does, so that it knows what the model could have known. Keys whose hash falls outside `sample` are not
-    followed. At most `limit` keys wait, `wait_s` seconds each; what is dropped is counted in `expired`. `models` are
-    those that answer, where
-    there are several: each is scored apart too. `scored` is told of every score, and whose it is.
+    A baseline predicts when an event comes and learns when its label comes, so that it knows no more than the model
+    could have known.
+
+    Args:
+        error: the model's own measure: `error(prediction, label)`.
+        baselines: by name.
+        window: labelled predictions of the moving error.
+        sample: the share of keys that are followed, chosen by the key's hash.
+        limit: most keys that wait for their event, prediction or label; of more, the oldest are dropped.
+        wait_s: seconds after which a key that waits is dropped. Dropped keys are counted in `expired`.
+        models: the models that answer, if there are several: each is also scored by itself.
+        scored: called with a model's name and each of its scores.
     """
 
     def __init__(
@@ -109,11 +116,11 @@ class Accuracy:
         self.unscored = 0
 
     def follows(self, key: bytes) -> bool:
-        """Whether records of this key are of interest."""
+        """Whether this key is followed."""
         return zlib.crc32(key) < self._below
 
     def event(self, key: bytes, at: float, event: Any) -> None:
-        """An event, `at` seconds since the epoch."""
+        """Take an event; `at` is in seconds since the epoch, here and below."""
         one = self._one(key, at)
         if one.event is None:
             one.event = event
@@ -122,14 +129,14 @@ class Accuracy:
             self._finish(key, one)
 
     def prediction(self, key: bytes, at: float, prediction: Any, version: int, model: str = "") -> None:
-        """The prediction that was served, by which version of which model."""
+        """Take the prediction that was served, and which version of which model made it."""
         one = self._one(key, at)
         if not one.version:
             one.prediction, one.version, one.model = prediction, version, model
             self._finish(key, one)
 
     def label(self, key: bytes, at: float, label: Any) -> None:
-        """What turned out to be true."""
+        """Take a label."""
         one = self._one(key, at)
         if one.label is None:
             one.label = label
@@ -137,7 +144,7 @@ class Accuracy:
             self._finish(key, one)
 
     def expire(self, now: float) -> None:
-        """Drop keys that have waited for too long."""
+        """Drop keys that have waited for longer than `wait_s`."""
         while self._waiting:
             key, one = next(iter(self._waiting.items()))
             if one.at > now - self._wait_s and len(self._waiting) <= self._limit:
@@ -147,7 +154,7 @@ class Accuracy:
 
     @property
     def waiting(self) -> int:
-        """Keys followed at present."""
+        """Keys that wait for their event, prediction or label."""
         return len(self._waiting)
 
     @property
@@ -157,21 +164,21 @@ class Accuracy:
 
     @property
     def model(self) -> Score:
-        """Of what was served, whatever the version."""
+        """The score of the predictions served, whichever version made them."""
         return self._means.score(0)
 
     @property
     def baselines(self) -> dict[str, Score]:
-        """Of each baseline, over the same keys."""
+        """The score of each baseline, over the same keys."""
         return {name: self._means.score(i) for i, name in enumerate(self._baselines, start=1)}
 
     @property
     def by_version(self) -> tuple[VersionScore, ...]:
-        """Of each model's last versions, ascending."""
+        """The score of each model's last versions, ascending."""
         return tuple(VersionScore(v, n, total / n, m) for (m, v), (n, total) in sorted(self._by_version.items()))
 
     def of_model(self, name: str) -> tuple[int, Score]:
-        """How many predictions of one model were scored, and their errors."""
+        """How many predictions of one model were scored, and its score."""
         means = self._by_model.get(name)
         return (means.count, means.score(0)) if means else (0, Score())
 
@@ -181,14 +188,14 @@ class Accuracy:
         return tuple(self._history)
 
     def remember(self, now: float) -> None:
-        """Put the moving errors of this moment into the history, unless nothing was scored since the last."""
+        """Append the moving errors to the history, unless nothing was scored since the last call."""
         model = self.model.window
         if model is None or (self._history and self._history[-1].joined == self.joined):
             return
         self._history_asked += 1
         if self._history_asked % self._history_every:
             return
-        if len(self._history) >= HISTORY_KEPT:  # the whole run, half as fine
+        if len(self._history) >= HISTORY_KEPT:  # keep the whole run, at half the resolution
             del self._history[::2]
             self._history_every *= 2
         self._history.append(Point(int(now * 1e6), self.joined, model, best(self.baselines.values())))
@@ -234,5 +241,5 @@ class Accuracy:
 
 
 def best(scores: Iterable[Score]) -> float | None:
-    """The lowest moving error among baselines; None where there is none."""
+    """The lowest moving error among baselines; None if no baseline has one."""
     return min((s.window for s in scores if s.window is not None), default=None)

@@ -1,8 +1,8 @@
-"""What the monitor raises an alarm for. Each rule says when it starts and when it stops; drift has its own place.
+"""The monitor's alerts. Each rule says when its alert starts and when it stops.
 
-A CRITICAL alert that names a version says that this version is at fault: the coordinator takes it back. So a worker
-that fails is a WARNING, since it may be the worker; the coordinator counts failures itself. And so is an error above
-the baseline's: it is that of the last versions together.
+A CRITICAL alert that names a version blames this version, and the coordinator rolls it back. A worker that fails is a
+WARNING, since the worker may be at fault; the coordinator counts failures itself. An error above the baseline's is a
+WARNING too, since several versions have part in the moving error.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ class Errors:
 
 
 class AboveBaseline:
-    """On once the model's moving error was above the best baseline's for a whole window; off when it is not above.
+    """Starts once the moving error was above the best baseline's for a whole window; stops when it is not above.
 
-    The first window is warm-up: fresh weights know nothing yet.
+    The first window does not count: new weights have learned nothing yet.
     """
 
     def __init__(self, window: int) -> None:
@@ -39,7 +39,7 @@ class AboveBaseline:
         self._above_since: int | None = None
 
     def check(self, errors: Errors) -> bool:
-        """Whether the alarm is on."""
+        """Whether the alert is on."""
         if errors.joined < self._window or errors.model <= errors.baseline:
             self._above_since = None
             return False
@@ -49,7 +49,7 @@ class AboveBaseline:
 
 
 class Alarms:
-    """The alerts that are on; `check` returns those that started or stopped firing."""
+    """The alerts of one model that are on; `check` returns those that started or stopped."""
 
     def __init__(self, model: str, window: int, unit: str) -> None:
         self._model, self._unit = model, unit
@@ -58,7 +58,7 @@ class Alarms:
 
     @property
     def firing(self) -> tuple[Firing, ...]:
-        """What is on."""
+        """The alerts that are on."""
         alerts = self._firing.values()
         return tuple(Firing(a.name, Alert.Severity.Name(a.severity), a.message, a.at_us, a.model) for a in alerts)
 
@@ -70,7 +70,7 @@ class Alarms:
         version: int,
         faults: Mapping[str, Fault] | None = None,
     ) -> list[Alert]:
-        """The changes since the last check; `faults` by the alert's name."""
+        """The alerts that started or stopped since the last check. `faults` are by the alert's name."""
         alerts = [*self._on(now_us, errors, failed, version), *self._at_fault(now_us, faults or {})]
         on = {alert.id: alert for alert in alerts}
         changes = [alert for name, alert in on.items() if name not in self._firing]
@@ -86,12 +86,14 @@ class Alarms:
         alerts = []
         if errors is not None and self._above.check(errors):
             unit = f" {self._unit}" if self._unit else ""
-            text = f"error {errors.model:.3g}{unit}, {errors.baseline_name} has {errors.baseline:.3g}{unit} on the same events"
+            beside = f"{errors.baseline_name} has {errors.baseline:.3g}{unit} on the same events"
+            text = f"error {errors.model:.3g}{unit}, {beside}"
             alert = self._alert(ERROR_ABOVE_BASELINE, Alert.WARNING, text, now_us)
             alert.value, alert.threshold, alert.version = errors.model, errors.baseline, version
             alerts.append(alert)
         for worker in failed:
-            text = f"{worker.worker} on {worker.host}: {worker.error or 'failed'}; it goes on with version {worker.version}"
+            why = worker.error or "failed"
+            text = f"{worker.worker} on {worker.host}: {why}; it goes on with version {worker.version}"
             alert = self._alert(WORKER_FAILED, Alert.WARNING, text, now_us, worker.worker)
             alert.version = worker.version
             alerts.append(alert)

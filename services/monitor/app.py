@@ -1,4 +1,4 @@
-"""The monitor's composition: one thread reads and scores, the event loop answers."""
+"""The role `monitor`, composed: one thread reads the topics and scores, the event loop answers REST requests."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ class MonitorApp:
         context.ready.declare("topics")
 
     async def run(self, stop: Stop) -> None:
-        """Read and answer until `stop` is set."""
+        """Read topics and answer requests until `stop` is set."""
         self._context.publish_endpoint("rest", self._rest.url)
         serving = asyncio.create_task(self._rest.serve())
         try:
@@ -40,7 +40,8 @@ class MonitorApp:
     def _watch(self, stop: Stop) -> None:
         feed, announcer = Feed(self._settings, self._pipeline), Announcer(self._settings)
         try:
-            monitor = Monitor(self._watched(), started=time.time(), lanes=feed.open(stop))
+            observer = metrics.Durations(self._pipeline.name)
+            monitor = Monitor(self._watched(), started=time.time(), lanes=feed.open(stop), observer=observer)
             self._context.ready.set("topics", True, f"reading {self._pipeline.name}")  # noqa: FBT003
             self._loop(feed, announcer, monitor, stop)
         finally:
@@ -87,7 +88,7 @@ class MonitorApp:
 
 
 def build(context: Context[MonitorSettings]) -> MonitorApp:
-    """The role, made from its settings.
+    """Make the role from its settings.
 
     Raises:
         ConfigError: no pipeline was named, or it cannot be loaded.

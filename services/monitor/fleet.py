@@ -1,5 +1,7 @@
 """One model's weights as the monitor shows them: checkpoints, what the fleet serves, its workers, freshness."""
 
+from collections.abc import Callable
+
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.contracts.snapshot import Canary, Quantiles, Versions, Worker
 from headrace.rollouts.reports import ReportedWorker, WorkerReports
@@ -80,6 +82,10 @@ class Fleet:
     def freshness(self) -> Quantiles:
         """From a checkpoint's newest label to its first prediction, over the last versions."""
         return self._freshness.quantiles()
+
+    def observe_freshness(self, observe: Callable[[float], None]) -> None:
+        """Have `observe` called with the freshness of every further version, in seconds."""
+        self._freshness.observe = observe
 
     def versions(self) -> Versions:
         """Everything about versions."""

@@ -1,10 +1,10 @@
-"""Sets of offsets in a few bytes: what was seen of each partition, whether twice, and what was passed over."""
+"""Sets of offsets in a few bytes, and the audit of the sink: events with two predictions, events without any."""
 
 from bisect import bisect_right
 
 
 class OffsetSet:
-    """A set of offsets as disjoint half-open intervals; one for a partition read in order, whatever its length."""
+    """A set of offsets as disjoint half-open intervals: one interval if a partition is read in order, however long."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
@@ -36,7 +36,7 @@ class OffsetSet:
     def add(self, offset: int) -> bool:
         """Add one offset; False if it was there already."""
         starts, ends = self._starts, self._ends
-        if ends and offset == ends[-1]:  # in order: nearly always
+        if ends and offset == ends[-1]:  # nearly always, since partitions are read in order
             ends[-1] += 1
             self._size += 1
             return True
@@ -69,9 +69,9 @@ class OffsetSet:
 
 
 class SinkAudit:
-    """Whether every event has one prediction: counts, never keys.
+    """Checks by offsets that every event has exactly one prediction or dead letter.
 
-    Events, predictions and dead letters come in any order relative to each other; what the counts say is final once all
+    Events, predictions and dead letters may come in any order relative to each other; the counts are right once all
     three were read up to the same moment.
     """
 
@@ -81,23 +81,23 @@ class SinkAudit:
         self.duplicates = 0
 
     def event(self, partition: int, offset: int) -> bool:
-        """An event was read; False if it had been before."""
+        """Take an event; False if it was read before."""
         return _of(self._events, partition).add(offset)
 
     def prediction(self, partition: int, offset: int) -> bool:
-        """The event at `partition` and `offset` has a prediction; False, and counted, if it had an answer already."""
+        """Take the prediction of the event at `partition` and `offset`; a second answer is counted, and False."""
         if _of(self._answers, partition).add(offset):
             return True
         self.duplicates += 1
         return False
 
     def dead_letter(self, partition: int, offset: int) -> None:
-        """The event at `partition` and `offset` went to the dead letters; a second reader's letter for it is none too many."""
+        """Take the dead letter of the event at `partition` and `offset`; several readers may each write one."""
         _of(self._answers, partition).add(offset)
 
     @property
     def missing(self) -> int:
-        """Events below the highest answered one of their partition that have no answer."""
+        """Events without an answer below the highest answered event of their partition."""
         total = 0
         for partition, events in self._events.items():
             answers = _of(self._answers, partition)
@@ -107,7 +107,7 @@ class SinkAudit:
 
     @property
     def unpredicted(self) -> int:
-        """Events that have no answer so far."""
+        """Events without an answer so far."""
         total = 0
         for partition, events in self._events.items():
             low, high = events.low, events.high

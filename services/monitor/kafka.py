@@ -1,7 +1,7 @@
-"""The monitor's Kafka edge: every topic of the pipeline in, alerts out.
+"""The monitor's Kafka edge: it reads every topic of the pipeline and writes alerts.
 
-It reads by assignment from a moment in the past and commits nothing: what it knows is made of what it reads, so that a
-restarted monitor counts the same again.
+It assigns itself all partitions, begins at a moment in the past and commits nothing. All that it knows comes from what
+it reads, so a restarted monitor arrives at the same counts.
 """
 
 import time
@@ -42,7 +42,7 @@ _SYSTEM = {spec.name() for spec in topics.SYSTEM_TOPICS}
 
 
 class Feed:
-    """Reads everything about one pipeline and gives it to the monitor."""
+    """Reads every record about one pipeline and hands it to the monitor."""
 
     def __init__(self, settings: MonitorSettings, pipeline: Pipeline) -> None:
         self._settings, self._pipeline = settings, pipeline
@@ -63,10 +63,10 @@ class Feed:
         }
 
     def open(self, stop: Stop) -> list[Lane]:
-        """Wait for the topics, and take up reading; the lanes of events and labels.
+        """Wait for the topics and begin to read; return the lanes of events and labels.
 
         Raises:
-            DependencyError: the broker or a topic was not there in time.
+            DependencyError: the broker did not answer, or a topic did not exist, within `startup_timeout_s`.
         """
         partitions = {name: self._partitions(name, stop) for name in self._handlers}
         since = self._since()
@@ -78,7 +78,7 @@ class Feed:
         return [(name, p) for name in timed for p in range(partitions[name])]
 
     def read(self, monitor: Monitor) -> int:
-        """Hand one batch to the monitor; how many records it had."""
+        """Hand one batch of records to the monitor; return how many."""
         messages = self._consumer.consume(self._settings.batch, 0.1)
         records = 0
         for message in messages:
@@ -93,7 +93,8 @@ class Feed:
         return records
 
     def lag(self, checkpoint_offsets: Mapping[str, Mapping[tuple[str, int], int]]) -> dict[str, int]:
-        """Records that the join and each trainer have still to read; a trainer's, beyond its newest checkpoint."""
+        """How many records the join has still to read, and each trainer beyond its newest checkpoint."""
+        self._admin.poll(0)  # takes its errors and log lines, which else pile up while the broker is away
         group = self._settings.join_group.format(pipeline=self._pipeline.name)
         read = {"join": self._committed(group) if group else {}, **checkpoint_offsets}
         return {role: self._behind(positions) for role, positions in read.items() if positions}
@@ -103,7 +104,7 @@ class Feed:
         self._consumer.close()
 
     def _committed(self, group: str) -> dict[tuple[str, int], int]:
-        """What a group has committed; nothing while it has not, or its coordinator moves."""
+        """The offsets that a group has committed; none before its first commit, or while its coordinator moves."""
         asked = ConsumerGroupTopicPartitions(group)
         try:
             found = self._admin.list_consumer_group_offsets([asked], request_timeout=5.0)[group].result()
@@ -120,13 +121,13 @@ class Feed:
 
     def _handle(self, monitor: Monitor, lane: Lane, message: Message) -> None:
         if lane[0] in _SYSTEM and (message.key() or b"").split(b"/")[0] not in self._models:
-            return  # about another pipeline's model: all share these topics
+            return  # about a model of another pipeline: all pipelines share these topics
         try:
             self._handlers[lane[0]](monitor, lane, message)
         except (msgspec.MsgspecError, DecodeError, UnicodeDecodeError) as error:
             monitor.unreadable()
             where = f"{lane[0]}[{lane[1]}]@{message.offset()}"
-            log.debug("unreadable record", where=where, error=str(error))
+            log.debug("record cannot be decoded", where=where, error=str(error))
 
     def _partitions(self, topic: str, stop: Stop) -> int:
         deadline = time.monotonic() + self._settings.startup_timeout_s
@@ -139,7 +140,7 @@ class Feed:
                 stop.wait(0.3)
 
     def _since(self) -> Callable[[str, int], list[int]]:
-        """Where to begin: the pipeline's topics at `history_s` ago, the system's at their beginning."""
+        """Where to begin: in the pipeline's topics `history_s` ago, in the system's topics at their beginning."""
         at_ms = int((time.time() - self._settings.history_s) * 1000)
 
         def start(topic: str, partitions: int) -> list[int]:
@@ -151,7 +152,7 @@ class Feed:
 
 
 def offsets_at(consumer: Consumer, topic: str, partitions: int, at_ms: int) -> list[int]:
-    """The first offset of each partition whose timestamp is `at_ms` or later; its end if there is none.
+    """The first offset of each partition whose timestamp is `at_ms` or later; its end if no record is that late.
 
     Raises:
         DependencyError: the broker does not answer.
@@ -166,14 +167,14 @@ def offsets_at(consumer: Consumer, topic: str, partitions: int, at_ms: int) -> l
 
 
 class Announcer:
-    """Puts alerts on headrace.alerts."""
+    """Writes alerts to headrace.alerts."""
 
     def __init__(self, settings: MonitorSettings) -> None:
         self._producer = kafka.producer(settings, **watched())
         self._partitions = kafka.partitions_of(self._producer, topics.ALERTS.name())
 
     def send(self, alert: Alert) -> None:
-        """Send one; delivery is retried by the client."""
+        """Send an alert; the client retries its delivery."""
         log.warning("alert", name=alert.name, firing=alert.firing, message=alert.message)
         self._producer.produce(
             topics.ALERTS.name(),
@@ -183,7 +184,7 @@ class Announcer:
         )
 
     def poll(self) -> None:
-        """Serve the client's events; to be called every few seconds.
+        """Take what the client has to tell; to be called every few seconds.
 
         Raises:
             DependencyError: the client has lost its brokers for good.
@@ -191,13 +192,13 @@ class Announcer:
         self._producer.poll(0)
 
     def close(self) -> None:
-        """Wait for what is on its way."""
+        """Wait until the alerts that were sent are written."""
         if left := kafka.close(self._producer, 5.0):
             log.error("alerts not delivered", count=left)
 
 
 def _record(pipeline: Pipeline, lane: Lane, message: Message, value: Any, key: bytes | None) -> Record:
-    if key is None:  # a producer that sets no key: the struct has it
+    if key is None:  # the producer sets no key, but the struct holds it
         key = pipeline.model.key_of(value).encode()
     return Record(lane[1], message.offset() or 0, message.timestamp()[1] / 1000, key, value)
 
@@ -207,9 +208,8 @@ def _event(pipeline: Pipeline, monitor: Monitor, lane: Lane, message: Message) -
     try:
         value = pipeline.event_decoder.decode(message.value() or b"") if key is None or monitor.follows(key) else None
     except msgspec.MsgspecError:
-        monitor.event(
-            lane, _record(pipeline, lane, message, None, key or b"")
-        )  # it counts: its dead letter will answer it
+        undecoded = _record(pipeline, lane, message, None, key or b"")
+        monitor.event(lane, undecoded)  # it is counted, since the stream answers it with a dead letter
         raise
     monitor.event(lane, _record(pipeline, lane, message, value, key))
 

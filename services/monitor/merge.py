@@ -1,7 +1,7 @@
-"""Events and labels of several partitions in the order of time.
+"""Events and labels of several partitions, merged in the order of time.
 
-A backlog is read partition by partition, which is not the order in which things happened; a baseline must not learn
-what it could not have known.
+A backlog is read partition by partition, which is not the order in which the records were written. A baseline must not
+learn from a label before it predicts an older event.
 """
 
 from bisect import bisect_right
@@ -17,9 +17,8 @@ _TIME = itemgetter(0)
 class TimeMerge(Generic[T]):
     """Holds items back until no lane can bring an older one.
 
-    A lane is a (topic, partition). It brings items in about the order of time; one that is at its end holds nothing
-    back.
-    At most `limit` items are held: beyond that the oldest go on regardless.
+    A lane is a (topic, partition), whose items are about in the order of time. A lane that is read to its end holds
+    nothing back. At most `limit` items are held; of more, the oldest go on regardless.
     """
 
     def __init__(self, lanes: Iterable[Lane], limit: int = 100_000) -> None:
@@ -32,20 +31,22 @@ class TimeMerge(Generic[T]):
         return len(self._held)
 
     def put(self, lane: Lane, at: float, item: T) -> None:
-        """An item of time `at`."""
+        """Add an item of time `at`."""
         self._at_end.discard(lane)
         if at > self._newest.get(lane, float("-inf")):
             self._newest[lane] = at
         self._held.append((at, item))
 
     def at_end(self, lane: Lane) -> None:
-        """The lane has nothing more for now."""
+        """The lane is read to its end."""
         self._at_end.add(lane)
 
     def ready(self) -> Iterator[T]:
         """Take out what can go on, oldest first."""
         watermark = min((at for lane, at in self._newest.items() if lane not in self._at_end), default=float("inf"))
-        self._held.sort(key=_TIME)  # stable: ties go by arrival; and quick, since each lane is nearly in order
+        self._held.sort(
+            key=_TIME
+        )  # stable, so ties stay in the order of arrival; fast, since each lane is nearly sorted
         ready = max(bisect_right(self._held, watermark, key=_TIME), len(self._held) - self._limit)
         going, self._held = self._held[:ready], self._held[ready:]
         for _, item in going:

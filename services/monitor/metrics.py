@@ -1,16 +1,24 @@
-"""The monitor's metrics: what it sees of the pipeline as a whole. Each process's own come from that process."""
+"""The monitor's metrics: what it sees of the pipeline as a whole. Each process's own come from that process.
 
-from prometheus_client import Counter, Gauge
+They cover what the monitor has read, which begins in the past (setting `history_s`).
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
 
 from headrace.contracts.snapshot import Counts, ModelStatus, Snapshot
+from headrace.runtime.metrics import LATENCY_BUCKETS
 
 RECORDS = Counter("headrace_monitor_records", "Records read, by topic kind.", ["pipeline", "kind"])
-DUPLICATES = Counter("headrace_monitor_duplicates", "Predictions of events that had one already.", ["pipeline"])
+DUPLICATES = Counter("headrace_monitor_duplicates", "Predictions of events that already had one.", ["pipeline"])
 EXPIRED = Counter(
     "headrace_monitor_expired", "Keys dropped before event, prediction and label were together.", ["pipeline"]
 )
 UNREADABLE = Counter("headrace_monitor_unreadable", "Records that could not be decoded or scored.", ["pipeline"])
-MISSING = Gauge("headrace_monitor_missing", "Events passed over by the stream.", ["pipeline"])
+MISSING = Gauge(
+    "headrace_monitor_missing",
+    "Events without a prediction although later events of their partition have one.",
+    ["pipeline"],
+)
 ERROR_WINDOW = Gauge(
     "headrace_monitor_error_window",
     "Mean error over the last window, by predictor.",
@@ -25,15 +33,28 @@ VERSION = Gauge(
 )
 SWAPS = Gauge("headrace_monitor_swaps", "Times that the fleet was told to serve another version.", ["pipeline"])
 WORKERS = Gauge("headrace_monitor_workers", "Connected serving processes, by state.", ["pipeline", "state"])
-FRESHNESS = Gauge(
-    "headrace_monitor_freshness_seconds", "Label to a serving version trained on it.", ["pipeline", "quantile"]
+FRESHNESS = Histogram(
+    "headrace_monitor_freshness_seconds",
+    "From the newest label that a version knows to the version's first prediction, once for each version that served.",
+    ["pipeline", "model"],
+    buckets=(*LATENCY_BUCKETS, 60.0, 300.0, 900.0, 3600.0),
+)
+LATENCY = Histogram(
+    "headrace_monitor_latency_seconds",
+    "From an event's Kafka timestamp to its prediction, of one prediction in four.",
+    ["pipeline"],
+    buckets=(*LATENCY_BUCKETS, 60.0, 300.0),
 )
 MODEL_PREDICTIONS = Counter(
     "headrace_monitor_model_predictions",
     "Predictions read, by model, where a pipeline has several.",
     ["pipeline", "model"],
 )
-MODEL_SCORED = Counter("headrace_monitor_model_scored", "Those whose label has arrived.", ["pipeline", "model"])
+MODEL_SCORED = Counter(
+    "headrace_monitor_model_scored",
+    "Predictions whose label has arrived, by model, where a pipeline has several.",
+    ["pipeline", "model"],
+)
 MODEL_ERROR_WINDOW = Gauge(
     "headrace_monitor_model_error_window", "Mean error over the last window, by model.", ["pipeline", "model"]
 )
@@ -48,6 +69,22 @@ MODEL_VERSION = Gauge(
 ALERTS = Gauge("headrace_monitor_alerts_firing", "1 for each alert that is on.", ["pipeline", "name"])
 
 _COUNTED = ("events", "labels", "predictions", "dead_letters", "joined")
+
+
+class Durations:
+    """Puts the durations of one pipeline into the histograms; an `Observer` of the monitor."""
+
+    def __init__(self, pipeline: str) -> None:
+        self._pipeline = pipeline
+        self._latency = LATENCY.labels(pipeline)
+
+    def latency(self, seconds: float) -> None:
+        """See `Observer.latency`."""
+        self._latency.observe(seconds)
+
+    def freshness(self, model: str, seconds: float) -> None:
+        """See `Observer.freshness`."""
+        FRESHNESS.labels(self._pipeline, model).observe(seconds)
 
 
 class Exporter:
@@ -93,9 +130,6 @@ class Exporter:
         VERSION.labels(pipeline, "newest").set(snapshot.versions.newest)
         VERSION.labels(pipeline, "active").set(snapshot.versions.active)
         SWAPS.labels(pipeline).set(snapshot.versions.swaps)
-        for quantile, seconds in (("0.5", snapshot.freshness.p50), ("0.99", snapshot.freshness.p99)):
-            if seconds is not None:
-                FRESHNESS.labels(pipeline, quantile).set(seconds)
         WORKERS.clear()
         for worker in snapshot.workers:
             WORKERS.labels(pipeline, worker.state).inc()

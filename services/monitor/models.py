@@ -1,7 +1,8 @@
-"""A pipeline's models apart: where each one's weights are, what it predicted, and how wrong a shadow would have been."""
+"""Each model of a pipeline by itself: its versions, its predictions, and the error of a shadow."""
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from headrace.contracts.records import Prediction
@@ -14,7 +15,7 @@ from services.monitor.intervals import OffsetSet
 
 
 class WatchedModel(NamedTuple):
-    """A model: its name in the fleet, what it does on the stream, and a canary's share of the keys."""
+    """A model: its name in the fleet, its role on the stream, and the share of the keys if it is a canary."""
 
     name: str
     role: str
@@ -22,10 +23,10 @@ class WatchedModel(NamedTuple):
 
 
 class ShadowAccuracy:
-    """Joins a shadow's predictions with labels by key, in whichever order they come. Events and baselines are not its matter.
+    """Joins a shadow's predictions with labels by key, in whichever order they come.
 
-    At most `limit` keys wait on each side, `wait_s` seconds each: a label may belong to an event that the shadow left
-    out.
+    At most `limit` keys wait on each side, `wait_s` seconds each: the shadow may not have predicted the event that a
+    label belongs to.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class ShadowAccuracy:
 
     @property
     def scored(self) -> int:
-        """Predictions that met their label."""
+        """Predictions whose label has arrived."""
         return self._means.count
 
     @property
@@ -48,7 +49,7 @@ class ShadowAccuracy:
         return self._means.score(0)
 
     def prediction(self, key: bytes, at: float, prediction: Any) -> None:
-        """What the shadow predicted, `at` seconds since the epoch."""
+        """Take a prediction of the shadow; `at` is in seconds since the epoch."""
         waiting = self._labels.pop(key, None)
         if waiting is None:
             self._predictions[key] = at, prediction
@@ -56,7 +57,7 @@ class ShadowAccuracy:
             self._add(self._error(prediction, waiting[1]))
 
     def label(self, key: bytes, at: float, label: Any) -> None:
-        """What turned out to be true."""
+        """Take a label."""
         waiting = self._predictions.pop(key, None)
         if waiting is None:
             self._labels[key] = at, label
@@ -64,7 +65,7 @@ class ShadowAccuracy:
             self._add(self._error(waiting[1], label))
 
     def expire(self, now: float) -> None:
-        """Drop keys that have waited for too long, or that are too many."""
+        """Drop keys that have waited for longer than `wait_s`, and the oldest beyond `limit`."""
         for waiting in (self._predictions, self._labels):
             while waiting:
                 key, (at, _) = next(iter(waiting.items()))
@@ -78,12 +79,24 @@ class ShadowAccuracy:
 
 
 class WatchedModels:
-    """Every model of one pipeline by its name in the fleet, the champion first; each has a fleet and alarms of its own."""
+    """Every model of one pipeline by its name in the fleet, the champion first, with its versions and alerts.
 
-    def __init__(self, models: tuple[WatchedModel, ...], window: int, unit: str) -> None:
+    `observe_freshness` is called with a model's name and the freshness of each of its versions, in seconds.
+    """
+
+    def __init__(
+        self,
+        models: tuple[WatchedModel, ...],
+        window: int,
+        unit: str,
+        observe_freshness: Callable[[str, float], None] | None = None,
+    ) -> None:
         self.several = len(models) > 1
         self._models = models
         self._fleets = {model.name: Fleet(model.name) for model in models}
+        if observe_freshness is not None:
+            for name, fleet in self._fleets.items():
+                fleet.observe_freshness(partial(observe_freshness, name))
         self._alarms = {model.name: Alarms(model.name, window, unit) for model in models}
         self._predictions = dict.fromkeys(self._fleets, 0)
         self._shadowed: dict[tuple[str, int], OffsetSet] = {}
@@ -96,22 +109,22 @@ class WatchedModels:
 
     @property
     def alarms(self) -> Mapping[str, Alarms]:
-        """Every model's, the champion's first."""
+        """Every model's alerts, the champion's first."""
         return self._alarms
 
     def fleet(self, name: str) -> Fleet | None:
-        """A model's fleet; None where it is no model of this pipeline."""
+        """A model's fleet; None if the pipeline has no such model."""
         return self._fleets.get(name)
 
     def predicted(self, made: Prediction[Any]) -> None:
-        """A prediction was read, of the sink or of the shadows' topic."""
+        """Take a prediction, from the sink or from the shadows' topic."""
         fleet = self._fleets.get(made.model)
         if fleet is not None:
             fleet.prediction(made.source[0], made.version, made.at_us)
             self._predictions[made.model] += 1
 
     def shadowed(self, made: Prediction[Any]) -> bool:
-        """A shadow's prediction was read; False, and counted, if it had predicted the same event before."""
+        """Take a shadow's prediction; a second one of the same event is counted, and False."""
         if made.model not in self._fleets:
             return False
         seen = self._shadowed.setdefault((made.model, made.source[0]), OffsetSet())
@@ -130,14 +143,14 @@ class WatchedModels:
 
     @property
     def first_prediction_us(self) -> int:
-        """When the first of what was served was made; 0 before that."""
+        """When the first prediction that was served was made; 0 before that."""
         served = [
             self._fleets[model.name].versions().first_prediction_us for model in self._models if model.role != SHADOW
         ]
         return min(filter(None, served), default=0)
 
     def statuses(self, scores: Callable[[WatchedModel], tuple[int, Score]]) -> tuple[ModelStatus, ...]:
-        """Every model; none where there is only the champion, of whom the snapshot itself speaks."""
+        """The status of every model; empty if there is only the champion, whom the snapshot itself describes."""
         return tuple(self._status(model, *scores(model)) for model in (self._models if self.several else ()))
 
     def _status(self, model: WatchedModel, scored: int, score: Score) -> ModelStatus:

@@ -1,27 +1,27 @@
 """Rates and quantiles over the recent past, in bounded memory."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headrace.contracts.snapshot import Quantiles
 
 
 class Rate:
-    """How fast some counters grow, over the last `span_s` seconds."""
+    """The rates at which several counters grew in the last `span_s` seconds."""
 
     def __init__(self, span_s: float = 5.0) -> None:
         self._span_s = span_s
         self._ticks: deque[tuple[float, tuple[int, ...]]] = deque()
 
     def tick(self, now: float, counts: tuple[int, ...]) -> None:
-        """What the counters say at `now`, seconds of any steady clock."""
+        """Take the counters' values at `now`, in seconds of any steady clock."""
         ticks = self._ticks
         ticks.append((now, counts))
         while len(ticks) > 2 and ticks[1][0] <= now - self._span_s:
             ticks.popleft()
 
     def per_second(self) -> tuple[float, ...]:
-        """Growth of each counter a second; zeros before the second tick."""
+        """The growth of each counter a second; zeros before the second tick."""
         if not self._ticks:
             return ()
         (then, before), (now, counts) = self._ticks[0], self._ticks[-1]
@@ -31,19 +31,22 @@ class Rate:
 
 
 class Recent:
-    """Quantiles of the last `size` observations."""
+    """Quantiles of the last `size` observations. `observe`, if there is one, is called with every observation."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, observe: Callable[[float], None] | None = None) -> None:
         self._seconds: deque[float] = deque(maxlen=size)
         self._count = 0
+        self.observe = observe
 
     def add(self, seconds: float) -> None:
-        """One observation."""
+        """Take an observation."""
         self._seconds.append(seconds)
         self._count += 1
+        if self.observe is not None:
+            self.observe(seconds)
 
     def quantiles(self) -> Quantiles:
-        """Over what is kept; `count` is of all that was ever added."""
+        """The quantiles of the last observations; `count` counts all observations."""
         if not self._seconds:
             return Quantiles()
         ordered = sorted(self._seconds)

@@ -1,8 +1,7 @@
-"""Whether the newest version that serves is at fault: much worse than the versions before it, or failing on events.
+"""Whether the newest version that serves is at fault: its errors are much larger than others', or it fails on events.
 
-Both look at what the versions themselves did, by the version that stands on each prediction and dead letter; what the
-fleet was told to serve plays no part. Errors come in as late as labels do: for labels that take an hour, so does the
-verdict.
+Both checks use the version that stands on each prediction and dead letter, not the version that the fleet was told to
+serve. Errors are known when labels arrive: if labels take an hour, so does the verdict.
 """
 
 import math
@@ -20,7 +19,7 @@ _VERSIONS_KEPT = 50
 
 
 class Scored(NamedTuple):
-    """One labelled prediction: when its event came, and how wrong the version and each baseline were."""
+    """One labelled prediction: when its event came, and the errors of the version and of each baseline."""
 
     version: int
     at: float
@@ -30,7 +29,7 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Fault:
-    """What speaks against a version; `value` and `threshold` are errors, or shares of events."""
+    """Why a version is at fault; `value` and `threshold` are errors, or shares of events."""
 
     version: int
     value: float
@@ -39,15 +38,16 @@ class Fault:
 
 
 class VersionErrors:
-    """The newest version's errors beside those of other versions.
+    """Compares the newest version's errors with those of other versions.
 
-    Where others predicted at the same time, as beside a canary, they are compared with those predictions alone; else
-    with the last ones of before, and then what the baselines lost since is the world's doing and not the version's.
+    If other versions predicted at the same time, as beside a canary, only their predictions since then count. Else the
+    last predictions before it count, and the factor grows by how much worse the best baseline has become since: that
+    part is due to the events and not to the version.
 
     Args:
-        window: labelled predictions looked at, the last ones.
-        beside: worse by this factor than others at the same time is too much.
-        before: worse by this factor than the versions before is too much.
+        window: the last labelled predictions that are compared.
+        beside: a mean error larger by this factor than others' at the same time is a fault.
+        before: a mean error larger by this factor than the versions' before is a fault.
     """
 
     def __init__(self, window: int, *, beside: float, before: float) -> None:
@@ -55,11 +55,11 @@ class VersionErrors:
         self._beside, self._before = beside, before
 
     def add(self, scored: Scored) -> None:
-        """One more labelled prediction."""
+        """Take a labelled prediction."""
         self._scored.append(scored)
 
     def fault(self, unit: str = "") -> Fault | None:
-        """What speaks against the newest version that was scored; None if nothing does, or there is too little to say."""
+        """Why the newest version that was scored is at fault; None if it is not, or too few predictions were scored."""
         unit = f" {unit}" if unit else ""
         newest = max((scored.version for scored in self._scored), default=0)
         its = [scored for scored in self._scored if scored.version == newest]
@@ -76,7 +76,7 @@ class VersionErrors:
 
 
 def _compared(its: list[Scored], others: list[Scored], factor: float, when: str) -> Fault | None:
-    """Worse by more than the factor, and by more than chance: Welch's statistic beyond four standard errors."""
+    """A fault if the mean is larger by the factor, and by more than four standard errors (Welch's statistic)."""
     mine, spread = _mean([s.error for s in its])
     theirs, noise = _mean([s.error for s in others])
     if mine <= factor * theirs or mine - theirs <= _SIGMAS * math.sqrt(spread + noise):
@@ -87,13 +87,13 @@ def _compared(its: list[Scored], others: list[Scored], factor: float, when: str)
 
 
 def _mean(errors: list[float]) -> tuple[float, float]:
-    """The mean, and its squared standard error."""
+    """The mean and its squared standard error."""
     mean = math.fsum(errors) / len(errors)
     return mean, math.fsum((e - mean) ** 2 for e in errors) / (len(errors) - 1) / len(errors)
 
 
 def _drift(its: list[Scored], before: list[Scored]) -> float:
-    """How much worse the baseline that was best has become since, at least 1."""
+    """The factor by which the error of the baseline that was best has grown since, at least 1."""
     then = [math.fsum(column) / len(before) for column in zip(*(s.baselines for s in before), strict=True)]
     if not then or not min(then):
         return 1.0
@@ -103,13 +103,14 @@ def _drift(its: list[Scored], before: list[Scored]) -> float:
 
 
 class VersionFailures:
-    """Events that a version could not predict, as a share of those that it was given.
+    """Compares the share of events that the newest version failed to predict with that of the version before.
 
-    Counts are halved every `window` events of a version, so that the share is the recent one.
+    A version's counts are halved every `window` events, so that recent events weigh most.
 
     Args:
-        share: so large a share is too much, unless the version before had as large a one.
-        least: so many failures at least.
+        share: a share of failures as large as this is a fault, unless the version before had at least half that share.
+        least: the failures that a fault takes at least.
+        window: events after which the counts are halved.
     """
 
     def __init__(self, *, share: float = 0.1, least: int = 20, window: int = 10_000) -> None:
@@ -117,16 +118,16 @@ class VersionFailures:
         self._counts: dict[int, tuple[float, float]] = {}
 
     def predicted(self, version: int) -> None:
-        """A version predicted an event."""
+        """Take an event that a version predicted."""
         self._count(version, 0)
 
     def dead_letter(self, letter: DeadLetter) -> None:
-        """An event became a dead letter; only what the weights had a part in counts."""
+        """Take a dead letter; it counts if the failure can depend on the weights."""
         if letter.phase in BY_WEIGHTS and letter.model_version:
             self._count(letter.model_version, 1)
 
     def fault(self) -> Fault | None:
-        """What speaks against the newest version that was given events; None if nothing does."""
+        """Why the newest version that was given events is at fault; None if it is not."""
         newest = max(self._counts, default=0)
         failed, given = self._counts.get(newest, (0.0, 0.0))
         if failed < self._least or failed < self._share * given:
@@ -134,7 +135,7 @@ class VersionFailures:
         before = max((v for v in self._counts if v < newest), default=0)
         old_failed, old_given = self._counts.get(before, (0.0, 0.0))
         if old_given and old_failed / old_given >= failed / given / 2:
-            return None  # the version before failed on them as well: it is the events
+            return None  # the version before failed on such events too, so the events are the cause
         text = f"version {newest} fails on {failed:.0f} of {given:.0f} events: see headrace dlq list"
         return Fault(newest, failed / given, self._share, text)
 

@@ -14,7 +14,7 @@ def create_app(snapshot: Callable[[], bytes]) -> Starlette:
     async def latest(_: Request) -> Response:
         body = snapshot()
         if not body:
-            return Response(b'{"error": "nothing was read yet"}', 503, media_type="application/json")
+            return Response(b'{"error": "the monitor has read nothing yet"}', 503, media_type="application/json")
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
     return Starlette(routes=[Route("/v1/snapshot", latest)])

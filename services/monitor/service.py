@@ -1,8 +1,8 @@
-"""The monitor's logic: records in, a snapshot and alerts out. It imports no client library and reads no clock."""
+"""The monitor's logic: records in, snapshots and alerts out. It imports no client library and reads no clock."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,11 +21,11 @@ from services.monitor.regression import Scored, VersionErrors, VersionFailures
 HISTORY_S = 1.0
 LATENCIES_KEPT = 4000
 PREDICT_EVERY = 4
-"""One in so many predictions is measured: quantiles need no more."""
+"""The latency of one in so many predictions is measured, which is enough for quantiles."""
 
 
 class Record(NamedTuple):
-    """One record as it was read. `key` is the bytes of the record's key; `at` its timestamp in seconds since the epoch."""
+    """A record as it was read; `at` is its timestamp in seconds since the epoch."""
 
     partition: int
     offset: int
@@ -36,7 +36,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Watched:
-    """What is watched: a pipeline, how its model measures error, and the baselines beside it."""
+    """What is watched: a pipeline, the error measure of its model, and its baselines."""
 
     pipeline: str
     error: Callable[[Any, Any], float]
@@ -57,10 +57,24 @@ class Watched:
         return (WatchedModel(self.pipeline, CHAMPION), *self.others)
 
 
-class Monitor:
-    """Everything known of one pipeline. Not thread-safe: one thread feeds it, and takes the snapshots that others read."""
+class Observer(Protocol):
+    """Is told of every duration that the monitor works out, in seconds."""
 
-    def __init__(self, watched: Watched, *, started: float, lanes: Iterable[Lane] = ()) -> None:
+    def latency(self, seconds: float) -> None:
+        """From an event's Kafka timestamp to its prediction."""
+        ...
+
+    def freshness(self, model: str, seconds: float) -> None:
+        """From the newest label that a model's version knows to the version's first prediction."""
+        ...
+
+
+class Monitor:
+    """Everything known about one pipeline. Not thread-safe: one thread feeds it and takes the snapshots."""
+
+    def __init__(
+        self, watched: Watched, *, started: float, lanes: Iterable[Lane] = (), observer: Observer | None = None
+    ) -> None:
         self._watched, self._started = watched, started
         self._versions = {
             model.name: VersionErrors(watched.window, beside=watched.worse_beside, before=watched.worse_before)
@@ -70,7 +84,8 @@ class Monitor:
         self._failures = VersionFailures()
         self._accuracy = Accuracy(
             watched.error, watched.baselines,
-            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s, scored=self._compare,
+            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s,
+            scored=self._compare,
             models=[model.name for model in watched.models if model.role != SHADOW] if watched.others else (),
         )  # fmt: skip
         self._shadows = {
@@ -79,29 +94,30 @@ class Monitor:
             if model.role == SHADOW
         }
         self._audit = SinkAudit()
-        self._models = WatchedModels(watched.models, watched.window, watched.error_unit)
+        observe_freshness, observe_latency = (observer.freshness, observer.latency) if observer else (None, None)
+        self._models = WatchedModels(watched.models, watched.window, watched.error_unit, observe_freshness)
         self._merge: TimeMerge[tuple[Callable[[bytes, float, Any], None], Record]] = TimeMerge(lanes)
-        self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT)
+        self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT, observe_latency)
         self._events = self._labels = self._predictions = self._dead_letters = self._unreadable = 0
         self._remembered = float("-inf")
         self.lag: dict[str, int] = {}
 
     def follows(self, key: bytes) -> bool:
-        """Whether events, labels and predictions of this key are scored; the others are only counted."""
+        """Whether records of this key are scored; those of other keys are only counted."""
         return self._accuracy.follows(key)
 
     def unreadable(self) -> None:
-        """A record could not be decoded."""
+        """Count a record that cannot be decoded."""
         self._unreadable += 1
 
     def event(self, lane: Lane, record: Record) -> None:
-        """An event; `value` is None where the key is not followed."""
+        """Take an event; `value` is None if the key is not followed."""
         self._events += 1
         if self._audit.event(record.partition, record.offset) and record.value is not None:
             self._merge.put(lane, record.at, (self._accuracy.event, record))
 
     def label(self, lane: Lane, record: Record) -> None:
-        """A label; `value` is None where the key is not followed."""
+        """Take a label; `value` is None if the key is not followed."""
         self._labels += 1
         if record.value is not None:
             self._merge.put(lane, record.at, (self._accuracy.label, record))
@@ -109,7 +125,7 @@ class Monitor:
                 self._score(shadow.label, record.key, record.at, record.value)
 
     def prediction(self, record: Record) -> None:
-        """A prediction on the sink, its `value` a `records.Prediction`."""
+        """Take a prediction from the sink; its `value` is a `records.Prediction`."""
         self._predictions += 1
         made: Prediction[Any] = record.value
         partition, offset = made.source
@@ -124,40 +140,40 @@ class Monitor:
             self._score(self._accuracy.prediction, record.key, record.at, made.prediction, made.version, made.model)
 
     def shadow(self, record: Record) -> None:
-        """A prediction on the shadows' topic, its `value` a `records.Prediction`."""
+        """Take a prediction from the shadows' topic; its `value` is a `records.Prediction`."""
         made: Prediction[Any] = record.value
         shadow = self._shadows.get(made.model)
         if shadow is not None and self._models.shadowed(made) and self._accuracy.follows(record.key):
             self._score(shadow.prediction, record.key, record.at, made.prediction)
 
     def dead_letter(self, letter: DeadLetter) -> None:
-        """An event that got no prediction, on purpose."""
+        """Take a dead letter: an event that could not be predicted."""
         self._dead_letters += 1
         self._audit.dead_letter(letter.partition, letter.offset)
         if letter.model in {"", self._watched.pipeline}:
             self._failures.dead_letter(letter)
 
     def checkpoint(self, published: CheckpointPublished) -> None:
-        """A trainer published a checkpoint."""
+        """Take a checkpoint that a trainer published."""
         if (fleet := self._models.fleet(published.model)) is not None:
             fleet.checkpoint(published)
 
     def directive(self, directive: RolloutDirective) -> None:
-        """The coordinator told the agents what to do."""
+        """Take a directive of the coordinator."""
         if (fleet := self._models.fleet(directive.model)) is not None:
             fleet.directive(directive)
 
     def applied(self, applied: WeightsApplied) -> None:
-        """A worker said what it did."""
+        """Take a worker's report."""
         if (fleet := self._models.fleet(applied.model)) is not None:
             fleet.applied(applied)
 
     def at_end(self, lane: Lane) -> None:
-        """Nothing more to read there for now."""
+        """The lane is read to its end."""
         self._merge.at_end(lane)
 
     def settle(self) -> None:
-        """Score what can be scored, in the order of time; to be called after each batch of records."""
+        """Score the records that are due, in the order of time; to be called after each batch of records."""
         for take, record in self._merge.ready():
             self._score(take, record.key, record.at, record.value)
 
@@ -167,7 +183,10 @@ class Monitor:
         return self._models.checkpoint_offsets
 
     def tick(self, now: float) -> list[Alert]:
-        """Once or twice a second, `now` in seconds since the epoch: rates, history, expiry; alerts that changed."""
+        """Bring rates, history and expiry up to `now`, in seconds since the epoch; return the alerts that changed.
+
+        To be called once or twice a second.
+        """
         self._rate.tick(now, (self._events, self._labels, self._predictions))
         if now - self._remembered >= HISTORY_S:
             self._remembered = now
@@ -182,7 +201,7 @@ class Monitor:
         ]
 
     def _alerts(self, name: str, alarms: Alarms, now_us: int) -> list[Alert]:
-        """A model's alerts that changed. The error that is compared with the baselines' is of what was served, by whomever."""
+        """A model's alerts that changed. The error compared with the baselines' is that of all predictions served."""
         fleet, champion = self._models.fleet(name) or self._models.champion, name == self._watched.pipeline
         found = {
             VERSION_WORSE: self._versions[name].fault(self._watched.error_unit) if name in self._versions else None,
@@ -192,13 +211,13 @@ class Monitor:
         return alarms.check(now_us, self._errors() if champion else None, fleet.failed, fleet.versions().active, faults)
 
     def _compare(self, model: str, scored: Scored) -> None:
-        """One more labelled prediction of what was served; each model's versions are compared with its own."""
+        """Take a labelled prediction that was served; each model's versions are compared with its own versions."""
         versions = self._versions.get(model or self._watched.pipeline)
         if versions is not None:
             versions.add(scored)
 
     def snapshot(self, now: float) -> Snapshot:
-        """Everything, as of `now`."""
+        """The snapshot as of `now`, in seconds since the epoch."""
         accuracy, watched, champion = self._accuracy, self._watched, self._models.champion
         versions = msgspec.structs.replace(champion.versions(), first_prediction_us=self._models.first_prediction_us)
         return Snapshot(
@@ -228,7 +247,7 @@ class Monitor:
         return self._accuracy.of_model(model.name) if shadow is None else (shadow.scored, shadow.score)
 
     def _score(self, take: Callable[..., None], *arguments: Any) -> None:
-        """Score with the author's code: what it raises on is counted, and the rest goes on."""
+        """Score a record with the author's code; count it as unreadable if that raises."""
         try:
             take(*arguments)
         except Exception:  # noqa: BLE001 - the pipeline author's `error` and baselines may raise anything

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from headrace.cli.files import DelimiterOption, EncodingOption
 from headrace.runtime.errors import ConfigError, ExitCode
+from headrace.runtime.secrets import clean
 
 if TYPE_CHECKING:
     from headrace.model.pipeline import Pipeline
@@ -53,7 +54,7 @@ def check(
         ok = ok and outcome.ok
         mark = "[green]✓[/]" if outcome.ok else "[bold red]✗[/]"
         console.print(f"{mark} {outcome.title:<20}", end=" ")
-        console.print(outcome.detail, markup=False)
+        console.print(clean(outcome.detail), markup=False)
     if not ok:
         raise typer.Exit(int(ExitCode.CONFIG))
     console.print(f"[green]{folder} is a pipeline that works.[/] Next: headrace up {folder} --replay")

@@ -1,5 +1,6 @@
 """`headrace platform up | down | status`: Kafka and Redis on this machine, and nothing else."""
 
+import os
 import shlex
 import signal
 import sys
@@ -17,6 +18,7 @@ from headrace.platform import Endpoints, LocalPlatform, PlatformStatus
 from headrace.platform.detached import start_detached
 from headrace.platform.state import read_status
 from headrace.runtime.errors import PlatformError
+from headrace.runtime.secrets import masked
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Kafka and Redis on this machine, and nothing else."
@@ -116,13 +118,19 @@ def _table(status: PlatformStatus) -> Table:
     for heading in ("server", "state", "address", "pid"):
         table.add_column(heading)
     for server in status.servers:
-        table.add_row(server.name, server.state, server.address, str(server.process.pid) if server.process else "")
+        pid = str(server.process.pid) if server.process else ""
+        table.add_row(server.name, server.state, masked(server.address), pid)
     return table
 
 
 def _print_exports(endpoints: Endpoints) -> None:
+    """The addresses, for `eval`; without one that holds a password, which the caller's environment has already."""
     for name, value in endpoints.as_env().items():
-        print(f"export {name}={shlex.quote(value)}", flush=True)
+        given = os.environ.get(name, "")
+        if given != masked(given) and masked(given) == masked(value):
+            _say(f"{name} stays as it is: {masked(value)}")
+        else:
+            print(f"export {name}={shlex.quote(value)}", flush=True)
 
 
 def _say(text: str) -> None:
@@ -130,11 +138,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    from headrace.cli.catalogue import show
-    from headrace.runtime.errors import HeadraceError
+    from headrace.cli import guarded, log_to_stderr
 
-    try:
-        app()
-    except HeadraceError as failure:
-        show(failure)
-        sys.exit(int(failure.exit_code))
+    log_to_stderr()
+    guarded(app)

@@ -7,7 +7,7 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.views.board import duration
+from headrace.cli.views.formats import duration
 from headrace.rollouts.status import AgentStatus, VersionStatus, WorkerStatus
 from headrace.rollouts.view import RolloutView
 

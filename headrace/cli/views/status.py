@@ -7,6 +7,7 @@ from rich.text import Text
 from headrace.cli.views.figures import figures
 from headrace.launch.run_status import RunStatus
 from headrace.launch.specs import State
+from headrace.runtime.secrets import masked
 
 
 def show(status: RunStatus, console: Console) -> None:
@@ -24,7 +25,9 @@ def _processes(status: RunStatus) -> Table:
     for heading in ("process", "state", "pid", "restarts", "addresses"):
         table.add_column(heading)
     for server in status.servers:
-        table.add_row(server.name, server.state, str(server.process.pid) if server.process else "", "", server.address)
+        table.add_row(
+            server.name, server.state, str(server.process.pid) if server.process else "", "", masked(server.address)
+        )
     for role in status.roles:
         addresses = "  ".join(f"{name} {address}" for name, address in sorted(role.endpoints.items()))
         detail = f" ({role.detail})" if role.detail and role.state is State.FAILED else ""

@@ -23,6 +23,7 @@ from types import TracebackType
 
 from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import wake_as_usual
+from headrace.runtime.secrets import clean
 from headrace.weights.errors import NotReady, WeightsError
 from headrace.weights.format.manifest import Manifest
 from headrace.weights.worker.client import AgentClient
@@ -344,7 +345,7 @@ class LiveWeights:
                 self._staging = ""
                 if self._activate_when_staged and self._activate_when_staged.digest == order.digest:
                     self._activate_when_staged = None
-            self._client.send(Failed(order.version, order.digest, f"{type(error).__name__}: {error}"))
+            self._client.send(Failed(order.version, order.digest, clean(f"{type(error).__name__}: {error}")))
             return
         with self._lock:
             superseded = None

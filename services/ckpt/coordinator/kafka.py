@@ -114,6 +114,8 @@ class CoordinatorLog:
             DependencyError: Kafka fails.
         """
         message = self._consumer.poll(timeout_s)
+        for idle in self._owned.values():
+            idle.producer.poll(0)  # takes its statistics, which else pile up while no directive is issued
         if message is None:
             return None
         owned = self._owned.get(message.partition() or 0)

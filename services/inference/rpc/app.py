@@ -42,14 +42,13 @@ class RpcApp:
             threads=self._settings.predict_threads,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
-        self._logs = LogSettings()
+        self._logs, self._samples = LogSettings(), rehearsal.samples
         context.ready.declare("weights", "rest", "grpc")
 
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand."""
-        rest = WebServer(
-            create_app(self._plane, self._logs), self._settings.host, self._settings.rest_port, grace_s=_GRACE_S
-        )
+        app = create_app(self._plane, self._logs, self._samples)
+        rest = WebServer(app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S)
         grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port)
         self._weights.start()
         serving = asyncio.create_task(rest.serve())

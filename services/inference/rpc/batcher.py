@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from headrace.model.port import Model
+from headrace.runtime.secrets import clean
 from headrace.weights.worker.source import Bound
 from services.inference.oip.messages import ModelFailed
 from services.inference.rpc.statistics import Phases
@@ -86,7 +87,7 @@ class DirectBatcher:
                 predicted = time.perf_counter_ns()
                 predictions = self._model.predictions(outputs)
         except Exception as error:  # the model is the author's code: whatever it raises is this request's error alone
-            raise ModelFailed(f"version {bound.version} raised {type(error).__name__}: {error}") from error
+            raise ModelFailed(clean(f"version {bound.version} raised {type(error).__name__}: {error}")) from error
         if len(predictions) != len(events):
             raise ModelFailed(f"version {bound.version} made {len(predictions)} predictions of {len(events)} events")
         ended = time.perf_counter_ns()

@@ -1,10 +1,14 @@
-"""The REST edge of the role `rpc`: Open Inference Protocol v2. Plain Starlette routes, since a request's cost is Python's."""
+"""The REST edge of the role `rpc`: Open Inference Protocol v2, and its documentation at /docs.
 
-from collections.abc import Awaitable, Callable
+The routes are plain Starlette ones, since a request's cost is Python's; openapi.py describes them.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -21,6 +25,7 @@ from services.inference.oip.rest_codec import (
     parse_json,
     render_answer,
 )
+from services.inference.rpc.openapi import document
 from services.inference.rpc.service import DataPlane
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -28,11 +33,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _COMPRESS_FROM = 4096  # bytes; generic clients accept gzip always, and for less it costs more than it saves
 
 
-def create_app(plane: DataPlane, logs: LogSettings) -> FastAPI:
-    """An ASGI app that serves `plane`."""
-    app = FastAPI(title="Headrace inference", openapi_url=None, docs_url=None, redoc_url=None)
+def create_app(plane: DataPlane, logs: LogSettings, samples: Sequence[Any] = ()) -> FastAPI:
+    """An ASGI app that serves `plane`. Its own documentation is at /docs; the first of `samples` is its example."""
+    app = FastAPIOffline(title="Headrace inference")
+    described = document(plane.config(plane.name), samples)
+    app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own lists no plain routes
     rest = _Rest(plane, logs)
-    app.router.routes[:] = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _routes(rest)]
+    plain = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _routes(rest)]
+    app.router.routes[:0] = plain  # first, so that the pages of the documentation cost a request nothing
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(OipError, _oip_error)
     app.add_exception_handler(Exception, _unforeseen)

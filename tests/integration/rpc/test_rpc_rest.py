@@ -233,3 +233,15 @@ def test_a_raw_body_needs_a_model_of_one_input(rest: httpx.Client) -> None:
 
     assert response.status_code == 400
     assert "must only have 1 input (found 7)" in response.json()["error"]
+
+
+def test_its_documentation_is_there_and_its_example_is_answered(rest: httpx.Client) -> None:
+    assert "swagger-ui-bundle.js" in rest.get("/docs").text
+    described = rest.get("/openapi.json").json()
+    assert described["info"]["title"] == "Headrace: model trips"
+    assert set(described["components"]["schemas"]["Output_prediction"]["properties"]) >= {"name", "datatype", "shape"}
+    example = {"inputs": inputs()}
+    assert rest.post(INFER, json=example).status_code == 200
+    assert [one["name"] for one in described["components"]["schemas"]["InferRequest"]["example"]["inputs"]] == [
+        one["name"] for one in example["inputs"]
+    ]

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from headrace.lookup import Lookup
 from headrace.runtime import kafka as clients
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.lifecycle import Stop
-from headrace.runtime.lookup import Lookup
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.app import ChunkApp, chunk_app
 from headrace.streams.chunks import Chunk

@@ -112,3 +112,11 @@ async def test_the_deadline_ends_the_attempts() -> None:
 def test_a_setting_wins_over_the_run_folder(tmp_path) -> None:
     assert resolver(" http://a/ ,http://b", tmp_path, "rpc")() == ["http://a", "http://b"]
     assert resolver("", tmp_path, "rpc")() == []
+
+
+async def test_the_password_of_an_address_is_not_told_to_callers() -> None:
+    role = Role()
+    role.addresses = ["http://me:hush@gone"]
+    with pytest.raises(DeadlineError) as caught:
+        await role.upstream(timeout_s=0.01).ask("/x", b"")
+    assert "http://me:***@gone: ConnectError('refused')" in str(caught.value)

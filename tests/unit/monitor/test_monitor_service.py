@@ -8,7 +8,17 @@ import pytest
 from headrace.contracts import snapshot as contract
 from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
-from services.monitor.metrics import DUPLICATES, ERROR_MEAN, MODEL_ERROR_MEAN, MODEL_SCORED, RECORDS, Exporter
+from services.monitor.metrics import (
+    DUPLICATES,
+    ERROR_MEAN,
+    FRESHNESS,
+    LATENCY,
+    MODEL_ERROR_MEAN,
+    MODEL_SCORED,
+    RECORDS,
+    Durations,
+    Exporter,
+)
 from services.monitor.models import WatchedModel
 from services.monitor.service import Monitor, Record, Watched
 
@@ -25,14 +35,15 @@ class Zero:
         pass
 
 
-def monitor(**changes: Any) -> Monitor:
+def monitor(*, observer: Durations | None = None, **changes: Any) -> Monitor:
     fields = {
         "error": lambda p, label: abs(p - label),
         "baselines": {"zero": Zero()},
         "window": 10,
         "error_unit": "min",
     }
-    return Monitor(Watched(pipeline="toy", **{**fields, **changes}), started=0.0, lanes=[EVENTS, LABELS])
+    watched = Watched(pipeline="toy", **{**fields, **changes})
+    return Monitor(watched, started=0.0, lanes=[EVENTS, LABELS], observer=observer)
 
 
 def prediction(offset: int, value: float = 1.0, version: int = 1) -> Record:
@@ -155,6 +166,17 @@ def test_metrics_follow_the_snapshots() -> None:
     assert RECORDS.labels("toy", "events")._value.get() == 4
     assert DUPLICATES.labels("toy")._value.get() == 1
     assert ERROR_MEAN.labels("toy", "zero")._value.get() == 3.0
+
+
+def test_durations_go_into_histograms_that_add_up_over_monitors() -> None:
+    watching = monitor(observer=Durations("aged"))
+    watching.checkpoint(CheckpointPublished(model="toy", version=2, newest_label_us=500_000))
+    for offset in range(8):
+        watching.prediction(prediction(offset, version=1 if offset < 4 else 2))
+    buckets = FRESHNESS.labels("aged", "toy")._buckets
+    assert [bound for bound, n in zip(FRESHNESS._upper_bounds, buckets, strict=True) if n.get()] == [1.0]
+    assert FRESHNESS.labels("aged", "toy")._sum.get() == pytest.approx(0.509)
+    assert LATENCY.labels("aged")._sum.get() == pytest.approx(2 * 0.005)  # one in four of what came 5 ms later
 
 
 OTHERS = (WatchedModel("toy.c", "canary", 0.25), WatchedModel("toy.s", "shadow"))

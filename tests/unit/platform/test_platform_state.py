@@ -79,6 +79,11 @@ def test_an_external_server_has_no_port_of_ours(tmp_path, claim):
     assert claim.last_ports() == {}
 
 
+def test_the_password_of_an_external_server_is_not_written(tmp_path):
+    record(tmp_path, ServerStatus("redis", "external", "redis://:hush@cache:1/0", None))
+    assert read_status(tmp_path).address("redis") == "redis://:***@cache:1/0"
+
+
 def test_status_says_only_what_is_still_true(tmp_path, sleeper):
     record(tmp_path, ServerStatus("kafka", "running", "127.0.0.1:1", ProcessId.of(sleeper.pid)))
     assert [server.state for server in read_status(tmp_path).servers] == ["running", "stopped"]

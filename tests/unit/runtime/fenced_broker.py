@@ -1,4 +1,4 @@
-"""What a Kafka broker says while its controller does not let it serve yet: which brokers there are, or that there is none.
+"""A Kafka broker's answers while its controller does not let it serve yet: it lists brokers, or none.
 
 A real one says so for a moment after it was restarted, now and then. Two requests are answered, ApiVersions (version 0)
 and Metadata (version 4, https://kafka.apache.org/protocol); the topic is always "t", with one partition.

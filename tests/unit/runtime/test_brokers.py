@@ -1,13 +1,15 @@
 """A client without brokers is noticed by its statistics, and one whose brokers are merely away is left alone."""
 
 import json
+import logging
 import time
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from headrace.runtime import kafka
-from headrace.runtime.brokers import BrokerWatch, watched
+from headrace.runtime.brokers import BrokerWatch, ClientLog, told, watched
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.settings import ServiceSettings
 from tests.patience import WAIT_S
@@ -74,3 +76,28 @@ def test_a_producer_is_closed_in_time_and_its_records_are_counted() -> None:
         producer.produce("t", b"x", on_delivery=lambda error, _: failed.append(error.name()))
     assert kafka.close(producer, 0.05) == 3
     assert failed == ["_PURGE_QUEUE"] * 3
+
+
+def test_a_client_without_a_broker_says_so_in_our_log_and_not_twenty_times_a_second(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with structlog.testing.capture_logs() as lines:
+        client = Producer({"bootstrap.servers": "127.0.0.1:1", "sasl.username": "u", **told()})
+        with pytest.raises(KafkaException):
+            client.list_topics("t", timeout=0.5)
+        client.poll(0)
+    assert [line.get("code", line.get("said", "").partition(" ")[0]) for line in lines] == [
+        "CONFWARN", "_TRANSPORT", "_ALL_BROKERS_DOWN",
+    ]  # fmt: skip
+    assert all(line["log_level"] == "warning" for line in lines)
+    assert capfd.readouterr().err == ""  # past the log, librdkafka writes nothing
+
+
+def test_every_fatal_error_is_logged_and_others_once_in_a_while() -> None:
+    log = ClientLog()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            log.error(KafkaError(KafkaError._TRANSPORT))
+            log.error(KafkaError(KafkaError._FENCED, fatal=True))
+            log.log(logging.WARNING, "%s [%s] %s", "MAXPOLL", "c", "too late")
+    assert [line.get("code", "MAXPOLL") for line in lines] == ["_TRANSPORT", "_FENCED", "MAXPOLL", "_FENCED", "_FENCED"]

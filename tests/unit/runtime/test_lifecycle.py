@@ -37,7 +37,7 @@ ROLE = textwrap.dedent("""
                 raise FencedError("model 'm': epoch 3 is over", hint="epoch 4 has begun")
             if mode == "bug":
                 raise KeyError("a bug")
-            self.context.ready.set("input", True)
+            self.context.ready.set("input", True, "redis://:hush@h answers")
             self.context.publish_endpoint("rest", "http://127.0.0.1:1")
             await stop.waited()
             if mode == "hang":
@@ -87,7 +87,10 @@ def test_a_role_publishes_its_endpoints_answers_and_stops_in_order(start: Callab
 
     assert get(f"{ops}/healthz") == (200, "ok\n")
     status, body = get(f"{ops}/readyz")
-    assert (status, json.loads(body)) == (200, {"ready": True, "checks": {"input": {"ok": True, "detail": ""}}})
+    assert (status, json.loads(body)) == (
+        200,
+        {"ready": True, "checks": {"input": {"ok": True, "detail": "redis://:***@h answers"}}},
+    )
     assert "headrace_build_info" in get(f"{ops}/metrics")[1]
     assert get(f"{ops}/nothing")[0] == 404
     assert read_endpoints(tmp_path)[0].pid == process.pid

@@ -1,4 +1,4 @@
-"""What a thread asks of the kernel is for itself and those that it starts, and is refused quietly where it cannot be had."""
+"""What a thread asks of the kernel holds for itself and for threads that it starts; a refusal raises nothing."""
 
 import os
 import platform

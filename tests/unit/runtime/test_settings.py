@@ -38,6 +38,17 @@ def test_an_unknown_flag_is_refused() -> None:
         load(Settings, "x", ["--nope", "1"])
 
 
+def test_a_word_too_many_is_named() -> None:
+    with pytest.raises(ConfigError, match="arguments: examples/rides "):
+        load(Settings, "x", ["examples/rides", "--ops-port", "0"])
+
+
+def test_the_text_of_settings_shows_no_secret() -> None:
+    settings = load(Settings, "x", ["--redis-url", "redis://me:hush@h/0", "--kafka-config", "sasl.password=hush"])
+    assert "hush" not in f"{settings!r} {settings}"
+    assert settings.kafka_config == {"sasl.password": "hush"}
+
+
 def test_the_role_fills_in_a_unique_instance_and_the_folders(tmp_path: Path) -> None:
     settings = load(Settings, "stream", ["--run-dir", str(tmp_path)])
     assert settings.instance.startswith("stream-")

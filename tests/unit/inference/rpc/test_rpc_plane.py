@@ -255,3 +255,12 @@ async def test_an_unloaded_model_is_there_again_after_a_load(world: World) -> No
 
     world.plane.load("scaled", {})
     assert world.plane.model_ready("scaled")
+
+
+async def test_what_the_model_raises_is_told_without_secrets(world: World) -> None:
+    def fail() -> None:
+        raise RuntimeError("cannot reach redis://:hush@cache/0")
+
+    world.model.before_features = fail
+    with pytest.raises(ModelFailed, match=r"version 1 raised RuntimeError: cannot reach redis://:\*\*\*@cache/0"):
+        await world.plane.infer(request(1.0))

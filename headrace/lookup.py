@@ -1,9 +1,9 @@
-"""A topic as a table in memory: the newest value of every key, for agents that join records with it.
+"""A topic as a table in memory: the newest value of every key, for custom agents that join records with it.
 
-Every process reads the whole topic, with a consumer of its own that is in no group, from the beginning at each start,
-so the table needs no changelog, no store and no assignment, and a record's partition does not matter. What it costs is
-memory: use it for topics that are compacted and fit, such as prices, zones or accounts. Reading a table's newest value
-is not repeatable: a record that is processed again after a crash may meet a newer one.
+Every process reads the whole topic from the beginning at each start, with a consumer that is in no group. So the table
+needs no changelog, no store and no assignment, and it does not matter in which partition a record is. It costs memory:
+use it for compacted topics that fit, such as prices, zones or accounts. A lookup is not repeatable: a record that is
+processed again after a crash may find a newer value than before.
 """
 
 import threading
@@ -17,7 +17,7 @@ from headrace.runtime.errors import DependencyError, HeadraceError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
-log = get_logger("headrace.streams")
+log = get_logger("headrace.lookup")
 
 V = TypeVar("V")
 
@@ -26,11 +26,11 @@ _MOST = 10_000
 
 
 class Lookup(Generic[V]):
-    """The newest value by key. Give `open` and `close` to `ChunkApp.during`; read it from any thread meanwhile.
+    """The newest value of every key. Give `open` and `close` to `ChunkApp.during`; any thread may read it in between.
 
-    `decode` makes a value of a record's bytes; a record that it raises ValueError on is logged and left out, and the
-    value that the key had before stays. A record without a value (a tombstone) deletes its key; one without a key is
-    left out.
+    `decode` makes a value of a record's bytes. A record for which it raises ValueError is logged and skipped, and the
+    key keeps the value that it had. A record without a value (a tombstone) deletes its key. A record without a key is
+    skipped.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Lookup(Generic[V]):
         self._thread = threading.Thread(target=self._follow, name=f"lookup-{topic}", daemon=True)
 
     def open(self) -> None:
-        """Read what the topic holds, and return once all of it is there; go on reading what comes.
+        """Read the topic to its end, then return; a thread goes on reading new records.
 
         Raises:
             DependencyError: the topic does not exist, or could not be read within `start_s` seconds.
@@ -57,7 +57,7 @@ class Lookup(Generic[V]):
             raise self._failure
 
     def close(self) -> None:
-        """Stop reading; what is there stays."""
+        """Stop reading. The values stay."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -88,7 +88,8 @@ class Lookup(Generic[V]):
                     self._caught_up.set()
         except HeadraceError as error:
             self._failure = error
-            log.error("a lookup's topic cannot be read", topic=self._topic, error=error.message)  # noqa: TRY400 - it is raised by `get`
+            said = "the lookup's topic cannot be read"
+            log.error(said, topic=self._topic, error=error.message)  # noqa: TRY400 - `get` raises it
         finally:
             self._caught_up.set()
             consumer.close()
@@ -104,11 +105,11 @@ class Lookup(Generic[V]):
             self._values[key] = self._decode(value)
         except ValueError as error:
             where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-            log.warning("a lookup's record cannot be decoded", where=where, error=str(error))
+            log.warning("the lookup skips a record that cannot be decoded", where=where, error=str(error))
 
 
 def _records(consumer: Consumer, waiting: set[int]) -> Iterator[Message]:
-    """One fetch; partitions whose end it reached are no longer waited for."""
+    """The records of one fetch. A partition whose end it reached leaves `waiting`."""
     for message in consumer.consume(_MOST, _WAIT_S):
         error = message.error()
         if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name

@@ -30,9 +30,12 @@ def json_problem(data: bytes | memoryview, error: Exception) -> BadValue:
         return BadValue("", "nested too deeply")
     text = str(error)
     if text.startswith(("JSON is malformed", "Number out of range")):
-        content = with_endless_numbers(data)
-        for field, value in _numbers(content, "") if content is not None else ():
-            return BadValue(field.removeprefix("."), f"{value}, expected a finite number")
+        try:
+            found = next(_numbers(with_endless_numbers(data), ""), None)
+        except RecursionError:
+            return BadValue("", "nested too deeply")
+        if found is not None:
+            return BadValue(found[0].removeprefix("."), f"{found[1]}, expected a finite number")
     place = _PLACE.search(text)
     return BadValue(place[1].removeprefix("."), text[: place.start()]) if place else BadValue("", text)
 

@@ -130,6 +130,14 @@ def test_what_is_said_about_bytes_that_are_no_json(text: bytes, field: str, prob
     assert json_problem(text, error.value) == BadValue(field, problem)
 
 
+@pytest.mark.parametrize("depth", range(300, 1000, 50))
+def test_a_nan_at_any_depth_is_an_error_with_a_reason(depth: int) -> None:
+    text = b"[" * depth + b"NaN" + b"]" * depth
+    with pytest.raises(DECODE_ERRORS) as error:
+        msgspec.json.decode(text)
+    assert json_problem(text, error.value).problem in {"NaN, expected a finite number", "nested too deeply"}
+
+
 def test_an_integer_beyond_every_float_is_named_and_cut_short() -> None:
     text = b'{"id":"k","series":[1,' + b"1" * 400 + b"]}"
     with pytest.raises(msgspec.ValidationError) as error:

@@ -108,7 +108,7 @@ def test_triton_answers_with_every_version_that_the_fleet_activates(fleet, trito
     fleet.coordinator()
     bridge = fleet._start(
         "bridge",
-        ["-m", "services.bridge", "triton-bridge", "--pipeline", str(pipeline), "--triton", triton.address, "--repository",
+        ["-m", "services.bridge", "--pipeline", str(pipeline), "--triton", triton.address, "--repository",
          str(triton.repository), "--check-s", "0.5", "--retry-s", "0.5"],
     )  # fmt: skip
     first = release(fleet, 1)

@@ -62,7 +62,7 @@ def test_a_signal_ends_it_in_order_and_withdraws_its_endpoints(tmp_path: Path, n
 
 def test_a_taken_port_is_a_readable_error(served: Served, tmp_path: Path) -> None:
     port = served.http.rpartition(":")[2]
-    command = [sys.executable, "-m", "services.inference", "rpc", "--pipeline", str(FOLDER), "--rest-port", port]
+    command = [sys.executable, "-m", "services.inference.rpc", "--pipeline", str(FOLDER), "--rest-port", port]
     ended = subprocess.run(
         [*command, "--run-dir", str(tmp_path)], capture_output=True, text=True, timeout=WAIT_S, check=False
     )

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,38 +23,40 @@ from headrace.streams.transactions import PRODUCER_CONFIG, AcknowledgedSink, Tra
 from headrace.weights import StaticWeights
 from headrace.weights.worker.source import Bound, WeightsSource
 from services.inference.live import live_weights, load
+from services.inference.runner import Events, ModelRunner
 from services.inference.stream.metrics import StreamMetrics
 from services.inference.stream.service import StreamPredictor
 from services.inference.stream.settings import StreamSettings
-from services.inference.stream.variants import StreamModels, VariantPredictor
 from services.inference.stream.version_check import VersionCheck
 from services.inference.warm_up import WarmUpBatches
 
 
 class StreamApp:
-    """Consumes the pipeline's events and predicts, from the moment that the first version of the weights is live."""
+    """Consumes the pipeline's events and predicts, from the moment that the first version of the weights is live.
 
-    def __init__(self, context: Context[StreamSettings], pipeline: Pipeline, rehearsal: WarmUpBatches) -> None:
+    Args:
+        context: the role's.
+        pipeline: the champion's.
+        samples: typical events, to test a version on that has predicted nothing yet.
+    """
+
+    def __init__(self, context: Context[StreamSettings], pipeline: Pipeline, samples: Events = ()) -> None:
         self._context = context
         self._settings = context.settings
         self._pipeline = pipeline
-        self._rehearsal = rehearsal
+        self._samples = samples
         self._metrics = StreamMetrics(pipeline.name)
-        self._weights: WeightsSource | None = None
-        self._others: list[tuple[WeightsSource, VariantPredictor]] = []
+        self._champion: ModelRunner | None = None
+        self._variants: list[ModelRunner] = []
         self._chunks: ChunkPipeline | None = None
         self._slot: InstanceSlot | None = None
         self._highwaters: Callable[[], Mapping[Partition, int]] = dict
         self._group = self._settings.group or f"{pipeline.name}.stream"
         context.ready.declare("weights", "partitions")
 
-    def follow(self, weights: WeightsSource) -> None:
-        """Predict with these weights."""
-        self._weights = weights
-
-    def follow_other(self, pipeline: Pipeline, weights: WeightsSource, rehearsal: WarmUpBatches) -> None:
-        """Let one of the pipeline's further models predict beside the champion, which waits for none of them."""
-        self._others.append((weights, VariantPredictor(pipeline, weights, self._metrics, served=rehearsal.remember)))
+    def follow(self, champion: ModelRunner, variants: Sequence[ModelRunner] = ()) -> None:
+        """Predict with these models. The champion waits for none of the others; they are in pipeline.yaml's order."""
+        self._champion, self._variants = champion, list(variants)
 
     def on_weights(self, bound: Bound) -> None:
         """Another version serves; called from the weights' thread."""
@@ -64,10 +66,8 @@ class StreamApp:
 
     async def run(self, stop: Stop) -> None:
         """Predict until `stop` is set; then finish and commit what is in hand."""
-        weights = self._weights
-        if weights is None:
-            raise HeadraceError("the stream has no weights to follow")
-        app = self._app(weights)
+        champion = self._must_champion()
+        weights, app = champion.weights, self._app(champion)
         self._start_weights()
         try:
             if weights.version:
@@ -84,30 +84,33 @@ class StreamApp:
         Raises:
             HeadraceError: there are no weights to follow, or the broker does not answer.
         """
-        if self._weights is None:
-            raise HeadraceError("the stream has no weights to follow")
-        app = self._app(self._weights)
+        app = self._app(self._must_champion())
         app.during(self._start_weights, self._stop_weights)
         return app
 
+    def _must_champion(self) -> ModelRunner:
+        if self._champion is None:
+            raise HeadraceError("the stream has no weights to follow")
+        return self._champion
+
     def _start_weights(self) -> None:
-        for source in self._sources():
-            source.start()
+        for runner in self._runners():
+            runner.weights.start()
 
     def _stop_weights(self) -> None:
-        for source in self._sources():
-            source.stop()
+        for runner in self._runners():
+            runner.weights.stop()
 
-    def _sources(self) -> list[WeightsSource]:
-        return [source for source in (self._weights, *(weights for weights, _ in self._others)) if source is not None]
+    def _runners(self) -> list[ModelRunner]:
+        return [*([] if self._champion is None else [self._champion]), *self._variants]
 
-    def _app(self, weights: WeightsSource) -> ChunkApp:
+    def _app(self, champion: ModelRunner) -> ChunkApp:
         membership = Membership()
         self._chunks = chunks = ChunkPipeline(
-            self._predictor(weights).process,
+            self._predictor(champion).process,
             self._sink(),
             membership,
-            ready=lambda: weights.version > 0,
+            ready=lambda: champion.weights.version > 0,
             delivered=self._delivered,
             aborted=self._metrics.aborted,
         )
@@ -132,24 +135,19 @@ class StreamApp:
 
         return app
 
-    def _predictor(self, weights: WeightsSource) -> StreamPredictor:
-        admin = kafka.admin(self._settings)
-        source, sink = (kafka.partitions_of(admin, topic.name(self._pipeline.name)) for topic in (EVENTS, PREDICTIONS))
-        shadows = (
-            kafka.partitions_of(admin, SHADOWS.name(self._pipeline.name)) if self._pipeline.spec.has_shadows else source
-        )
-        contenders = [contender for _, contender in self._others]
+    def _predictor(self, champion: ModelRunner) -> StreamPredictor:
+        admin, name = kafka.admin(self._settings), self._pipeline.name
+        source, sink = (kafka.partitions_of(admin, topic.name(name)) for topic in (EVENTS, PREDICTIONS))
+        shadows = kafka.partitions_of(admin, SHADOWS.name(name)) if self._pipeline.spec.has_shadows else source
         return StreamPredictor(
             self._pipeline,
-            weights,
+            champion,
             Breaker(self._settings.bad_ratio, self._settings.bad_least),
             self._metrics,
+            variants=self._variants,
             same_partitions=source == sink,
-            served=self._rehearsal.remember,
-            others=StreamModels(self._pipeline, contenders, self._metrics, same_partitions=source == shadows)
-            if contenders
-            else None,
-            soundness=VersionCheck(self._rehearsal.samples),
+            same_shadow_partitions=source == shadows,
+            check=VersionCheck(self._samples),
         )
 
     def _sink(self) -> Sink:
@@ -188,20 +186,23 @@ def build_stream(
 ) -> "StreamApp":
     """The role `stream`. `others` are the further models' weights, by their names in the fleet."""
     pipeline = load(context.settings, context.role)
-    rehearsal = WarmUpBatches(pipeline)
-    app = StreamApp(context, pipeline, rehearsal)
-    app.follow(weights or live_weights(context, pipeline, rehearsal, app.on_weights))  # type: ignore[arg-type]
-    for other in pipeline.others:
-        warm_up = WarmUpBatches(other)
-        source = (others or {}).get(other.model_name)
-        app.follow_other(other, source or other_weights(context, other, warm_up), warm_up)
+    warm_up = WarmUpBatches(pipeline)
+    app = StreamApp(context, pipeline, warm_up.samples)
+    live = weights or live_weights(context, pipeline, warm_up, app.on_weights)  # type: ignore[arg-type]
+    variants = [_variant(context, other, (others or {}).get(other.model_name)) for other in pipeline.others]
+    app.follow(ModelRunner(pipeline, live, remember=warm_up.remember), variants)
     return app
 
 
-def other_weights(context: Context[StreamSettings], pipeline: Pipeline, rehearsal: WarmUpBatches) -> WeightsSource:
-    """A further model's versions; none ever where its network cannot be made, which is no reason not to serve the champion."""
+def _variant(context: Context[StreamSettings], pipeline: Pipeline, weights: WeightsSource | None) -> ModelRunner:
+    warm_up = WarmUpBatches(pipeline)
+    return ModelRunner(pipeline, weights or other_weights(context, pipeline, warm_up), remember=warm_up.remember)
+
+
+def other_weights(context: Context[StreamSettings], pipeline: Pipeline, warm_up: WarmUpBatches) -> WeightsSource:
+    """A further model's versions. Where its network cannot be made, there are none, and the champion serves without it."""
     try:
-        return live_weights(context, pipeline, rehearsal, lambda _: None)  # type: ignore[arg-type]
+        return live_weights(context, pipeline, warm_up, lambda _: None)  # type: ignore[arg-type]
     except Exception as error:  # noqa: BLE001 - its author's `network` may raise anything
         said = f"{type(error).__name__}: {error}"
         context.log.error(  # noqa: TRY400 - the reason is in the line

@@ -1,20 +1,20 @@
-"""Whose fault it is when an event cannot be predicted: the event's, or the version's that is to predict it.
+"""Whose fault it is when an event cannot be predicted: the event's, or that of the version that is to predict it.
 
 A version of the weights that overflows, or does not fit, fails on sound events. They must not become dead letters: the
-role ends with nothing committed, and a sound version predicts them. So before the first letter that blames an event for
-what the weights had a part in, the version is put to the test on events that were predicted before, or on the
-pipeline's samples.
+role ends with nothing committed, and a sound version predicts them later. So before the first dead letter for a failure
+in which the weights have a part, the version is tested on events that were predicted before, or on the pipeline's
+samples.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from headrace.runtime.errors import WeightsError
+from services.inference.runner import Events
 
 _KEPT = 64
 
-Predict = Callable[[Sequence[Any]], Sequence[bool]]
-"""Which of the events a version predicts; it may raise instead, which is none of them."""
+Predict = Callable[[Events], int]
+"""How many of the events a version predicts; where it raises, none."""
 
 
 class VersionCheck:
@@ -24,22 +24,28 @@ class VersionCheck:
         samples: typical events, which no version has predicted yet; none where the pipeline has no source.
     """
 
-    def __init__(self, samples: Sequence[Any] = ()) -> None:
+    def __init__(self, samples: Events = ()) -> None:
         self._samples = samples
-        self._witnesses: Sequence[Any] = ()
+        self._witnesses: Events = ()
         self._sound = ""
 
-    def predicted(self, events: Sequence[Any]) -> None:
-        """These events were predicted. Cheap: kept are the first ones, and no later ones."""
+    def predicted(self, events: Events) -> None:
+        """These events were predicted. Cheap: only the first ones ever are kept."""
         if not self._witnesses:
             self._witnesses = list(events[:_KEPT])
 
     def examine(self, version: int, checkpoint: str, predict: Predict, *, others: int = 0) -> None:
-        """Return if the events that fail with this version are to blame; `others` of the same round were predicted with it.
+        """Return if the events that fail with this version are at fault.
+
+        Args:
+            version: the version's number.
+            checkpoint: its manifest's digest; a version that passed is not tested again.
+            predict: predicts with it.
+            others: events of the same round that it predicted.
 
         Raises:
-            WeightsError: the version is. It fails on an event that was predicted before; or, where none was yet, on
-                every event that it was given.
+            WeightsError: the version is at fault. It fails on an event that was predicted before; or, where none was
+                yet, on every event that it was given.
         """
         if self._sound == checkpoint:
             return
@@ -52,12 +58,12 @@ class VersionCheck:
         self._sound = checkpoint if good else self._sound
 
 
-def _count(predict: Predict, events: Sequence[Any]) -> int:
+def _count(predict: Predict, events: Events) -> int:
     if not events:
         return 0
     try:
-        return sum(predict(events))
-    except Exception:  # noqa: BLE001 - the model's author's code may raise anything; what counts is that it does
+        return predict(events)
+    except Exception:  # noqa: BLE001 - the model's author's code may raise anything; then the version predicts none
         return 0
 
 

@@ -19,9 +19,11 @@ from headrace.streams.chunks import Chunk
 from headrace.streams.isolation import Breaker
 from headrace.streams.memory import MemoryRecord
 from headrace.weights import Bound, StaticWeights
+from services.inference.runner import ModelRunner
+from services.inference.stream.outgoing import LONGEST
 from services.inference.stream.routing import Router
 from services.inference.stream.service import StreamPredictor
-from services.inference.stream.variants import LONGEST, StreamModels, VariantPredictor
+from services.inference.stream.variants import Variant
 
 KEYS = [f"k{i}" for i in range(400)]
 
@@ -120,15 +122,14 @@ class Stream:
         pipeline = Pipeline(Path(), spec, champion, others=tuple(others))
         self.seen, self.clock = Seen(), 0.0
         self.champion = StaticWeights(champion.network(), model="toy", version=7)
-        contenders = [
-            VariantPredictor(
-                one, weights or StaticWeights(one.model.network(), version=i + 1), self.seen, clock=lambda: self.clock
-            )
+        runners = [
+            ModelRunner(one, weights or StaticWeights(one.model.network(), version=i + 1))
             for i, (one, (_, _, weights)) in enumerate(zip(others, variants, strict=True))
         ]
         self._predictor = StreamPredictor(
-            pipeline, self.champion, Breaker(), self.seen, others=StreamModels(pipeline, contenders, self.seen)
-        )
+            pipeline, ModelRunner(pipeline, self.champion), Breaker(), self.seen,
+            variants=runners, clock=lambda: self.clock,
+        )  # fmt: skip
 
     def run(self, values: Sequence[bytes | None], *, header: bool = False) -> None:
         records = [
@@ -328,7 +329,7 @@ def test_failures_are_logged_at_most_every_ten_seconds_with_all_that_were_meanwh
     ]
 
 
-def test_a_champion_is_no_contender() -> None:
+def test_a_champion_is_no_further_model() -> None:
     pipeline = Pipeline(Path(), PipelineSpec(name="toy", model="model.py:Times"), Times(2))
     with pytest.raises(ValueError, match="champion"):
-        VariantPredictor(pipeline, StaticWeights(None), Seen())
+        Variant(ModelRunner(pipeline, StaticWeights(None)), Seen())

@@ -18,6 +18,7 @@ from headrace.streams.chunks import Chunk, Partition
 from headrace.streams.isolation import Breaker
 from headrace.streams.memory import MemoryRecord, memory_chunk
 from headrace.weights import StaticWeights
+from services.inference.runner import ModelRunner
 from services.inference.stream.service import StreamPredictor
 from services.inference.stream.version_check import VersionCheck
 
@@ -104,7 +105,8 @@ class Predictor(StreamPredictor):
         model = model or Doubles()
         self.seen = Seen()
         self.weights = StaticWeights(model.network(), model="doubles", version=7)
-        super().__init__(Pipeline(Path(), spec, model), self.weights, breaker or Breaker(), self.seen, **options)
+        pipeline = Pipeline(Path(), spec, model)
+        super().__init__(pipeline, ModelRunner(pipeline, self.weights), breaker or Breaker(), self.seen, **options)
 
 
 def event(x: float, name: str = "a") -> bytes:
@@ -262,7 +264,7 @@ def test_a_version_that_never_predicted_anything_buries_no_record_either(kind):
 
 
 def test_samples_speak_for_a_version_that_has_predicted_nothing_yet():
-    predictor = Predictor(soundness=VersionCheck([Event("a", 666), Event("b", 1)]))
+    predictor = Predictor(check=VersionCheck([Event("a", 666), Event("b", 1)]))
     assert len(letters(predictor.process([chunk(event(666))]))) == 1
 
 

@@ -49,7 +49,10 @@ class Decoder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._decode: Decode = pipeline.event_decoder.decode
-        self._key = attrgetter(pipeline.model.key)
+        key = pipeline.model.key
+        self._key = attrgetter(key)
+        fields = msgspec.structs.fields(pipeline.model.event_type())
+        self._key_is_text = any(field.name == key and field.type is str for field in fields)
 
     def decode(self, chunks: Sequence[Chunk]) -> Decoded:
         """The events of these chunks; raises nothing that the event's type raises."""
@@ -59,7 +62,8 @@ class Decoder:
             start = len(decoded.events)
             decoded.events += events
             decoded.rows.append(Rows(chunk.source, records, slice(start, start + len(events))))
-        decoded.keys += map(str, map(self._key, decoded.events))
+        keys = map(self._key, decoded.events)
+        decoded.keys += keys if self._key_is_text else map(str, keys)
         return decoded
 
     def _decode_chunk(self, chunk: Chunk, bad: list[BadRecord]) -> tuple[Sequence[Record], list[msgspec.Struct]]:

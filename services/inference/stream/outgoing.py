@@ -1,7 +1,8 @@
 """Predictions as records for Kafka: the served ones for the sink, a shadow's for the shadows' topic."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import msgspec
@@ -43,12 +44,21 @@ class Predictions(NamedTuple):
 
     def structs(self) -> list[Prediction[object]]:
         """The records' contents."""
-        partition, at_us = self.partition, time.time_ns() // 1000
-        columns = zip(self.records, self.keys, self.values, self.makers, timestamps_ms(self.records), strict=True)
-        return [
-            Prediction(key, value, model, version, checkpoint, (partition, record.offset()), event_ms, at_us)
-            for record, key, value, (model, version, checkpoint), event_ms in columns
-        ]
+        if not self.records:
+            return []
+        models, versions, checkpoints = self._makers()
+        sources = zip(repeat(self.partition), [record.offset() for record in self.records])
+        at_us = repeat(time.time_ns() // 1000)
+        times_ms = timestamps_ms(self.records)
+        return [*map(Prediction, self.keys, self.values, models, versions, checkpoints, sources, times_ms, at_us)]
+
+    def _makers(self) -> tuple[Iterable[str], Iterable[int], Iterable[str]]:
+        """Who made each, in columns."""
+        first = self.makers[0]
+        if self.makers.count(first) == len(self.makers):
+            return repeat(first[0]), repeat(first[1]), repeat(first[2])
+        models, versions, checkpoints = zip(*self.makers, strict=True)
+        return models, versions, checkpoints
 
 
 class Writer:
@@ -111,7 +121,8 @@ class Writer:
 
         JSON has no line breaks of its own; where the author's `msgspec.Raw` has some, each prediction takes a call.
         """
-        *values, _end = self._encoder.encode_lines(structs).split(b"\n")
+        values = self._encoder.encode_lines(structs).split(b"\n")
+        values.pop()  # after the last line's break
         return values if len(values) == len(structs) else [self._encoder.encode(struct) for struct in structs]
 
     def _encode_one(self, struct: Prediction[object]) -> bytes | Exception:

@@ -7,7 +7,6 @@ predict all events and answer none. Every model's version is bound at the start 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from headrace.weights.worker.source import Bound
 from services.inference.runner import Events, Failed, Results
@@ -15,18 +14,8 @@ from services.inference.stream.champion import Champion
 from services.inference.stream.routing import Router
 from services.inference.stream.variants import Variant, VariantObserver
 
-
-class Maker(NamedTuple):
-    """Who made a prediction: a model in one version of its weights."""
-
-    model: str
-    version: int
-    checkpoint: str
-
-    @classmethod
-    def of(cls, model: str, bound: Bound) -> "Maker":
-        """This model with the weights of `bound`."""
-        return cls(model, bound.version, bound.checkpoint)
+Maker = tuple[str, int, str]
+"""Who made a prediction: model, version and checkpoint. A plain tuple, since one is unpacked for every prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +82,7 @@ class Round:
     def __init__(self, models: Models, champion: Bound, bound: Mapping[str, Bound | None]) -> None:
         self.champion = champion
         self._models, self._bound = models, bound
-        self._champion = Maker.of(models.champion.name, champion)
+        self._champion = _maker(models.champion.name, champion)
 
     def answers(self, events: Events, keys: Sequence[str]) -> Answers:
         """Each event's answer: of the canary that its key names, else of the champion.
@@ -114,7 +103,7 @@ class Round:
         bound = self._bound[canary.name]
         results = canary.predict(bound, [events[i] for i in chosen])
         if bound is not None:
-            collected.add(chosen, results, Maker.of(canary.name, bound))
+            collected.add(chosen, results, _maker(canary.name, bound))
         canary.predicted(len(results) - len(results.failed))
 
     def _of_champion(self, events: Events) -> Results:
@@ -128,7 +117,11 @@ class Round:
             bound = self._bound[shadow.name]
             results = shadow.predict(bound, events)
             if bound is not None:
-                yield shadow, bound, Answers.by(Maker.of(shadow.name, bound), results)
+                yield shadow, bound, Answers.by(_maker(shadow.name, bound), results)
+
+
+def _maker(model: str, bound: Bound) -> Maker:
+    return model, bound.version, bound.checkpoint
 
 
 class _Collected:

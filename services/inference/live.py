@@ -1,4 +1,4 @@
-"""What both roles of inference are made of: the pipeline, set up for serving, and its live weights."""
+"""What both inference roles start from: the pipeline, set up for serving, and its live weights."""
 
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
     """
     if settings.pipeline is None:
         raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
-    wake_quickly()  # before any thread is started that has a part in serving
+    wake_quickly()  # before any thread that serves is started
     torch.set_num_threads(settings.torch_threads)
     return load_pipeline(settings.pipeline)
 
@@ -34,13 +34,13 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
 def live_weights(
     context: "Context[InferenceSettings]",
     pipeline: Pipeline,
-    rehearsal: WarmUpBatches,
+    warm_up: WarmUpBatches,
     on_change: "Callable[[Bound], None]",
 ) -> LiveWeights:
-    """The host's agent's versions of the pipeline's model, warmed up by rehearsal.
+    """The versions of the pipeline's model that the host's agent provides, each warmed up before it serves.
 
-    While the champion is behind its fleet the process is not ready; a further model is no reason not to serve the
-    champion.
+    The process is not ready while the champion serves another version than its fleet; a further model that does so
+    changes nothing.
     """
 
     def on_behind(why: str) -> None:
@@ -54,7 +54,7 @@ def live_weights(
         pipeline.model.network,
         worker=context.settings.instance,
         role=context.role,
-        warm_up=rehearsal,
+        warm_up=warm_up,
         on_change=on_change,
         on_behind=on_behind,
         finite=pipeline.model.finite,

@@ -1,4 +1,4 @@
-"""Warming up a network before it serves: on batches of the sizes that were served lately, else on the pipeline's samples."""
+"""Warming up a network before it serves: on batches of the sizes that were served, at first on the pipeline's samples."""
 
 import threading
 from collections.abc import Sequence
@@ -19,7 +19,10 @@ _KEPT = 4
 class WarmUpBatches:
     """Remembers features that were served, one batch for each power of two of rows, and runs new networks on them.
 
-    `samples` are the typical events of the pipeline's source, none where it has no source.
+    Safe to use from several threads.
+
+    Attributes:
+        samples: typical events of the pipeline's source; empty where it has no source.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -42,7 +45,10 @@ class WarmUpBatches:
             log.warning("no samples to warm up on", model=pipeline.model_name, error=f"{type(error).__name__}: {error}")
 
     def remember(self, features: torch.Tensor) -> None:
-        """A batch was served. Cheap: kept are the first of each size, the largest sizes."""
+        """Remember the features of a batch that was served.
+
+        Cheap: only the first batch of each size is copied, and only the largest sizes are kept.
+        """
         features = features[: self._max_batch]
         size = len(features).bit_length()
         if size in self._batches or not len(features):
@@ -53,7 +59,7 @@ class WarmUpBatches:
                 del self._batches[smallest]
 
     def __call__(self, network: torch.nn.Module) -> None:
-        """Run the network on what is remembered; what it raises refuses the version.
+        """Run the network on the remembered batches; a version on which this raises does not serve.
 
         Raises:
             WeightsError: every output of a batch is NaN or infinite, which finite weights can do too.

@@ -1,4 +1,4 @@
-"""Weights from a file: to serve a network that was saved with safetensors, without a fleet."""
+"""Weights from a safetensors file, to serve a network without a fleet."""
 
 from pathlib import Path
 
@@ -15,8 +15,9 @@ def open_weights(path: Path, pipeline: Pipeline) -> StaticWeights:
     """The file's tensors as version 1 of the pipeline's model.
 
     Raises:
-        ConfigError: there is no such file, or it is not in safetensors' format.
-        IncompatibleWeights, NonFiniteWeights: they do not fit the network, or hold NaN.
+        ConfigError: there is no such file, or it is not in the safetensors format.
+        IncompatibleWeights: the tensors do not fit the network.
+        NonFiniteWeights: a tensor has NaN or infinity.
     """
     try:
         tensors = load_file(path)

@@ -1,4 +1,4 @@
-"""The role `stream`, composed: a Faust agent hands chunks to the pipeline; the predictor and the transaction do the rest."""
+"""The role `stream`, composed: a Faust agent hands chunks to a `ChunkPipeline`, which predicts and commits them."""
 
 import tempfile
 import time
@@ -59,7 +59,7 @@ class StreamApp:
         self._champion, self._variants = champion, list(variants)
 
     def on_weights(self, bound: Bound) -> None:
-        """Another version serves; called from the weights' thread."""
+        """Another version of the champion serves; called from the weights' thread."""
         self._context.ready.set("weights", True, f"version {bound.version}")  # noqa: FBT003
         if self._chunks is not None:
             self._chunks.poke()
@@ -79,7 +79,7 @@ class StreamApp:
                 self._slot.release()
 
     def for_faust(self) -> ChunkApp:
-        """The same, for Faust's own worker to start and stop; the weights are followed for as long as it runs.
+        """The same app, for Faust's own worker to start and stop; it follows the weights while it runs.
 
         Raises:
             HeadraceError: there are no weights to follow, or the broker does not answer.
@@ -166,7 +166,7 @@ class StreamApp:
             self._chunks.give_up(error)
 
     def _datadir(self) -> Path:
-        """Where Faust wants a folder; nothing of ours is kept there."""
+        """The folder that Faust must have; Headrace keeps nothing in it."""
         folder = Path(tempfile.gettempdir()) / f"headrace-faust-{self._settings.instance}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -1,9 +1,9 @@
-"""The role `stream` under Faust's own command line, for who runs Faust apps already.
+"""The role `stream` under Faust's own command line, for those who already run Faust apps.
 
     export HEADRACE_PIPELINE=examples/rides KAFKA_BOOTSTRAP_SERVERS=...
     faust -A services.inference.stream.faust_app worker --without-web
 
-Settings come from the environment (`HEADRACE_*`), since the command line is Faust's. Everything else is the role's:
+Settings come from the environment (`HEADRACE_*`), since the command line is Faust's. Everything else is as in the role:
 weights from the host's agent, transactions, dead letters, metrics on the ops port. The app is composed when Faust asks
 for it, not when the module is imported.
 """
@@ -28,14 +28,14 @@ def faust_app(weights: WeightsSource | None = None) -> ChunkApp:
 
     Raises:
         ConfigError: the environment names no pipeline, or one that cannot be loaded.
-        DependencyError: the broker does not answer, or has not got the pipeline's topics.
+        DependencyError: the broker does not answer, or lacks the pipeline's topics.
     """
     settings = load(StreamSettings, ROLE)
     ready, endpoints = Readiness(), EndpointFile(settings.run_folder, ROLE, settings.instance)
     ops = OpsServer(settings.host, settings.ops_port, ready.state)
     stream = build_stream(Context(ROLE, settings, Stop(), ready, get_logger(f"headrace.{ROLE}"), endpoints), weights)
     if not isinstance(stream, StreamApp):
-        raise TypeError(f"the role {ROLE} is no Faust app but {type(stream)}")
+        raise TypeError(f"the role {ROLE} is not a Faust app but a {type(stream)}")
     app = stream.for_faust()
 
     def begin() -> None:

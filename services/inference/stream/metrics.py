@@ -1,4 +1,4 @@
-"""Metrics of the role `stream`: observed once a round, never once a record, so that they cost the stream nothing."""
+"""Metrics of the role `stream`: observed once a round, never once a record, so that their cost does not show."""
 
 from collections.abc import Mapping
 
@@ -56,7 +56,7 @@ ASSIGNED = Gauge("headrace_inference_stream_partitions", "Partitions assigned to
 
 
 class StreamMetrics:
-    """Records what happens on one pipeline's stream; an `Observer` of the predictor, a `ModelsObserver`, and more."""
+    """Records what happens on one pipeline's stream; the `Observer` of its `StreamPredictor`, among others."""
 
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
@@ -70,11 +70,11 @@ class StreamMetrics:
         DEAD_LETTERS.labels(self._pipeline, phase).inc(records)
 
     def bound(self, version: int) -> None:
-        """A round was predicted with this version."""
+        """A round was predicted with this version of the champion."""
         VERSION.labels(self._pipeline, self._pipeline).set(version)
 
     def model_bound(self, model: str, version: int) -> None:
-        """A round's version of a further model."""
+        """A round was predicted with this version of a further model."""
         VERSION.labels(self._pipeline, model).set(version)
 
     def model_predicted(self, model: str, records: int) -> None:
@@ -82,7 +82,7 @@ class StreamMetrics:
         MODEL_PREDICTIONS.labels(self._pipeline, model).inc(records)
 
     def model_failed(self, model: str, phase: str, records: int) -> None:
-        """A further model did not predict so many records of a round."""
+        """A further model could not predict so many records of a round."""
         MODEL_FAILURES.labels(self._pipeline, model, phase).inc(records)
 
     def aborted(self) -> None:
@@ -90,11 +90,11 @@ class StreamMetrics:
         ABORTS.labels(self._pipeline).inc()
 
     def assigned(self, partitions: int) -> None:
-        """The assignment has changed."""
+        """So many partitions are assigned to this process now."""
         ASSIGNED.labels(self._pipeline).set(partitions)
 
     def committed(self, output: Output, highwaters: Mapping[Partition, int], now: float) -> None:
-        """A round is durable. `now` in seconds since the epoch."""
+        """A round is durable. `now` is in seconds since the epoch."""
         RECORDS.labels(self._pipeline).inc(output.records)
         CHUNKS.labels(self._pipeline).inc(output.chunks)
         PREDICTIONS.labels(self._pipeline).inc(output.records - output.dead)

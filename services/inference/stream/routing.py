@@ -1,14 +1,13 @@
 """Which keys a canary answers: a pure function of the key and of the canary's own part, so that it is the same everywhere.
 
-A key's place is its xxh3 hash as a fraction of the hash's range. A canary has the keys whose place lies in [start,
-start + share). So the same key always goes to the same model, whichever process, partition or day it comes by; growing
-a share moves keys into that canary and none elsewhere; and another canary that comes or goes moves nothing. (Parts that
-follow from shares
-alone could not promise that: with three canaries, no rule lets each of them grow without moving another's keys.)
+A key's place is its xxh3 hash as a fraction of the hash's range. A canary answers the keys whose place lies in [start,
+start + share). So every process sends the same key to the same model, on every partition and every day. A larger share
+moves keys to that canary and to no other; adding or removing a canary moves no other canary's keys. (Parts computed from
+the shares alone could not promise that: with three canaries, no rule lets each grow without moving another's keys.)
 
-The key is the author's (`Model.key`), as text, as it stands on every prediction. Kafka's would do where producers agree
-on it, but they need not set one, and the author's is the same whether an event came by REST, gRPC, Kafka or a replay.
-And whoever reads the sink can tell from a prediction alone which model should have made it.
+The key is the model's (`Model.key`), as text, as it stands on every prediction. It is not Kafka's: producers need not
+set that one, and the model's is the same whether an event came by REST, gRPC, Kafka or a replay. Whoever reads the sink
+can tell from a prediction alone which model should have made it.
 """
 
 from collections.abc import Sequence
@@ -34,6 +33,6 @@ class Router:
         self._parts = [(round(start * SPAN), round(end * SPAN)) for start, end in parts]
 
     def route(self, keys: Sequence[str]) -> list[list[int]]:
-        """For each canary the indices of its keys, ascending; the others' are the champion's."""
+        """For each canary the indices of its keys, ascending; the champion answers all other keys."""
         places = [place(key) for key in keys]
         return [[i for i, at in enumerate(places) if low <= at < high] for low, high in self._parts]

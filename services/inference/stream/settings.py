@@ -20,6 +20,6 @@ class StreamSettings(InferenceSettings):
         description="after a crash readers wait for the open transaction until a successor aborts it, or so long",
     )
     bad_ratio: float = Field(
-        0.5, gt=0, le=1, description="stop when this share of recent records cannot be predicted ..."
+        0.5, gt=0, le=1, description="the role ends when this share of recent records cannot be predicted ..."
     )
-    bad_least: int = Field(200, ge=1, description="... and more than so many could not")
+    bad_least: int = Field(200, ge=1, description="... and they are more than this many")

@@ -1,4 +1,4 @@
-"""Champion, canaries and shadows over the same chunks: who answers, and what nobody may harm."""
+"""Champion, canaries and shadows over the same chunks: who answers each event, and whose failures reach nobody."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,7 +83,7 @@ class Talks(Times):
 
 
 class Seen:
-    """Everything that the predictor and its models report."""
+    """Keeps everything that the predictor and its models report."""
 
     def __init__(self) -> None:
         self.versions: dict[str, int] = {}
@@ -215,6 +215,14 @@ def test_a_shadow_that_writes_into_events_does_not_reach_what_is_served() -> Non
     stream = Stream((SHADOW, Spoils(3), None))
     stream.run(events())
     assert [(p.key, p.prediction) for p in stream.served] == [(key, 2.0 * i) for i, key in enumerate(KEYS)]
+    assert [p.key for p in stream.shadows] == KEYS
+
+
+def test_a_canary_that_writes_into_events_does_not_change_their_keys() -> None:
+    stream = Stream((canary(), Spoils(3), None), (SHADOW, Times(4), None))
+    stream.run(events())
+    assert [p.key for p in stream.served] == [p.key for p in stream.shadows] == KEYS
+    assert {p.key for p in stream.served if p.model == "toy.c"} == of_canary(0.25)
 
 
 def test_predictions_of_a_shadow_that_cannot_be_written_are_left_out() -> None:

@@ -168,6 +168,24 @@ def test_each_prediction_is_whole_even_where_its_json_has_line_breaks():
     assert [(p["key"], p["prediction"]) for p in found] == [("a\nb", {"x": 1}), ("a", {"x": 2})]
 
 
+class Numbered(msgspec.Struct):
+    id: int
+    x: float
+
+
+class NumberedDoubles(Model[Numbered, Label]):
+    """Doubles of events whose key is a number."""
+
+    key = "id"
+    network, features, loss = Doubles.network, Doubles.features, Doubles.loss
+    predictions, error = Doubles.predictions, Doubles.error
+
+
+def test_a_key_that_is_a_number_stands_on_the_prediction_as_text():
+    output = Predictor(model=NumberedDoubles()).process([chunk(b'{"id": 12, "x": 4}')])
+    assert [(p.key, p.prediction) for p in decoded(r["value"] for r in output.batches[0].records)] == [("12", 8.0)]
+
+
 def test_where_partition_counts_differ_the_key_chooses():
     output = Predictor(same_partitions=False).process([chunk(event(1), partition=5)])
     assert output.batches[0].partition is None

@@ -133,7 +133,9 @@ class MemoryExamples:
 
     def between(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> list[Any]:
         return [
-            MemoryRecord(self.values[p][o], b"k", self.topic, p, o, 1000 + o) for p in starts for o in range(starts[p], ends[p])
+            MemoryRecord(self.values[p][o], b"k", self.topic, p, o, 1000 + o)
+            for p in starts
+            for o in range(starts[p], ends[p])
         ]
 
     def poll(self, timeout_s: float) -> Polled:

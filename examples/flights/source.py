@@ -127,9 +127,7 @@ class Board:
         while lately[0] <= row.departs - HOUR:
             lately.popleft()
         gains = (means.get(code, 0.0) for means, code in zip(self._gains, _codes(row), strict=True))
-        fading = (
-            means.value(code(row), row.departs) for means, (code, _) in zip(self._lately, LATELY, strict=True)
-        )
+        fading = (means.value(code(row), row.departs) for means, (code, _) in zip(self._lately, LATELY, strict=True))
         return Flight(
             row.flight_id, row.carrier, row.origin, row.destination, row.departs, row.hour, row.weekday, row.distance,
             row.minutes, row.dep_delay, len(lately), *gains, *fading, *self._weather.get((row.origin, row.departs // HOUR), ()),

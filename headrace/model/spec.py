@@ -47,7 +47,8 @@ class ScheduleSpec(_Section):
     """How the learning rate changes over optimizer steps. It begins at `start` × `learning_rate` and falls to that."""
 
     kind: Literal["constant", "inverse_time", "cosine"] = Field(
-        "constant", description="constant: learning_rate itself; inverse_time: start / (1 + step / steps); cosine: half a wave"
+        "constant",
+        description="constant: learning_rate itself; inverse_time: start / (1 + step / steps); cosine: half a wave",
     )
     start: float = Field(1.0, gt=0, description="multiple of learning_rate at the first step")
     steps: int = Field(1000, ge=1, description="inverse_time: steps to half of `start`; cosine: steps to learning_rate")
@@ -66,7 +67,9 @@ class DriftSpec(_Section):
     """Beginning the schedule again, with a window of new examples only, when the error rises."""
 
     ratio: float = Field(1.5, gt=1, description="recent error / the error before, from which it is a drift")
-    examples: int = Field(500, ge=10, description="over which the recent error is measured; the error before: ten times")
+    examples: int = Field(
+        500, ge=10, description="over which the recent error is measured; the error before: ten times"
+    )
 
 
 class TrainingSpec(_Section):
@@ -87,11 +90,12 @@ class TrainingSpec(_Section):
     replay: ReplaySpec | None = Field(None, description="learn again from recent examples")
     drift: DriftSpec | None = Field(None, description="begin the schedule again when the error rises")
     race: tuple[float, ...] = Field(
-        (), max_length=8, description="multiples of learning_rate trained side by side; the best by recent error is served"
+        (),
+        max_length=8,
+        description="multiples of learning_rate trained side by side; the best by recent error is served",
     )
     keep: int = Field(5, ge=2, description="checkpoints kept on shared storage")
     seed: int = Field(0, ge=0, description="of the first weights and of all random state")
-
 
     @field_validator("race")
     @classmethod

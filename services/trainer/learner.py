@@ -162,6 +162,8 @@ class Learner:
         for turn in range(1, self._spec.replay.steps if self._spec.replay is not None else 1):
             more = self._sampled(turn)
             self._descend([self._loss(lane, features, labels, more) for lane in self.lanes])
+        if len(self.lanes) > 1:
+            self._begin_lanes_again()
         if self.window is not None:
             self.window.add(items, features)
         if self.drift is not None and self.drift.observe(errors):
@@ -191,9 +193,7 @@ class Learner:
     def _descend(self, losses: list[torch.Tensor]) -> None:
         """An optimizer step of every lane whose loss and gradients are finite."""
         self.loss = losses[self.followed].item()
-        taken = [
-            lane.descend(loss, self.schedule, self.steps) for lane, loss in zip(self.lanes, losses, strict=True)
-        ]
+        taken = [lane.descend(loss, self.schedule, self.steps) for lane, loss in zip(self.lanes, losses, strict=True)]
         if taken[self.followed]:
             self.steps += 1
             return
@@ -201,17 +201,20 @@ class Learner:
         log.warning("batch skipped: loss or gradients are not finite", loss=self.loss, step=self.steps)
 
     def _compare(self, labels: list[Any], predictions: list[list[Any]]) -> None:
-        """Follow the lane with the lowest recent error; one that fell far behind begins again from it."""
+        """Follow the lane with the lowest recent error."""
         for lane, made in zip(self.lanes, predictions, strict=True):
             lane.observe([self.model.error(p, label) for p, label in zip(made, labels, strict=True)], self._recent)
         best = min(range(len(self.lanes)), key=lambda i: self.lanes[i].error)
         if self.lanes[best].error < SWITCH * self.lanes[self.followed].error:
             log.info("following another learning rate", multiple=self.lanes[best].multiple, step=self.steps)
             self.followed = best
+
+    def _begin_lanes_again(self) -> None:
+        """Lanes that fell far behind the followed one go on from its state, at their own rates."""
         leader = self.lanes[self.followed]
         for lane in self.lanes:
             if lane is not leader and lane.error > BEHIND * leader.error:
-                log.info("a learning rate begins again from the best", multiple=lane.multiple, step=self.steps)
+                log.debug("a learning rate begins again from the best", multiple=lane.multiple, step=self.steps)
                 lane.follow(leader, load_weights)
 
     def _begin_anew(self) -> None:

@@ -218,9 +218,7 @@ class Trainer:
             state = self._good
         self._good = state
         letters = self._passed()
-        checkpoint = Checkpoint(
-            self._header(), state.weights, state.optimizer, state.random, letters, state.lanes
-        )
+        checkpoint = Checkpoint(self._header(), state.weights, state.optimizer, state.random, letters, state.lanes)
         self.version, self._base = checkpoint.header.version, checkpoint.header.version
         self._letters = [letter for letter in self._letters if letter not in letters]
         self._ends, self._new, self._last_checkpoint = [], 0, self._clock()

@@ -5,7 +5,7 @@ exponential form, whose first steps weigh less of the past so that the untrained
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from headrace.model.port import Model
 from headrace.model.spec import TrainingSpec
 from services.trainer.learning.schedule import Schedule
 from services.trainer.tree import copied
+
 
 class Lane:
     """Learns with one learning rate.
@@ -124,7 +125,7 @@ class Lane:
 
 
 def _average(network: torch.nn.Module, decay: float) -> AveragedModel:
-    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
+    def update(averaged: Sequence[torch.Tensor], current: Sequence[torch.Tensor], count: torch.Tensor | int) -> None:
         steps = float(count)
         share = 1.0 - min(decay, (1.0 + steps) / (10.0 + steps))
         floats = [(a, c) for a, c in zip(averaged, current, strict=True) if a.is_floating_point()]
@@ -134,5 +135,5 @@ def _average(network: torch.nn.Module, decay: float) -> AveragedModel:
                 a.copy_(c)
 
     average = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
-    average.requires_grad_(False)
+    average.requires_grad_(requires_grad=False)
     return average

@@ -139,4 +139,3 @@ class ReplayWindow:
         part.head += 1
         self._held[row] = None
         self._free.append(row)
-

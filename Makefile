@@ -42,6 +42,7 @@ triton: $(STAMP)          ## the bridge against a real Triton server, from a whe
 	TRITON_WHEEL=$(CURDIR)/build/triton/wheel $(BIN)/python -m pytest tests/integration/bridge $(ARGS)
 
 bench-stream: $(PEERS:%=$(PEER_ENVS)/%/.installed)
+bench-learning: $(PEER_ENVS)/learning/.installed
 bench-%: $(STAMP)         ## make bench-stream, FULL=1 for the long form
 	$(BIN)/python -m benchmarks.$* $(if $(FULL),--full,) $(ARGS)
 
@@ -61,6 +62,12 @@ $(STAMP): requirements.lock | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
+$(PEER_ENVS)/learning/.installed: benchmarks/learning/rivals/rivals.txt | $(BIN)/uv
+	@echo "Installing the rivals to compare with ..."
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python $<
+	@touch $@
+
 # The benchmark's peers need packages that ours would conflict with, so each has an environment of its own.
 $(PEER_ENVS)/%/.installed: benchmarks/stream/peers/%.txt | $(BIN)/uv
 	@echo "Installing $* to compare with ..."
@@ -75,6 +82,8 @@ lock: | $(BIN)/uv         ## pin what pyproject.toml asks for
 	for peer in $(PEERS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --constraint build/shared.txt benchmarks/stream/peers/$$peer.in \
 	    -o benchmarks/stream/peers/$$peer.txt || exit 1; done
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    benchmarks/learning/rivals/rivals.in -o benchmarks/learning/rivals/rivals.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -131,6 +131,13 @@ class MemoryExamples:
     def before(self, offsets: Mapping[int, int], count: int) -> list[bytes]:
         return [v for p, end in offsets.items() for v in self.values[p][max(0, end - count) : end]]
 
+    def between(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> list[Any]:
+        return [
+            MemoryRecord(self.values[p][o], b"k", self.topic, p, o, 1000 + o)
+            for p in starts
+            for o in range(starts[p], ends[p])
+        ]
+
     def poll(self, timeout_s: float) -> Polled:
         self._turn += 1
         partition = sorted(self.values)[self._turn % len(self.values)]

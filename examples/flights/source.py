@@ -24,7 +24,7 @@ import io
 import math
 import zipfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import groupby, islice
@@ -117,6 +117,7 @@ class Board:
     def __init__(self, weather: "Weather") -> None:
         self._weather = weather
         self._gains: tuple[dict[str, float], ...] = ({}, {}, {})
+        self._lately: tuple[FadingMeans, ...] = tuple(FadingMeans(hours * HOUR) for _, hours in LATELY)
         self._departures: dict[str, deque[float]] = {}
 
     def departed(self, row: Row) -> Flight:
@@ -126,9 +127,10 @@ class Board:
         while lately[0] <= row.departs - HOUR:
             lately.popleft()
         gains = (means.get(code, 0.0) for means, code in zip(self._gains, _codes(row), strict=True))
+        fading = (means.value(code(row), row.departs) for means, (code, _) in zip(self._lately, LATELY, strict=True))
         return Flight(
             row.flight_id, row.carrier, row.origin, row.destination, row.departs, row.hour, row.weekday, row.distance,
-            row.minutes, row.dep_delay, len(lately), *gains, *self._weather.get((row.origin, row.departs // HOUR), ()),
+            row.minutes, row.dep_delay, len(lately), *gains, *fading, *self._weather.get((row.origin, row.departs // HOUR), ()),
         )  # fmt: skip
 
     def landed(self, row: Row) -> Landing:
@@ -138,7 +140,47 @@ class Board:
         for means, code, rate in zip(self._gains, _codes(row), self.RATES, strict=True):
             mean = means.get(code, 0.0)
             means[code] = round(mean + rate * (gain - mean), 4)
+        for fading, (of, _) in zip(self._lately, LATELY, strict=True):
+            fading.add(of(row), row.lands, gain)
         return Landing(row.flight_id, late, row.lands)
+
+
+LATELY: tuple[tuple[Callable[[Row], str], float], ...] = (
+    (lambda _: "", 1.5),
+    (lambda _: "", 6.0),
+    (lambda row: row.origin, 1.5),
+    (lambda row: str(round(row.distance / 500)), 1.5),
+    (lambda row: str(round(row.distance / 500)), 6.0),
+    (lambda row: row.destination, 6.0),
+    (lambda row: row.carrier, 6.0),
+    (lambda row: row.origin + row.destination, 30.0),
+)
+"""Gains by what flights have in common and hours of fading, in the order of `Flight`'s fields from `recent_gain` on."""
+
+
+class FadingMeans:
+    """Means by code, in which a value weighs e^(-age / `fade_s`); drawn to 0 where little is known."""
+
+    UNKNOWN = 1.5  # a weight of so much at 0
+
+    def __init__(self, fade_s: float) -> None:
+        self._fade_s = fade_s
+        self._sums: dict[str, tuple[float, float, float]] = {}
+
+    def add(self, code: str, at: float, value: float) -> None:
+        """Take a value of the moment `at`."""
+        total, weight = self._faded(code, at)
+        self._sums[code] = total + value, weight + 1.0, at
+
+    def value(self, code: str, at: float) -> float:
+        """The mean as of `at`."""
+        total, weight = self._faded(code, at)
+        return round(total / (weight + self.UNKNOWN), 3)
+
+    def _faded(self, code: str, at: float) -> tuple[float, float]:
+        total, weight, then = self._sums.get(code, (0.0, 0.0, at))
+        faded = math.exp(-max(0.0, at - then) / self._fade_s)
+        return total * faded, weight * faded
 
 
 def _codes(row: Row) -> tuple[str, str, str]:

@@ -43,6 +43,35 @@ class JoinSpec(_Section):
     )
 
 
+class ScheduleSpec(_Section):
+    """How the learning rate changes over optimizer steps. It begins at `start` × `learning_rate` and falls to that."""
+
+    kind: Literal["constant", "inverse_time", "cosine"] = Field(
+        "constant",
+        description="constant: learning_rate itself; inverse_time: start / (1 + step / steps); cosine: half a wave",
+    )
+    start: float = Field(1.0, gt=0, description="multiple of learning_rate at the first step")
+    steps: int = Field(1000, ge=1, description="inverse_time: steps to half of `start`; cosine: steps to learning_rate")
+    warm_up: int = Field(0, ge=0, description="steps before that in which the rate rises from nearly 0 to `start`")
+
+
+class ReplaySpec(_Section):
+    """Learning again from recent examples: each step's batch holds new ones and a random sample of the window."""
+
+    window: int = Field(50_000, ge=1, description="the newest examples that are sampled from, held in memory")
+    examples: int = Field(256, ge=1, description="sampled into each step, beside the new ones of the first step")
+    steps: int = Field(1, ge=1, description="optimizer steps for each batch of new examples")
+
+
+class DriftSpec(_Section):
+    """Beginning the schedule again, with a window of new examples only, when the error rises."""
+
+    ratio: float = Field(1.5, gt=1, description="recent error / the error before, from which it is a drift")
+    examples: int = Field(
+        500, ge=10, description="over which the recent error is measured; the error before: ten times"
+    )
+
+
 class TrainingSpec(_Section):
     """Learning online."""
 
@@ -53,8 +82,27 @@ class TrainingSpec(_Section):
     checkpoint_s: float = Field(
         2.0, gt=0, description="... or after this many seconds with at least one, whichever is first"
     )
+    clip_norm: float | None = Field(None, gt=0, description="gradients are scaled down to this norm")
+    average: float | None = Field(
+        None, gt=0, lt=1, description="serve a moving average of the weights; the part of it that stays at each step"
+    )
+    schedule: ScheduleSpec = ScheduleSpec()
+    replay: ReplaySpec | None = Field(None, description="learn again from recent examples")
+    drift: DriftSpec | None = Field(None, description="begin the schedule again when the error rises")
+    race: tuple[float, ...] = Field(
+        (),
+        max_length=8,
+        description="multiples of learning_rate trained side by side; the best by recent error is served",
+    )
     keep: int = Field(5, ge=2, description="checkpoints kept on shared storage")
     seed: int = Field(0, ge=0, description="of the first weights and of all random state")
+
+    @field_validator("race")
+    @classmethod
+    def _distinct_rates(cls, race: tuple[float, ...]) -> tuple[float, ...]:
+        if any(rate <= 0 for rate in race) or len(set(race)) < len(race) or len(race) == 1:
+            raise PydanticCustomError("race", "a race needs two or more different multiples above 0, e.g. [0.3, 1, 3]")
+        return race
 
 
 class VariantSpec(_Section):

@@ -1,6 +1,6 @@
 """A checkpoint: everything that training needs to go on, in one safetensors file that is there whole or not at all.
 
-Tensors are named weights/..., optimizer/..., random/... and letters/...; the rest stands as JSON in the file's
+Tensors are named weights/..., optimizer/..., random/..., lanes/... and letters/...; the rest stands as JSON in the file's
 metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
 """
 
@@ -29,6 +29,24 @@ _METADATA = "headrace"
 _NAME = re.compile(r"^(\d{8,})-e(\d+)-([0-9a-f]{32})\.safetensors$")
 
 
+class Learning(msgspec.Struct, kw_only=True, frozen=True):
+    """What learning again, schedules and races need to go on, beside tensors.
+
+    Attributes:
+        window: partition → first offset of the examples that are learned from again; they end at the header's offsets.
+        left_out: partition → offsets in there that could not be learned from.
+        schedule_began: the step at which the learning rate's schedule began.
+        drift: the drift detector's state.
+        followed_lane: which of the lanes is served.
+    """
+
+    window: dict[int, int] = {}
+    left_out: dict[int, list[int]] = {}
+    schedule_began: int = 0
+    drift: tuple[float, float, int] | None = None
+    followed_lane: int = 0
+
+
 class Header(msgspec.Struct, kw_only=True, frozen=True):
     """The plain part of a checkpoint.
 
@@ -48,6 +66,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
         created_at: µs since the epoch.
         metrics: figures to show beside the version.
         progress: running errors, by name: (sum, count).
+        learning: windows, schedules and races.
         format: version of this schema.
     """
 
@@ -65,6 +84,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
     created_at: int
     metrics: dict[str, float]
     progress: dict[str, tuple[float, int]]
+    learning: Learning = Learning()
     format: int = FORMAT
 
 
@@ -79,13 +99,18 @@ class Letter(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in memory; its tensors are its own."""
+    """A checkpoint in memory; its tensors are its own.
+
+    `weights` are those that are served. Where others learn (an average is served, or learning rates race), `lanes` has
+    each one's weights, optimizer and average, and `optimizer` is empty.
+    """
 
     header: Header
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     random: dict[str, Any]
     letters: list[Letter] = field(default_factory=list)
+    lanes: list[dict[str, Any]] = field(default_factory=list)
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -94,6 +119,7 @@ class Checkpoint:
             "header": msgspec.to_builtins(self.header),
             "optimizer": flatten(self.optimizer, "optimizer", tensors),
             "random": flatten(self.random, "random", tensors),
+            "lanes": flatten(self.lanes, "lanes", tensors),
             "letters": [_pack(letter, f"letters/{i}", tensors) for i, letter in enumerate(self.letters)],
         }
         return bytes(save(tensors, {_METADATA: json.dumps(plain)}))
@@ -112,9 +138,8 @@ class Checkpoint:
             tensors = load(data)
             weights = {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}
             letters = [_unpack(letter, tensors) for letter in plain["letters"]]
-            return cls(
-                header, weights, unflatten(plain["optimizer"], tensors), unflatten(plain["random"], tensors), letters
-            )
+            optimizer, random = unflatten(plain["optimizer"], tensors), unflatten(plain["random"], tensors)
+            return cls(header, weights, optimizer, random, letters, unflatten(plain.get("lanes", []), tensors))
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"not a checkpoint of format {FORMAT}: {error}") from error
 

@@ -63,6 +63,10 @@ class KafkaExamples:
         found.sort(key=lambda m: (m.timestamp()[1], m.partition() or 0, m.offset() or 0))
         return [message.value() or b"" for message in found]
 
+    def between(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> list[Message]:
+        """See `ExampleLog`."""
+        return read(self._settings, self.topic, starts, ends)
+
     def poll(self, timeout_s: float) -> Polled:
         """See `ExampleLog`."""
         polled = Polled()

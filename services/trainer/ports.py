@@ -34,6 +34,10 @@ class ExampleLog(Protocol):
         """About `count` values that end at `offsets`."""
         ...
 
+    def between(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> list[Any]:
+        """The records of each partition from its start up to, not including, its end; offsets rise in a partition."""
+        ...
+
     def poll(self, timeout_s: float) -> Polled:
         """The next records; waits up to `timeout_s` for them."""
         ...

@@ -58,16 +58,21 @@ class Progress:
         saved = saved or {}
         self.errors = {name: RunningError(window, *saved.get(name, (0.0, 0))) for name in (MODEL, *self._baselines)}
 
-    def observe(self, events: list[Any], labels: list[Any], predictions: list[Any]) -> None:
-        """Take predictions that were made before learning; then let the baselines predict and learn, one by one."""
+    def observe(self, events: list[Any], labels: list[Any], predictions: list[Any]) -> list[float]:
+        """Take predictions that were made before learning; then let the baselines predict and learn, one by one.
+
+        Returns the predictions' errors.
+        """
         error = self._model.error
-        self.errors[MODEL].add([error(p, label) for p, label in zip(predictions, labels, strict=True)])
+        made = [error(p, label) for p, label in zip(predictions, labels, strict=True)]
+        self.errors[MODEL].add(made)
         for name, baseline in self._baselines.items():
             predict, learn, errors = baseline.predict, baseline.learn, list[float]()
             for event, label in zip(events, labels, strict=True):
                 errors.append(error(predict(event), label))
                 learn(event, label)
             self.errors[name].add(errors)
+        return made
 
     def warm_up(self, event: Any, label: Any) -> None:
         """Let the baselines learn from an example that was counted before a restart."""

@@ -73,6 +73,8 @@ class Trainer:
             self._newest_label_us, self._base = header.newest_label_us, header.version
             for value in self._log.before(offsets, warm_up) if warm_up else ():
                 self._warm_up(value)
+            if self.learner.window is not None:
+                self._refill(header)
         self.batcher = Batcher(offsets, self._spec.batch_size, self._spec.max_wait_s, self._clock)
         self._log.seek(offsets)
         log.info(
@@ -85,6 +87,21 @@ class Trainer:
         except msgspec.DecodeError:
             return  # it is a dead letter already
         self.learner.progress.warm_up(example.event, example.label)
+
+    def _refill(self, header: Header) -> None:
+        """Read the examples that are learned from again; those that retention has deleted are missing from now on."""
+        first, learning = self._log.begin(), header.learning
+        starts = {p: max(offset, first.get(p, offset)) for p, offset in learning.window.items()}
+        items: list[Item] = []
+        for message in self._log.between(starts, {p: header.offsets[p] for p in starts}):
+            try:
+                example = self._pipeline.example_decoder.decode(message.value() or b"")
+            except msgspec.DecodeError:
+                continue  # it is a dead letter already
+            items.append(Item(example.label_ms, message.partition(), message.offset(), example))
+        self.learner.refill(items, learning.left_out)
+        if starts != learning.window:
+            log.warning("examples to learn from again were deleted", window=learning.window, first=first)
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Train until stopped; then publish what is not published yet.
@@ -201,7 +218,7 @@ class Trainer:
             state = self._good
         self._good = state
         letters = self._passed()
-        checkpoint = Checkpoint(self._header(), state.weights, state.optimizer, state.random, letters)
+        checkpoint = Checkpoint(self._header(), state.weights, state.optimizer, state.random, letters, state.lanes)
         self.version, self._base = checkpoint.header.version, checkpoint.header.version
         self._letters = [letter for letter in self._letters if letter not in letters]
         self._ends, self._new, self._last_checkpoint = [], 0, self._clock()
@@ -229,6 +246,7 @@ class Trainer:
             created_at=time.time_ns() // 1000,
             metrics={name: value for name, value in metrics.items() if value == value},  # noqa: PLR0124 - NaN is not itself
             progress=learner.progress.saved(),
+            learning=learner.learning,
         )
 
     def _publish(self, checkpoint: Checkpoint) -> None:

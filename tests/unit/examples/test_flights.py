@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import torch
 
+from benchmarks.learning.progressive import progressive
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.source import Timed
-from tests.progressive_kit import progressive
 
 FOLDER = Path(__file__).parents[3] / "examples" / "flights"
 DEPARTED, LANDED = 328_521, 327_346

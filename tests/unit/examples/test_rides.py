@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from benchmarks.learning.progressive import progressive
 from headrace.model.pipeline import Pipeline, load_pipeline
-from tests.progressive_kit import progressive
 
 FOLDER = Path(__file__).parents[3] / "examples" / "rides"
 

@@ -118,13 +118,28 @@ def test_versions_rise_by_one_each_from_the_one_before(tmp_path: Path) -> None:
     assert len(events) >= 5
 
 
+EVERYTHING = {
+    "replay": {"window": 90, "examples": 24, "steps": 2},
+    "average": 0.9,
+    "schedule": {"kind": "inverse_time", "start": 4.0, "steps": 5, "warm_up": 3},
+    "drift": {"ratio": 1.01, "examples": 40},
+    "clip_norm": 0.5,
+    "race": [0.3, 1.0, 10.0],
+}
+WAYS = [{}, {"average": 0.95}, {"replay": {"window": 50, "examples": 16}}, EVERYTHING]
+WAYS_NAMED = ["plain", "average", "replay", "everything"]
+
+
+@pytest.mark.parametrize("training", WAYS, ids=WAYS_NAMED)
 @pytest.mark.parametrize("batches", [5, 9, 17])
-def test_killed_and_resumed_it_comes_to_the_same_weights_bit_for_bit(tmp_path: Path, batches: int) -> None:
-    straight = World(tmp_path / "straight", values(600))
+def test_killed_and_resumed_it_comes_to_the_same_weights_bit_for_bit(
+    tmp_path: Path, batches: int, training: dict[str, Any]
+) -> None:
+    straight = World(tmp_path / "straight", values(600), training)
     uninterrupted = straight.trainer()
     straight.all_learned(uninterrupted)
 
-    world = World(tmp_path / "killed", values(600))
+    world = World(tmp_path / "killed", values(600), training)
     killed = world.trainer(fetch=13)
     world.until(killed, lambda: world.recorder.batches >= batches)
     killed._settle(wait=True)
@@ -138,11 +153,20 @@ def test_killed_and_resumed_it_comes_to_the_same_weights_bit_for_bit(tmp_path: P
     assert resumed.learner.progress.errors["model"].total == uninterrupted.learner.progress.errors["model"].total
     left, right = world.newest(), straight.newest()
     assert torch.equal(left.random["torch"], right.random["torch"])
-    assert all(
-        torch.equal(value, right.optimizer["state"][i][name])
-        for i, state in left.optimizer["state"].items()
-        for name, value in state.items()
-    )
+    assert same(left.optimizer, right.optimizer)
+    assert same(left.lanes, right.lanes)
+    assert equal(left.weights, right.weights)
+    assert left.header.learning == right.header.learning
+
+
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, torch.Tensor):
+        return torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
 
 
 def test_a_checkpoint_made_again_from_the_one_before_and_the_log_is_the_same_bit_for_bit(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 
+from headrace.contracts.records import Example
 from headrace.model.pipeline import Pipeline
 from headrace.model.source import Timed
+from services.trainer.batches import Item
+from services.trainer.learner import Learner
 
 PREDICT_AT_ONCE = 256
 
@@ -31,17 +34,15 @@ def progressive(pipeline: Pipeline, records: Iterable[Timed], *, lag: int | None
     Weights are published every `lag` examples, by default the pipeline's own `checkpoint_examples`.
     """
     model, training = pipeline.model, pipeline.spec.training
-    torch.manual_seed(training.seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # such small networks only wait for one another's threads
-    learning = model.network()
-    optimizer = model.optimizer(learning, training.learning_rate)
-    serving, learned, published = copy.deepcopy(learning).eval(), 0, 0
+    learner = Learner(pipeline, training.batch_size)
+    serving, learned, published = copy.deepcopy(learner.lanes[0].served).eval(), 0, 0
     baselines = model.baselines()
     errors = Errors({name: [] for name in ("model", *baselines)})
     waiting: list[Any] = []  # events not predicted yet; all of them before the first of their labels
     predicted: dict[str, tuple[Any, Any, dict[str, Any]]] = {}
-    batch: list[tuple[Any, Any]] = []
+    batch: list[Item] = []
 
     def predict() -> None:
         with torch.no_grad():
@@ -66,18 +67,19 @@ def progressive(pipeline: Pipeline, records: Iterable[Timed], *, lag: int | None
         for name, baseline in baselines.items():
             errors.by_name[name].append(model.error(guessed[name], record.value))
             baseline.learn(event, record.value)
-        batch.append((event, record.value))
+        batch.append(_item(len(errors.by_name["model"]), key, event, record.value))
         if len(batch) == training.batch_size:
-            learning.train()
-            optimizer.zero_grad()
-            model.loss(learning(model.features([e for e, _ in batch])), [label for _, label in batch]).backward()
-            optimizer.step()
+            assert learner.learn(batch) == []
             learned += len(batch)
             batch.clear()
             if learned - published >= (training.checkpoint_examples if lag is None else lag):
                 if waiting:
                     predict()
-                serving.load_state_dict(learning.state_dict())
+                serving.load_state_dict(learner.lanes[learner.followed].weights())
                 published = learned
     torch.set_num_threads(threads)
     return errors
+
+
+def _item(number: int, key: str, event: Any, label: Any) -> Item:
+    return Item(number, 0, number, Example(key, event, label, (0, number), (0, number), number, number))

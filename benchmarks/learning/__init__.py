@@ -1,0 +1,1 @@
+"""How well a pipeline learns as it is served, beside rivals on the same events, and how fast."""

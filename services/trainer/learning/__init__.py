@@ -1,0 +1,1 @@
+"""What a step of online learning is made of: recent examples, schedules, averages, and learning rates that race."""

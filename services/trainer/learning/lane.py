@@ -1,0 +1,139 @@
+"""A lane: one network with its optimizer, and the average of its weights if that is what is served.
+
+Averages of weights: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", SIAM 1992; here the
+exponential form, whose first steps weigh less of the past so that the untrained weights fade at once.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from headrace.model.port import Model
+from headrace.model.spec import TrainingSpec
+from services.trainer.learning.schedule import Schedule
+from services.trainer.tree import copied
+
+
+class Lane:
+    """Learns with one learning rate.
+
+    Args:
+        model: whose network and optimizer it has.
+        spec: how it is trained.
+        multiple: of the spec's learning rate.
+    """
+
+    def __init__(self, model: Model[Any, Any], spec: TrainingSpec, multiple: float = 1.0) -> None:
+        self.network = model.network()
+        self.optimizer = model.optimizer(self.network, spec.learning_rate * multiple)
+        self.multiple = multiple
+        self._clip = spec.clip_norm
+        self._average = _average(self.network, spec.average) if spec.average is not None else None
+        self.error, self.weight = 0.0, 0.0
+
+    @property
+    def served(self) -> torch.nn.Module:
+        """The network whose weights are published: the average where there is one."""
+        return self._average.module if self._average is not None else self.network
+
+    def descend(self, loss: torch.Tensor, schedule: Schedule, step: int) -> bool:
+        """An optimizer step; False, and no step, if the loss or a gradient is not finite: it would ruin all weights."""
+        if not math.isfinite(loss.item()):
+            return False
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+        norm = float(torch.nn.utils.get_total_norm(dense).item())
+        if not math.isfinite(norm):
+            return False
+        if self._clip is not None and norm > self._clip:
+            for gradient in gradients:
+                gradient.mul_(self._clip / norm)
+        schedule.apply(self.optimizer, step)
+        self.optimizer.step()
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+        return True
+
+    def observe(self, errors: list[float], window: int) -> None:
+        """Take a batch's errors, made before it was learned from; `error` is their decaying mean over `window`."""
+        finite = [min(error, 1e30) for error in errors if math.isfinite(error)]
+        if len(finite) < len(errors):
+            self.error = math.inf
+        if not finite:
+            return
+        mean = math.fsum(finite) / len(finite)
+        share = min(1.0, len(finite) / min(self.weight + len(finite), window))
+        self.error = mean if math.isinf(self.error) else self.error + share * (mean - self.error)
+        self.weight = min(self.weight + len(finite), window)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no weight is NaN or infinite."""
+        tensors = (*self.network.state_dict().values(), *self.served.state_dict().values())
+        return all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point())
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The served weights, as they are; copy them to keep them."""
+        return dict(self.served.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that later batches change."""
+        average = self._average
+        return {
+            "weights": copied(self.network.state_dict()),
+            "optimizer": copied(self.optimizer.state_dict()),
+            "average": copied(dict(average.module.state_dict())) if average is not None else {},
+            "averaged": int(average.n_averaged) if average is not None else 0,
+            "error": self.error,
+            "weight": self.weight,
+        }
+
+    def restore(self, state: Mapping[str, Any], load: Callable[[torch.nn.Module, Mapping[str, Any]], None]) -> None:
+        """Go on from a copy; `load` loads weights into a module or raises."""
+        load(self.network, state["weights"])
+        self.optimizer.load_state_dict(copied(state["optimizer"]))  # torch keeps the very tensors that it is given
+        if self._average is not None:
+            load(self._average.module, state["average"] or state["weights"])
+            self._average.n_averaged.fill_(state["averaged"])
+        self.error, self.weight = float(state["error"]), float(state["weight"])
+
+    def begin(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        optimizer: Mapping[str, Any],
+        load: Callable[[torch.nn.Module, Mapping[str, Any]], None],
+    ) -> None:
+        """Go on from weights that were served, with an optimizer's state if there is one."""
+        load(self.network, weights)
+        if optimizer:
+            self.optimizer.load_state_dict(copied(dict(optimizer)))
+        if self._average is not None:
+            load(self._average.module, weights)
+
+    def follow(self, other: "Lane", load: Callable[[torch.nn.Module, Mapping[str, Any]], None]) -> None:
+        """Begin again from another lane's state, at this lane's own learning rate."""
+        rates = [(group["lr"], group.get("initial_lr")) for group in self.optimizer.param_groups]
+        self.restore(other.state(), load)
+        for group, (rate, first) in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+            if first is not None:
+                group["initial_lr"] = first
+
+
+def _average(network: torch.nn.Module, decay: float) -> AveragedModel:
+    def update(averaged: Sequence[torch.Tensor], current: Sequence[torch.Tensor], count: torch.Tensor | int) -> None:
+        steps = float(count)
+        share = 1.0 - min(decay, (1.0 + steps) / (10.0 + steps))
+        floats = [(a, c) for a, c in zip(averaged, current, strict=True) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [c for _, c in floats], share)
+        for a, c in zip(averaged, current, strict=True):
+            if not a.is_floating_point():
+                a.copy_(c)
+
+    average = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+    average.requires_grad_(requires_grad=False)
+    return average

@@ -1,0 +1,104 @@
+"""Learning again from recent examples, averages and races: better where they should be, and never exploding."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from headrace.model.pipeline import load_pipeline
+from services.trainer.batches import Item
+from services.trainer.learner import Learner
+from tests.line_kit import example, write_toy
+
+
+def learner(folder: Path, **training: Any) -> Learner:
+    return Learner(load_pipeline(write_toy(folder, **training)), 200)
+
+
+def batches(pipeline: Any, count: int, size: int = 16, start: int = 0) -> list[list[Item]]:
+    """Examples of a straight line, all of one partition."""
+    made = []
+    for b in range(count):
+        offsets = range(start + b * size, start + (b + 1) * size)
+        decoded = [pipeline.example_decoder.decode(example(0, o, 10 * o, math.sin(o * 7))) for o in offsets]
+        made.append([Item(e.label_ms, 0, o, e) for o, e in zip(offsets, decoded, strict=True)])
+    return made
+
+
+def train(one: Learner, folder: Path, count: int = 60) -> float:
+    for batch in batches(load_pipeline(folder), count):
+        assert one.learn(batch) == []
+    recent = one.progress.errors["model"].recent
+    assert recent is not None
+    return recent
+
+
+def test_learning_again_from_recent_examples_takes_fewer_new_ones(tmp_path: Path) -> None:
+    plain = train(learner(tmp_path / "a"), tmp_path / "a")
+    again = train(learner(tmp_path / "b", replay={"window": 500, "examples": 48, "steps": 4}), tmp_path / "b")
+    assert again < 0.7 * plain
+
+
+def test_the_average_is_what_is_served_and_what_predicts_before_learning(tmp_path: Path) -> None:
+    one = learner(tmp_path / "a", average=0.9)
+    train(one, tmp_path / "a", 20)
+    served, trained = one.state().weights, one.network.state_dict()
+    assert served.keys() == trained.keys()
+    assert any(not torch.equal(served[name], trained[name]) for name in served)
+
+
+def test_the_average_of_a_network_that_no_longer_changes_is_that_network(tmp_path: Path) -> None:
+    one = learner(tmp_path / "a", average=0.5)
+    train(one, tmp_path / "a", 5)
+    for group in one.optimizer.param_groups:
+        group["lr"] = 0.0
+    train(one, tmp_path / "a", 60)
+    served, trained = one.state().weights, one.network.state_dict()
+    assert all(torch.allclose(served[name], trained[name], atol=1e-6) for name in served)
+
+
+@pytest.mark.parametrize("rates", [[1.0, 1e6], [1e-6, 1.0], [1e-6, 1.0, 1e6, 1e30]])
+def test_of_rates_that_race_the_best_is_served_whatever_the_others_do(tmp_path: Path, rates: list[float]) -> None:
+    alone = train(learner(tmp_path / "a"), tmp_path / "a")
+    one = learner(tmp_path / "b", race=rates)
+    raced = train(one, tmp_path / "b")
+    assert one.lanes[one.followed].multiple <= 1.0, "a slower one may go on from where the best one is"
+    assert raced < 1.3 * alone
+    state = one.state()
+    assert state.finite
+    assert all(lane.error < 10 * raced for lane in one.lanes), "lanes that exploded began again"
+
+
+def test_gradients_are_scaled_down_to_the_norm(tmp_path: Path) -> None:
+    one = learner(tmp_path / "a", clip_norm=1e-3)
+    before = {name: tensor.clone() for name, tensor in one.network.state_dict().items()}
+    one.lanes[0].optimizer = torch.optim.SGD(one.network.parameters(), lr=1.0)
+    train(one, tmp_path / "a", 10)
+    moved = max(float((one.network.state_dict()[name] - before[name]).abs().max()) for name in before)
+    assert 0 < moved <= 10 * 1.001e-3
+
+
+def test_a_drift_begins_the_schedule_again_and_keeps_only_the_newest_examples(tmp_path: Path) -> None:
+    one = learner(
+        tmp_path / "a",
+        replay={"window": 5000, "examples": 16},
+        schedule={"kind": "inverse_time", "start": 3.0, "steps": 10},
+        drift={"ratio": 2.0, "examples": 64},
+    )
+    train(one, tmp_path / "a", 80)
+    assert one.window is not None
+    assert (one.restarts, one.schedule.began, len(one.window)) == (0, 0, 80 * 16)
+    for batch in batches(load_pipeline(tmp_path / "a"), 20, start=80 * 16):
+        one.learn([item._replace(example=shifted(item.example, 25.0)) for item in batch])
+        if one.restarts:
+            break
+    assert one.restarts == 1
+    assert one.schedule.began == one.steps
+    assert len(one.window) == 64
+
+
+def shifted(one: Any, by: float) -> Any:
+    return msgspec.structs.replace(one, label=msgspec.structs.replace(one.label, y=one.label.y + by))

@@ -15,7 +15,7 @@ from headrace.contracts.topics import dead_letters
 from headrace.runtime.secrets import clean
 from headrace.streams.chunks import Record, timestamp_ms
 
-Phase = Literal["decode", "features", "forward", "predictions", "train"]
+Phase = Literal["decode", "features", "forward", "predictions", "join", "train"]
 _LONGEST_REASON = 2000
 
 REPLAY_PREFIX = "headrace-replay-"

@@ -39,7 +39,17 @@ class JoinSpec(_Section):
     """Joining labels to events."""
 
     window_s: float = Field(
-        3600.0, gt=0, description="wall-clock seconds that an event waits for its label, and a label for its event"
+        3600.0, gt=0, description="seconds of record time that an event waits for its label, and a label for its event"
+    )
+    max_skew_s: float | None = Field(
+        None,
+        gt=0,
+        description="a timestamp that is further from its log's recent time is out of bounds; by default the window",
+    )
+    out_of_bounds: Literal["wait", "dead_letter"] = Field(
+        "wait",
+        description="a record out of bounds is joined whenever its other half comes while it waits; where that does "
+        "not come, it is only counted, or becomes a dead letter",
     )
 
 

@@ -7,15 +7,18 @@ import msgspec
 
 from headrace.contracts.topics import EVENTS
 from headrace.model.pipeline import Pipeline
+from headrace.model.spec import JoinSpec
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.streams.identity import InstanceSlot, take_slot, transactional_id
 from headrace.streams.transactions import PRODUCER_CONFIG, TransactionalSink
 from services.ingest.join import metrics
+from services.ingest.join.examples import kept
 from services.ingest.join.kafka import KafkaLogs, group_of
-from services.ingest.join.loop import Joiner, Names, run
+from services.ingest.join.loop import Joiner, run
+from services.ingest.join.ports import Names
 from services.ingest.join.service import EVENTS as EVENTS_SIDE
-from services.ingest.join.service import SIDES, Counts, KeyOf
+from services.ingest.join.service import NEVER, SIDES, Counts, KeyOf, Rules
 from services.ingest.join.settings import JoinSettings
 from services.ingest.pipeline import load
 from services.ingest.service import STREAMS
@@ -35,11 +38,11 @@ class JoinApp:
         key = pipeline.model.key
         self._joiner = Joiner(
             names,
-            round(pipeline.spec.join.window_s * 1000),
+            rules_of(pipeline.spec.join),
             key_reader(pipeline.event_decoder, key),
             key_reader(pipeline.label_decoder, key),
             self._sink,
-            max_waiting=settings.max_waiting,
+            max_bytes=settings.max_state_bytes,
             counted=self._counted,
         )
         self._logs = KafkaLogs(
@@ -72,9 +75,11 @@ class JoinApp:
         metrics.JOINED.labels(self._name).inc(counts.matched)
         metrics.DUPLICATES.labels(self._name).inc(counts.duplicates)
         metrics.EVICTED.labels(self._name).inc(counts.evicted)
+        metrics.FORGOTTEN.labels(self._name).inc(counts.forgotten)
         metrics.DEAD_LETTERS.labels(self._name).inc(rejected)
         for side in SIDES:
             metrics.EXPIRED.labels(self._name, STREAMS[side]).inc(counts.expired[side])
+            metrics.OUT_OF_BOUNDS.labels(self._name, STREAMS[side]).inc(counts.out_of_bounds[side])
 
     def _tick(self) -> None:
         joins = list(self._joiner.joins.values())
@@ -85,9 +90,18 @@ class JoinApp:
         for side in SIDES:
             metrics.WAITING.labels(self._name, STREAMS[side]).set(sum(join.waiting(side) for join in joins))
             metrics.REMEMBERED.labels(self._name, STREAMS[side]).set(sum(join.seen(side) for join in joins))
+            metrics.STATE_BYTES.labels(self._name, STREAMS[side]).set(sum(join.bytes_held(side) for join in joins))
+            low = min((join.low(side) for join in joins), default=NEVER)
+            metrics.LOW_TIME.labels(self._name, STREAMS[side]).set(max(0, low) / 1000)
         for topic, lag in self._logs.lag().items():
             stream = STREAMS[EVENTS_SIDE] if topic == EVENTS.name(self._name) else "labels"
             metrics.LAG.labels(self._name, stream).set(lag)
+
+
+def rules_of(spec: JoinSpec) -> Rules:
+    """How the pipeline joins."""
+    skew_ms = None if spec.max_skew_s is None else round(spec.max_skew_s * 1000)
+    return Rules(round(spec.window_s * 1000), skew_ms, spec.out_of_bounds, kept)
 
 
 def key_reader(decoder: msgspec.json.Decoder[msgspec.Struct], key: str) -> KeyOf:

@@ -9,13 +9,15 @@ from headrace.runtime.errors import DataError, DependencyError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.membership import Member, Membership
-from services.ingest.join.loop import Names, Owner, Polled, ReadFrom
-from services.ingest.join.service import EVENTS, LABELS, NEVER, SIDES, Record, Resume
+from services.ingest.join.ports import Names, Owner, Polled
+from services.ingest.join.service import EVENTS, LABELS, SIDES, Records, Resume
 
 log = get_logger("headrace.join")
 
 REQUEST_S = 30.0
 """Longer than a transaction's timeout: offsets that a crashed member left pending are not given out before it is over."""
+
+END_S = 2.0
 
 CONSUMER_CONFIG = {
     # Range, by the classic protocol: partition p of two topics with equally many partitions goes to the same member.
@@ -30,7 +32,7 @@ def group_of(pipeline: str) -> str:
 
 
 class KafkaLogs:
-    """See `services.ingest.join.loop.Logs`. Construct, `open`, poll from one thread, `close`.
+    """See `services.ingest.join.ports.Logs`. Construct, `open`, poll from one thread, `close`.
 
     `member` is this process's name in the group, the same after a restart.
     """
@@ -102,6 +104,22 @@ class KafkaLogs:
         change([TopicPartition(self._names.topics[side], partition)])
         remember(where)
 
+    def behind(self, side: int, partition: int, position: int) -> int:
+        """See `Logs`."""
+        where = TopicPartition(self._names.topics[side], partition)
+        bounds = self._consumer.get_watermark_offsets(where, cached=True)
+        return max(0, bounds[1] - position)
+
+    def end(self, side: int, partition: int) -> int | None:
+        """See `Logs`."""
+        where = TopicPartition(self._names.topics[side], partition)
+        try:
+            bounds = self._consumer.get_watermark_offsets(where, timeout=END_S)
+        except KafkaException as error:
+            log.debug("asking for a log's end", where=f"{where.topic}[{partition}]", error=error.args[0].str())
+            return None
+        return bounds[1]
+
     def rejoin(self) -> None:
         """See `Logs`."""
         self._on_revoke(self._consumer, [])
@@ -133,8 +151,11 @@ class KafkaLogs:
     def _add(self, polled: Polled, message: Message) -> None:
         where = self._where(message)
         if (records := polled.records.get(where)) is None:
-            records = polled.records[where] = []
-        records.append(Record(_offset(message), message.timestamp()[1], message.value() or b"", message))
+            records = polled.records[where] = Records()
+        records.offsets.append(_offset(message))
+        records.timestamps.append(message.timestamp()[1])
+        records.values.append(message.value() or b"")
+        records.messages.append(message)
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         by_topic = [sorted(t.partition for t in assigned if t.topic == topic) for topic in self._names.topics]
@@ -163,26 +184,12 @@ class KafkaLogs:
         committed = {(self._sides[t.topic], t.partition): _resume(t, *bounds[t.topic, t.partition]) for t in found}
         starts: list[TopicPartition] = []
         for partition in self.partitions:
-            resumes = (committed[EVENTS, partition], committed[LABELS, partition])
-            read_from = self._owner.assigned(partition, *resumes)
-            for side in SIDES:
-                start = self._start(TopicPartition(self._names.topics[side], partition), resumes[side], read_from)
-                starts.append(start)
+            begins = self._owner.assigned(partition, committed[EVENTS, partition], committed[LABELS, partition])
+            starts += [TopicPartition(self._names.topics[side], partition, begins[side]) for side in SIDES]
         for start in starts:
             start.offset = max(start.offset, bounds[start.topic, start.partition][0])
             self._owner.started(start.partition, self._sides[start.topic], start.offset)
         return starts
-
-    def _start(self, where: TopicPartition, committed: Resume, read_from: ReadFrom) -> TopicPartition:
-        if not read_from.rebuild:
-            where.offset = committed.offset
-        elif read_from.at_ms is None:
-            where.offset = 0
-        else:
-            where.offset = read_from.at_ms
-            (found,) = self._consumer.offsets_for_times([where], timeout=REQUEST_S)
-            where.offset = committed.offset if found.offset < 0 else min(found.offset, committed.offset)
-        return where
 
     def _all(self, partitions: Sequence[int]) -> list[TopicPartition]:
         return [TopicPartition(topic, p) for p in partitions for topic in self._names.topics]
@@ -208,5 +215,4 @@ def _resume(committed: TopicPartition, low: int, high: int) -> Resume:
         log.warning(
             "records were deleted before they were joined", where=where, committed=committed.offset, begins_at=low
         )
-    watermark = int(committed.metadata) if committed.metadata else NEVER
-    return Resume(max(committed.offset, low), watermark)
+    return Resume(max(committed.offset, low), committed.metadata or "")

@@ -7,11 +7,33 @@ DUPLICATES = Counter("headrace_join_duplicate_records", "Events and labels whose
 EXPIRED = Counter(
     "headrace_join_expired_records", "Records whose other half did not come within the window.", ["pipeline", "stream"]
 )
-EVICTED = Counter("headrace_join_evicted_records", "Waiting records given up because too many waited.", ["pipeline"])
-DEAD_LETTERS = Counter("headrace_join_dead_letters", "Records that could not be decoded.", ["pipeline"])
+OUT_OF_BOUNDS = Counter(
+    "headrace_join_out_of_bounds_records",
+    "Records whose timestamp was too far from their log's recent time, or no timestamp.",
+    ["pipeline", "stream"],
+)
+EVICTED = Counter(
+    "headrace_join_evicted_records", "Waiting records given up because the memory was full.", ["pipeline"]
+)
+FORGOTTEN = Counter(
+    "headrace_join_forgotten_keys", "Keys forgotten before their time because the memory was full.", ["pipeline"]
+)
+DEAD_LETTERS = Counter(
+    "headrace_join_dead_letters",
+    "Records that could not be decoded, or that were out of bounds and not joined, where those are dead letters.",
+    ["pipeline"],
+)
 WAITING = Gauge(
     "headrace_join_waiting_records", "Records in the window without their other half.", ["pipeline", "stream"]
 )
 REMEMBERED = Gauge("headrace_join_remembered_keys", "Keys remembered to tell duplicates.", ["pipeline", "stream"])
+STATE_BYTES = Gauge(
+    "headrace_join_state_bytes", "About what waiting records and remembered keys take.", ["pipeline", "stream"]
+)
+LOW_TIME = Gauge(
+    "headrace_join_low_time_seconds",
+    "Before which no partition of this log has records to come, since the epoch; 0 before it is known.",
+    ["pipeline", "stream"],
+)
 LAG = Gauge("headrace_join_lag_records", "Records not read yet.", ["pipeline", "stream"])
 PARTITIONS = Gauge("headrace_join_assigned_partitions", "Partitions that this process joins.", ["pipeline"])

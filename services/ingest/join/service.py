@@ -3,40 +3,44 @@
 What is decided depends on the two logs alone, never on how reads of them interleave, so that a restart, a replay and a
 rebalance all decide the same:
 
-- A record's time is the greatest timestamp in its partition up to and including it: its partition's watermark.
-- A record is a duplicate if its key was seen in the same log within two windows before. The first one wins.
+- A record's time is its own timestamp, or a span of time where that is out of bounds (`services.ingest.join.clock`). So
+  a wrong timestamp can cost its own record the pair, and no other.
+- A record is a duplicate if its key was seen in the same log within two windows before. The first one is kept.
 - An event and a label of the same key, neither a duplicate, belong together if their times are at most one window
-  apart. Two first records of one key are more than two windows apart, so neither side can have a second candidate.
-- An event that the labels' watermark has passed by more than a window will never get a label: it has expired. And vice
-versa.
+  apart. Where one has several candidates, the oldest two of the key are joined first.
+- An event that the low time of the labels has passed by more than a window will never get a label: it has expired. And
+  vice versa.
 
-The state is memory only; the log is its backup. It is a function of the two prefixes that were processed, so after a
-crash it is rebuilt by reading again what lies up to three windows below the committed times, up to the committed
-offsets, with nothing emitted; only when both sides are there does the join go on. (Going on with one side early would
-commit offsets above pairs that were not emitted yet.)
+A log without new records holds back its low time. `raise_low` lets the other log's time count for it: the caller has
+made sure that it has read the log to its end. That is the one decision that is not in the logs, so it is committed with
+the offsets, and a rebuild repeats it at the same offset.
+
+The state is memory only; the log is its backup. With every offset the join commits where reading must begin to rebuild
+it, and the clock's state there (`Resume`). After a crash it reads from there up to the committed offsets with nothing
+emitted; only when both sides are there does the join go on. (Going on with one side early would commit offsets above
+pairs that were not emitted yet.)
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import Any, Literal, NamedTuple
+
+from services.ingest.join.clock import FOREVER, NEVER, Span
+from services.ingest.join.side import Resume, Side
+from services.ingest.join.state import Open, Record, Records, new_record
+
+__all__ = ["EVENTS", "LABELS", "NEVER", "SIDES", "Counts", "Output", "Pair", "PairJoin", "Record", "Records",
+           "Rejected", "Resume"]  # fmt: skip
 
 EVENTS, LABELS = 0, 1
 SIDES = (EVENTS, LABELS)
-NEVER = -1
-"""The watermark of a log in which nothing was read yet."""
 
 KeyOf = Callable[[bytes], str]
 """A record's key from its value; raises ValueError (as msgspec's errors are) if the value does not fit the schema."""
-
-
-class Record(NamedTuple):
-    """A record as it came from the log; `message` is the whole of it, for whoever sends it on."""
-
-    offset: int
-    timestamp_ms: int
-    value: bytes
-    message: Any = None
+Kept = Callable[[Any, str], Any]
+"""What of an event's message must be kept while the event is open, from the message and the key."""
+OutOfBounds = Literal["wait", "dead_letter"]
 
 
 class Pair(NamedTuple):
@@ -48,28 +52,29 @@ class Pair(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A record that could not be decoded."""
+    """A record that could not be decoded, or whose timestamp was out of bounds and that found no other half."""
 
     side: int
     record: Record
     error: Exception
 
 
-class Resume(NamedTuple):
-    """Where one side's log was committed: the next offset, and the watermark then."""
-
-    offset: int
-    watermark: int = NEVER
+class OutOfBoundsError(ValueError):
+    """A record's timestamp was out of bounds, and its other half did not come."""
 
 
 @dataclass
 class Counts:
-    """What happened, for metrics; nothing is counted twice by a rebuild."""
+    """What happened, for metrics; nothing is counted twice by a rebuild. Lists are by side."""
 
     matched: int = 0
     duplicates: int = 0
     expired: list[int] = field(default_factory=lambda: [0, 0])
+    out_of_bounds: list[int] = field(default_factory=lambda: [0, 0])
     evicted: int = 0
+    forgotten: int = 0
+    sample: tuple[int, Record] | None = None
+    """Side and record of one that was out of bounds."""
 
 
 @dataclass
@@ -80,183 +85,250 @@ class Output:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-class _Waiting:
-    """A record without its other half yet; `older` is another one of the same key."""
+@dataclass(frozen=True)
+class Rules:
+    """How a pipeline joins.
 
-    __slots__ = ("key", "older", "record", "time")
+    `window_ms`: how far apart an event and its label may be. `skew_ms`: see `LogClock`; None: a window. `out_of_bounds`:
+    whether a record out of bounds that expires becomes a dead letter. `kept`: see `Kept`.
+    """
 
-    def __init__(self, key: str, time: int, record: Record, older: "_Waiting | None") -> None:
-        self.key = key
-        self.time = time
-        self.record: Record | None = record
-        self.older = older
+    window_ms: int
+    skew_ms: int | None = None
+    out_of_bounds: OutOfBounds = "wait"
+    kept: Kept = lambda message, _key: message
 
-
-class _Side:
-    """One log's part of the state."""
-
-    def __init__(self, resume: Resume, key_of: KeyOf) -> None:
-        self.key_of = key_of
-        self.committed = resume
-        self.position = resume.offset
-        self.watermark = NEVER
-        self.reached = False
-        self.held: list[Record] = []
-        self.seen: dict[str, int] = {}
-        self.seen_order: deque[tuple[int, str]] = deque()
-        self.waiting: dict[str, _Waiting] = {}
-        self.waiting_order: deque[_Waiting] = deque()
-
-    def remove(self, gone: _Waiting) -> None:
-        """Take one out of the chain of its key."""
-        gone.record = None
-        node: _Waiting | None = self.waiting[gone.key]
-        if node is gone:
-            if gone.older is None:
-                del self.waiting[gone.key]
-            else:
-                self.waiting[gone.key] = gone.older
-            return
-        while node is not None and node.older is not gone:
-            node = node.older
-        if node is not None:
-            node.older = gone.older
-
-
-def reread_from(events: Resume, labels: Resume, window_ms: int) -> int | None:
-    """The timestamp from which both logs must be read again to go on from these offsets; None means from their beginning."""
-    if NEVER in (events.watermark, labels.watermark):
-        return None
-    return max(0, min(events.watermark, labels.watermark) - 3 * window_ms)
+    @property
+    def skew(self) -> int:
+        """`skew_ms`, the default filled in."""
+        return self.window_ms if self.skew_ms is None else self.skew_ms
 
 
 class PairJoin:
     """Joins one partition.
 
     Args:
-        window_ms: how far apart an event and its label may be.
+        rules: how; a number is a window in ms.
         events: where the events were committed.
         labels: where the labels were committed.
         key_of_event: see `KeyOf`.
         key_of_label: see `KeyOf`.
         rebuild: False if reading starts at the committed offsets, because there is nothing before them.
-        max_waiting: records of one side that may wait for their other half; beyond, the oldest are given up
-        (`Counts.evicted`).
+        max_bytes: what the state may take; beyond, the oldest records are given up (`Counts.evicted`), or the oldest
+            keys (`Counts.forgotten`), whichever take more.
     """
 
     def __init__(
-        self, window_ms: int, events: Resume, labels: Resume, key_of_event: KeyOf, key_of_label: KeyOf, *,
-        rebuild: bool = True, max_waiting: int = 1_000_000,
+        self, rules: Rules | int, events: Resume, labels: Resume, key_of_event: KeyOf, key_of_label: KeyOf, *,
+        rebuild: bool = True, max_bytes: int = 1 << 30,
     ) -> None:  # fmt: skip
-        self.counts = Counts()
-        self.rebuilding = rebuild
-        self._window = window_ms
-        self._max_waiting = max_waiting
-        self._sides = (_Side(events, key_of_event), _Side(labels, key_of_label))
+        self.rules = Rules(rules) if isinstance(rules, int) else rules
+        self.counts, self.rebuilding, self.max_bytes = Counts(), rebuild, max_bytes
+        window, skew = self.rules.window_ms, self.rules.skew
+        self._sides = (Side(events, key_of_event, window, skew), Side(labels, key_of_label, window, skew))
 
     def resume(self, side: int) -> Resume:
         """What to commit for this side: everything below was processed and, once `Output` is committed, emitted."""
-        own = self._sides[side]
-        return own.committed if self.rebuilding else Resume(own.position, own.watermark)
+        own, other = self._sides[side], self._sides[1 - side]
+        return own.committed if self.rebuilding else own.resume(min(own.seen.first_offset, other.seen.partner_offset))
 
     def waiting(self, side: int) -> int:
         """How many records wait for their other half."""
-        return len(self._sides[side].waiting)
+        return len(self._sides[side].open)
 
     def seen(self, side: int) -> int:
         """How many keys are remembered, to tell duplicates."""
         return len(self._sides[side].seen)
 
+    def bytes_held(self, side: int) -> int:
+        """About what this side's state takes."""
+        return self._sides[side].bytes_held
+
+    def low(self, side: int) -> int:
+        """The low time of a log in ms; NEVER at its beginning."""
+        return self._sides[side].clock.low
+
+    def read_to(self, side: int) -> int:
+        """The offset up to which a log was read, records that no reader sees included."""
+        return self._sides[side].read_to
+
     def wants(self, side: int) -> bool:
         """False while this side is rebuilt and waits for the other: reading on would only fill memory."""
         return not self.rebuilding or not self._sides[side].reached
 
-    def feed(self, side: int, records: Sequence[Record]) -> Output:
+    def feed(self, side: int, records: Sequence[Record] | Records) -> Output:
         """Take the next records of one log, in their order."""
-        output = Output()
-        if not self.rebuilding:
-            self._process(side, records, output)
+        output, own = Output(), self._sides[side]
+        if not len(records):
             return output
-        own = self._sides[side]
-        below = [r for r in records if r.offset < own.committed.offset]
-        self._process(side, below, Output())
-        own.held.extend(records[len(below) :])
-        self.reach(side, records[-1].offset + 1 if records else 0, output)
+        columns = Records.of(records)
+        if not self.rebuilding:
+            self._process(side, columns, output)
+        else:
+            below = sum(offset < own.committed.offset for offset in columns.offsets)
+            self._process(side, columns[:below], Output())
+            own.held.append(columns[below:])
+        self.reach(side, columns.offsets[-1] + 1, output)
         return output
 
     def reach(self, side: int, position: int, output: Output | None = None) -> Output:
         """Say that this log was read up to `position`: its last records may be ones that no reader sees."""
         output = output if output is not None else Output()
         own = self._sides[side]
+        own.read_to = max(own.read_to, position)
         own.reached = own.reached or position >= own.committed.offset
         if self.rebuilding and all(s.reached for s in self._sides):
             self._go_on(output)
         return output
 
+    def lagging(self) -> int | None:
+        """The side whose low time is so far behind the other's that `raise_low` is worth while; None: neither."""
+        if self.rebuilding:
+            return None
+        for side in SIDES:
+            wanted = self.low(1 - side) - self.rules.skew
+            if wanted > 0 and wanted >= self.low(side) + max(1, self.rules.window_ms // 4):
+                return side
+        return None
+
+    def to_be_read(self, side: int) -> tuple[int, ...]:
+        """The sides that must have been read to their ends before `raise_low(side)`.
+
+        Of a log without any timestamp, records that were read get their time from the other log: from its end.
+        """
+        return SIDES if self._sides[side].clock.recent == NEVER else (side,)
+
+    def raise_low(self, side: int) -> Output:
+        """Let the other log's low time count for this log; see `to_be_read`.
+
+        From here on its records' times are at least the other log's low time less `skew_ms`.
+        """
+        output = Output()
+        self._sides[side].raise_low(self.low(1 - side) - self.rules.skew)
+        self._forget(output)
+        return output
+
     def _go_on(self, output: Output) -> None:
-        self.counts = Counts()
-        self.rebuilding = False
         for own in self._sides:
             own.position = own.committed.offset
-            own.watermark = max(own.watermark, own.committed.watermark)
+            own.repeat_raises(own.position)
+        self._forget(Output())
+        self.counts, self.rebuilding = Counts(), False
         for side in SIDES:
             held, self._sides[side].held = self._sides[side].held, []
-            self._process(side, held, output)
+            for records in held:
+                self._process(side, records, output)
 
-    def _process(self, side: int, records: Sequence[Record], output: Output) -> None:
-        """The hot loop: one pass, locals only."""
-        own, other = self._sides[side], self._sides[1 - side]
-        watermark, seen, horizon, key_of = own.watermark, own.seen, 2 * self._window, own.key_of
-        for record in records:
-            watermark = max(watermark, record.timestamp_ms)
-            try:
-                key = key_of(record.value)
-            except ValueError as error:
-                output.rejected.append(Rejected(side, record, error))
-                continue
-            last = seen.get(key)
-            seen[key] = watermark
-            own.seen_order.append((watermark, key))
-            if last is not None and watermark - last <= horizon:
-                self.counts.duplicates += 1
-                continue
-            match = self._match(other, key, watermark)
-            if match is None:
-                waiting = _Waiting(key, watermark, record, own.waiting.get(key))
-                own.waiting[key] = waiting
-                own.waiting_order.append(waiting)
+    def _process(self, side: int, records: Records, output: Output) -> None:
+        own, start = self._sides[side], 0
+        for offset in own.raises_due():
+            end = next((i for i, at in enumerate(records.offsets) if at >= offset), len(records))
+            if end == len(records):
+                break
+            self._join(side, records[start:end], output)
+            own.repeat_raises(offset)
+            start = end
+        self._join(side, records[start:] if start else records, output)
+        self._forget(output)
+
+    def _join(self, side: int, records: Records, output: Output) -> None:
+        if not len(records):
+            return
+        own = self._sides[side]
+        spans = own.place(records)
+        keys, bad = own.keys_of(records)
+        output.rejected += [Rejected(side, records.record(i), error) for i, error in bad]
+        if spans is None and own.are_new(keys):
+            self._join_plain(side, keys, records, output)
+        else:
+            self._join_each(side, keys, records, spans, output)
+        own.position = records.offsets[-1] + 1
+        own.settle()
+
+    def _join_plain(self, side: int, keys: list[str], records: Records, output: Output) -> None:
+        """The hot path: no record is bad, a duplicate or out of bounds, and none has an open one of its key before it."""
+        own, by_key = self._sides[side], self._sides[1 - side].open.by_key
+        found = list(map(by_key.get, keys))
+        own.seen.add_all(keys, records.timestamps, records.offsets[0])
+        if not any(found):
+            own.open.add_all(keys, records, self._kept(side, records.messages, keys))
+            return
+        rows = zip(keys, found, map(new_record, records.rows()), strict=True)
+        window, pairs, taken, size = self.rules.window_ms, output.pairs, 0, 0
+        for key, match, record in rows:
+            time = record[1]
+            if type(match) is Record and -window <= match[1] - time <= window:
+                del by_key[key]
+                taken += 1
+                size += len(match[2])
+                pairs.append(Pair(key, record, match) if side == EVENTS else Pair(key, match, record))
             else:
-                self.counts.matched += 1
-                output.pairs.append(Pair(key, record, match) if side == EVENTS else Pair(key, match, record))
-        if records:
-            own.watermark, own.position = watermark, records[-1].offset + 1
-        self._forget()
+                self._place(side, key, record, Span(time, time), output)
+        self._sides[1 - side].open.closed(taken, size)
+        self.counts.matched += taken
 
-    def _match(self, other: _Side, key: str, time: int) -> Record | None:
-        node = other.waiting.get(key)
-        while node is not None and abs(node.time - time) > self._window:
-            node = node.older
-        if node is None:
+    def _join_each(
+        self, side: int, keys: Sequence[str | None], records: Records, spans: list[Span] | None, output: Output
+    ) -> None:
+        own, width = self._sides[side], 2 * self.rules.window_ms
+        for i, key in enumerate(keys):
+            time = records.timestamps[i]
+            span = spans[i] if spans is not None else Span(time, time)
+            if span.odd:
+                self.counts.out_of_bounds[side] += 1
+                self.counts.sample = side, records.record(i)
+            if key is None:
+                continue
+            last = own.seen.last(key)
+            bucket = own.seen.add(key, span.high if last is None else max(last, span.high), records.offsets[i])
+            time = NEVER if span.high == FOREVER else span.high
+            if last is not None and time - last <= width:
+                self.counts.duplicates += 1
+            elif (match := self._place(side, key, records.record(i), span, output)) is not None:
+                bucket.partner = min(bucket.partner, match.record.offset)
+
+    def _place(self, side: int, key: str, record: Record, span: Span, output: Output) -> Open | None:
+        """Join a record, or let it wait; returns its other half if one of the two has no exact time."""
+        own, other = self._sides[side], self._sides[1 - side]
+        found = other.open.take(key, span)
+        if found is None:
+            full = span.odd and self.rules.out_of_bounds == "dead_letter"
+            kept = record.message if full else self._kept(side, [record.message], [key])[0]
+            own.open.add(key, record._replace(message=kept), span)
             return None
-        record = node.record
-        other.remove(node)
-        return record
+        self.counts.matched += 1
+        match = found.record
+        output.pairs.append(Pair(key, record, match) if side == EVENTS else Pair(key, match, record))
+        if not span.odd and not found.span.odd:
+            return None
+        other.seen.pin(found.until, record.offset)
+        return found
 
-    def _forget(self) -> None:
-        """Drop what can match nothing any more. Only memory: no decision depends on when this runs."""
+    def _kept(self, side: int, messages: Sequence[Any], keys: Sequence[str]) -> list[Any]:
+        if side == LABELS:
+            return list(repeat(None, len(messages)))
+        return list(map(self.rules.kept, messages, keys))
+
+    def _forget(self, output: Output) -> None:
+        """Drop what can match nothing any more. Only memory and dead letters: no pair depends on when this runs."""
         for side in SIDES:
             own, other = self._sides[side], self._sides[1 - side]
-            order, limit = own.waiting_order, other.watermark - self._window
-            while order and (order[0].record is None or order[0].time < limit or len(own.waiting) > self._max_waiting):
-                node = order.popleft()
-                if node.record is not None:
-                    own.remove(node)
-                    if node.time < limit:
-                        self.counts.expired[side] += 1
-                    else:
-                        self.counts.evicted += 1
-            seen_order, seen_limit = own.seen_order, own.watermark - 2 * self._window
-            while seen_order and seen_order[0][0] < seen_limit:
-                time, key = seen_order.popleft()
-                if own.seen.get(key) == time:
-                    del own.seen[key]
+            expired = own.open.expire(other.clock.low)
+            self.counts.expired[side] += len(expired)
+            if self.rules.out_of_bounds == "dead_letter":
+                output.rejected += [_out_of_bounds(side, open_) for _, open_ in expired if open_.span.odd]
+            own.seen.forget(own.clock.low, other.clock.low)
+        while sum(own.bytes_held for own in self._sides) > self.max_bytes:
+            own = max(self._sides, key=lambda one: one.bytes_held)
+            if own.open.bytes_held >= own.seen_bytes:
+                self.counts.evicted += own.open.give_up_oldest()
+            elif not (gone := own.seen.give_up_oldest()):
+                return
+            else:
+                self.counts.forgotten += gone
+
+
+def _out_of_bounds(side: int, open_: Open) -> Rejected:
+    record, (low, high, _) = open_.record, open_.span
+    text = f"timestamp {record.timestamp_ms} is out of bounds: the log's time was about {low if low > 0 else high}"
+    return Rejected(side, record, OutOfBoundsError(f"{text}, and the record's other half did not come"))

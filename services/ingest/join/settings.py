@@ -6,12 +6,14 @@ from headrace.runtime.settings import ServiceSettings
 
 
 class JoinSettings(ServiceSettings):
-    """Settings of the role `join`. The window is in pipeline.yaml: it is part of what the pipeline means."""
+    """Settings of the role `join`. What decides about pairs is in pipeline.yaml, section `join`."""
 
     batch: int = Field(5000, ge=1, description="records in one transaction at most")
     poll_s: float = Field(0.03, gt=0, description="seconds to wait for a full batch")
-    max_waiting: int = Field(
-        1_000_000, ge=1, description="records of a partition's side that may wait for their other half"
+    max_state_bytes: int = Field(
+        1 << 30,
+        ge=1 << 20,
+        description="memory for records that wait and keys that are remembered; the oldest go first",
     )
     session_timeout_s: float = Field(
         6.0, gt=0, description="seconds after which a silent member's partitions go to another"

@@ -1,6 +1,5 @@
 """The join's loop over logs and transactions in memory: what is committed together, and what an aborted transaction leaves."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,10 +10,14 @@ from headrace.streams.chunks import Headers, Partition
 from headrace.streams.delivery import AbortedError, Output
 from headrace.streams.membership import Member
 from headrace.streams.memory import MemoryRecord
-from services.ingest.join.loop import Joiner, Names, Polled
-from services.ingest.join.service import EVENTS, LABELS, NEVER, Record, Resume
+from services.ingest.join.examples import kept
+from services.ingest.join.loop import Joiner
+from services.ingest.join.ports import Names, Polled
+from services.ingest.join.service import EVENTS, LABELS, Record, Records, Resume, Rules
 
 NAMES = Names.of("toy")
+T0 = 1_800_000_000_000
+RULES = Rules(100, kept=kept)
 
 
 class Event(msgspec.Struct):
@@ -63,39 +66,48 @@ class MemorySink:
         where = Partition(NAMES.topics[side], partition)
         for output in reversed(self.outputs):
             if where in output.offsets:
-                return Resume(output.offsets[where], int(output.metadata[where]))
-        return Resume(0, NEVER)
+                return Resume(output.offsets[where], output.metadata[where])
+        return Resume(0)
 
 
 class MemoryLogs:
     """Both logs of one partition; assignment goes as Kafka's would."""
 
     def __init__(self, joiner: Joiner, sink: MemorySink, events: list[Record], labels: list[Record]) -> None:
-        self._joiner, self._sink, self._logs = joiner, sink, (events, labels)
+        self._joiner, self._sink, self._logs = joiner, sink, (list(events), list(labels))
         self.next = [0, 0]
         self.paused: dict[int, bool] = {}
-        self.starts: list[Mapping[int, int]] = []
+        self.starts: list[tuple[int, int]] = []
+        self.ends: list[int | None] = [len(events), len(labels)]
 
     def assign(self) -> None:
-        committed = [self._sink.committed(side) for side in (EVENTS, LABELS)]
-        read_from = self._joiner.assigned(0, *committed)
+        begins = self._joiner.assigned(0, *(self._sink.committed(side) for side in (EVENTS, LABELS)))
+        self.next = list(begins)
         for side in (EVENTS, LABELS):
-            at = [r.offset for r in self._logs[side] if read_from.at_ms is None or r.timestamp_ms >= read_from.at_ms]
-            self.next[side] = min([*at, committed[side].offset]) if read_from.rebuild else committed[side].offset
             self._joiner.started(0, side, self.next[side])
-        self.starts.append(dict(enumerate(self.next)))
+        self.starts.append(begins)
+
+    def append(self, side: int, records: list[Record]) -> None:
+        self._logs[side].extend(records)
+        self.ends[side] = len(self._logs[side])
 
     def poll(self) -> Polled:
         polled = Polled()
         for side in (EVENTS, LABELS):
             if not self.paused.get(side) and (records := self._logs[side][self.next[side] :]):
-                polled.records[side, 0] = records
+                polled.records[side, 0] = Records.of(records)
                 self.next[side] += len(records)
             polled.ends[side, 0] = self.next[side]
         return polled
 
     def pause(self, side: int, partition: int, *, paused: bool) -> None:
         self.paused[side] = paused
+
+    def behind(self, side: int, partition: int, position: int) -> int:
+        return len(self._logs[side]) - position
+
+    def end(self, side: int, partition: int) -> int | None:
+        return self.ends[side]
 
     def rejoin(self) -> None:
         self._joiner.revoked()
@@ -107,13 +119,15 @@ class MemoryLogs:
 
 def record(side: int, offset: int, timestamp_ms: int, value: object, headers: Headers | None = None) -> Record:
     data = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    message = MemoryRecord(data, b"k%d" % offset, NAMES.topics[side], 0, offset, timestamp_ms, headers)
-    return Record(offset, timestamp_ms, data, message)
+    message = MemoryRecord(data, b"k%d" % offset, NAMES.topics[side], 0, offset, T0 + timestamp_ms, headers)
+    return Record(offset, T0 + timestamp_ms, data, message)
 
 
-def world(events: list[Record], labels: list[Record], aborts: int = 0) -> tuple[Joiner, MemoryLogs, MemorySink]:
+def world(
+    events: list[Record], labels: list[Record], aborts: int = 0, rules: Rules = RULES, **options: int
+) -> tuple[Joiner, MemoryLogs, MemorySink]:
     sink = MemorySink(aborts)
-    joiner = Joiner(NAMES, 100, key_of(Event), key_of(Label), sink)
+    joiner = Joiner(NAMES, rules, key_of(Event), key_of(Label), sink, **options)
     logs = MemoryLogs(joiner, sink, events, labels)
     logs.assign()
     return joiner, logs, sink
@@ -129,7 +143,7 @@ def test_an_example_says_what_it_was_made_of_and_decodes_as_the_contract_says() 
     example = example_decoder(Event, Label).decode(sink.values[1])
     assert (example.key, example.event, example.label) == ("é1", Event("é1", 1.5), Label("é1", 2.5))
     assert (example.event_source, example.label_source) == ((0, 1), (0, 1))
-    assert (example.event_ms, example.label_ms) == (11, 21)
+    assert (example.event_ms, example.label_ms) == (T0 + 11, T0 + 21)
 
 
 def test_examples_dead_letters_and_both_offsets_go_in_one_transaction() -> None:
@@ -139,7 +153,7 @@ def test_examples_dead_letters_and_both_offsets_go_in_one_transaction() -> None:
     assert len(sink.values) == 2
     assert [(d.topic, d.offset, d.value, d.phase) for d in sink.dead] == [("toy.events", 2, b"no json", "decode")]
     assert output.offsets == {Partition("toy.events", 0): 3, Partition("toy.labels", 0): 2}
-    assert output.metadata == {Partition("toy.events", 0): "30", Partition("toy.labels", 0): "21"}
+    assert [Resume(0, state).begin for state in output.metadata.values()] == [0, 0]
 
 
 def test_a_trace_context_travels_from_the_event_to_its_example() -> None:
@@ -162,8 +176,8 @@ def test_a_partition_that_comes_back_unchanged_goes_on_without_reading_anything_
     joiner, logs, sink = world(TWO_EVENTS, TWO_LABELS[:1])
     joiner.step(logs)
     logs.rejoin()
-    assert logs.starts[-1] == {EVENTS: 2, LABELS: 1}
-    logs._logs = (TWO_EVENTS, TWO_LABELS)
+    assert logs.starts[-1] == (2, 1)
+    logs.append(LABELS, TWO_LABELS[1:])
     joiner.step(logs)
     assert len(sink.values) == 2
 
@@ -171,11 +185,77 @@ def test_a_partition_that_comes_back_unchanged_goes_on_without_reading_anything_
 def test_a_partition_that_somebody_else_has_joined_meanwhile_is_rebuilt() -> None:
     joiner, logs, sink = world(TWO_EVENTS, TWO_LABELS[:1])
     joiner.step(logs)
-    sink.outputs.append(Output(1, {Partition("toy.events", 0): 2, Partition("toy.labels", 0): 2}))
-    sink.outputs[-1].metadata = {Partition("toy.events", 0): "11", Partition("toy.labels", 0): "21"}
+    states = sink.outputs[-1].metadata
+    sink.outputs.append(Output(1, {Partition("toy.events", 0): 2, Partition("toy.labels", 0): 2}, metadata=states))
     logs.rejoin()
-    assert logs.starts[-1] == {EVENTS: 0, LABELS: 0}
-    logs._logs = (TWO_EVENTS, TWO_LABELS)
+    assert logs.starts[-1] == (0, 0)
+    logs.append(LABELS, TWO_LABELS[1:])
     joiner.step(logs)
     assert len(sink.values) == 1
-    assert joiner.joins[0].resume(LABELS) == Resume(2, 21)
+    assert joiner.joins[0].resume(LABELS).offset == 2
+
+
+def test_an_open_event_keeps_its_kafka_key_and_trace_context_and_not_its_message() -> None:
+    traced = record(EVENTS, 0, 10, {"id": "é0", "x": 1}, [("traceparent", b"00-1"), ("other", b"x" * 10_000)])
+    joiner, logs, sink = world([traced], [])
+    joiner.step(logs)
+    logs.append(LABELS, TWO_LABELS)
+    joiner.step(logs)
+    (single,) = sink.outputs[-1].singles
+    assert (single.key, list(single.headers)) == (b"k0", [("traceparent", b"00-1")])
+    assert kept(traced.message, "another key") == (b"k0", (("traceparent", b"00-1"),))
+    assert kept(MemoryRecord(b"", b"k", "t", 0, 0, 0, None), "k") is None
+
+
+def long_log(side: int, count: int, start: int = 0, every_ms: int = 1) -> list[Record]:
+    number = {EVENTS: "x", LABELS: "y"}[side]
+    return [record(side, n, n * every_ms, {"id": f"{n}", number: 1.0}) for n in range(start, start + count)]
+
+
+def test_a_log_without_records_does_not_hold_back_the_other_once_the_broker_says_that_it_has_ended() -> None:
+    joiner, logs, _ = world(long_log(EVENTS, 6000), [])
+    logs.ends[LABELS] = None
+    joiner.step(logs)
+    assert joiner.joins[0].waiting(EVENTS) == 6000
+    logs.ends[LABELS] = 7
+    joiner.step(logs)
+    assert joiner.joins[0].waiting(EVENTS) == 6000
+    logs.ends[LABELS] = 0
+    joiner.step(logs)
+    assert joiner.joins[0].waiting(EVENTS) < 3000
+    label = {"id": "5999", "y": 1.0}
+    logs.append(LABELS, [record(LABELS, 0, 6050, label)])
+    joiner.step(logs)
+    assert joiner.joins[0].counts.matched == 0  # counted and reset by the commit
+    assert joiner.joins[0].waiting(LABELS) == 0
+
+
+def test_a_record_out_of_bounds_becomes_a_dead_letter_where_it_found_no_other_half() -> None:
+    rules = Rules(100, out_of_bounds="dead_letter", kept=kept)
+    events = long_log(EVENTS, 6000)
+    for n in (10, 20):
+        events[n] = record(EVENTS, n, n - 3_000_000, {"id": f"{n}", "x": 1.0}, [("h", b"1")])
+    joiner, logs, sink = world(events, [record(LABELS, 0, 20, {"id": "20", "y": 1.0})], rules=rules)
+    logs.ends[LABELS] = None
+    joiner.step(logs)
+    assert sink.dead == []
+    logs.append(LABELS, long_log(LABELS, 6000, start=30)[:5000])
+    joiner.step(logs)
+    assert [(d.offset, d.phase, d.error_type, d.headers[0].value) for d in sink.dead] == [
+        (10, "join", "OutOfBoundsError", b"1")
+    ]
+    assert "out of bounds" in sink.dead[0].reason
+    assert [msgspec.json.decode(v)["key"] for v in sink.values].count("20") == 1
+
+
+def test_a_side_that_fills_the_memory_is_not_read_on_while_the_other_has_records_to_be_read() -> None:
+    joiner, logs, _ = world(long_log(EVENTS, 3000), [], max_bytes=2_000_000)
+    logs.ends[LABELS] = None
+    joiner.step(logs)
+    assert joiner.joins[0].bytes_held(EVENTS) > 1_000_000
+    assert not logs.paused[EVENTS]
+    logs.append(LABELS, long_log(LABELS, 3000))
+    joiner._hold(logs)
+    assert (logs.paused[EVENTS], logs.paused[LABELS]) == (True, False)
+    joiner.step(logs)
+    assert not logs.paused[EVENTS]

@@ -48,12 +48,15 @@ def key_of(pair: Pair) -> bytes:
 
 
 def encode_example(pair: Pair, partition: int) -> bytes:
-    """`records.Example` in JSON, the event and the label as they came: they were validated, so they need no second encoding."""
+    """`records.Example` in JSON, the event and the label as they came: they were validated and need no second encoding."""
     event, label = pair.event, pair.label
-    return b'{"key":%b,"event":%b,"label":%b,"event_source":[%d,%d],"label_source":[%d,%d],"event_ms":%d,"label_ms":%d}' % (
+    return _EXAMPLE % (
         msgspec.json.encode(pair.key), event.value, label.value, partition, event.offset, partition, label.offset,
         event.timestamp_ms, label.timestamp_ms,
     )  # fmt: skip
+
+
+_EXAMPLE = b'{"key":%b,"event":%b,"label":%b,"event_source":[%d,%d],"label_source":[%d,%d],"event_ms":%d,"label_ms":%d}'
 
 
 def _trace(headers: Any) -> Headers:

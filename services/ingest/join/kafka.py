@@ -15,7 +15,7 @@ from services.ingest.join.service import EVENTS, LABELS, SIDES, Records, Resume
 log = get_logger("headrace.join")
 
 REQUEST_S = 30.0
-"""Longer than a transaction's timeout: offsets that a crashed member left pending are not given out before it is over."""
+"""Longer than a transaction's timeout: until that is over, offsets that a crashed member left pending are not told."""
 
 END_S = 2.0
 
@@ -77,14 +77,16 @@ class KafkaLogs:
     def poll(self) -> Polled:
         """See `Logs`."""
         generation, polled = self._membership.generation, Polled()
+        found: dict[tuple[str | None, int | None], list[Message]] = {}
         for message in self._messages():
             error = message.error()
             if error is None:
-                self._add(polled, message)
+                found.setdefault((message.topic(), message.partition()), []).append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
                 polled.ends[self._where(message)] = _offset(message)
             else:
                 kafka.check(message)
+        polled.records = {self._where(messages[0]): _records(messages) for messages in found.values()}
         if generation == self._membership.generation:
             return polled
         # A rebalance fell inside this very call, and nobody can tell which records came before it: begin again after
@@ -148,20 +150,11 @@ class KafkaLogs:
     def _where(self, message: Message) -> tuple[int, int]:
         return self._sides[str(message.topic())], int(message.partition() or 0)
 
-    def _add(self, polled: Polled, message: Message) -> None:
-        where = self._where(message)
-        if (records := polled.records.get(where)) is None:
-            records = polled.records[where] = Records()
-        records.offsets.append(_offset(message))
-        records.timestamps.append(message.timestamp()[1])
-        records.values.append(message.value() or b"")
-        records.messages.append(message)
-
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         by_topic = [sorted(t.partition for t in assigned if t.topic == topic) for topic in self._names.topics]
         if by_topic[EVENTS] != by_topic[LABELS]:
             raise DependencyError(
-                f"{self._names.topics[EVENTS]} and {self._names.topics[LABELS]} are not partitioned alike: got {by_topic}",
+                f"{' and '.join(self._names.topics)} are not partitioned alike: got {by_topic}",
                 hint="both must have the same number of partitions",
             )
         self.partitions = by_topic[EVENTS]
@@ -197,6 +190,15 @@ class KafkaLogs:
 
 def _offset(message: Message) -> int:
     return int(message.offset() or 0)
+
+
+def _records(messages: list[Message]) -> Records:
+    return Records(
+        [m.offset() or 0 for m in messages],
+        [m.timestamp()[1] for m in messages],
+        [m.value() or b"" for m in messages],
+        messages,
+    )
 
 
 def _resume(committed: TopicPartition, low: int, high: int) -> Resume:

@@ -1,6 +1,6 @@
-"""The role `join`: reads both logs of every assigned partition, and sends pairs, dead letters and offsets in one transaction.
+"""The role `join`: reads both logs of every assigned partition; pairs, dead letters and offsets go in one transaction.
 
-Speaks to the logs through `services.ingest.join.ports.Logs` and to the broker's transactions through `headrace.streams.delivery.Sink`.
+Speaks to the logs through `services.ingest.join.ports.Logs`, to transactions through `headrace.streams.delivery.Sink`.
 """
 
 import time

@@ -89,8 +89,8 @@ class Output:
 class Rules:
     """How a pipeline joins.
 
-    `window_ms`: how far apart an event and its label may be. `skew_ms`: see `LogClock`; None: a window. `out_of_bounds`:
-    whether a record out of bounds that expires becomes a dead letter. `kept`: see `Kept`.
+    `window_ms`: how far apart an event and its label may be. `skew_ms`: see `LogClock`; None: a window.
+    `out_of_bounds`: whether a record out of bounds that expires becomes a dead letter. `kept`: see `Kept`.
     """
 
     window_ms: int
@@ -246,7 +246,7 @@ class PairJoin:
         own.settle()
 
     def _join_plain(self, side: int, keys: list[str], records: Records, output: Output) -> None:
-        """The hot path: no record is bad, a duplicate or out of bounds, and none has an open one of its key before it."""
+        """The hot path: no record is bad, a duplicate or out of bounds, and none has an open one of its key."""
         own, by_key = self._sides[side], self._sides[1 - side].open.by_key
         found = list(map(by_key.get, keys))
         own.seen.add_all(keys, records.timestamps, records.offsets[0])

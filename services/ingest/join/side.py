@@ -24,7 +24,7 @@ class _Committed(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Resume(NamedTuple):
-    """Where one side's log was committed: the next offset, and what a rebuild of the state needs ("": all of the log)."""
+    """Where a log was committed: the next offset, and what a rebuild of the state needs ("": all of the log)."""
 
     offset: int
     state: str = ""

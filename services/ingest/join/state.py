@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from services.ingest.join.clock import FOREVER, NEVER, Span
 
-KEY_BYTES, OPEN_BYTES = 210, 330
+KEY_BYTES, OPEN_BYTES = 180, 300
 """What a remembered key and an open record cost beyond the record's value: strings, numbers, tuples, slots of dicts."""
 _NO_OFFSET = FOREVER
 
@@ -166,7 +166,7 @@ class SeenKeys:
 
 
 class Open(NamedTuple):
-    """An open record whose time is not exact, or one of several of the same key; `until`: it expires as one of that time."""
+    """An open record whose time is not exact, or one of several of its key; it expires as one of the time `until`."""
 
     record: Record
     span: Span

@@ -3,10 +3,12 @@
 import json
 import random
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 from confluent_kafka import Producer
 
 from headrace.contracts.events_pb2 import DeadLetter
@@ -75,6 +77,31 @@ def test_killed_twice_it_emits_every_pair_once_and_every_bad_record_once(kafka: 
         for e, m in zip(found, examples, strict=True)
     )
     assert [m.headers() for m in examples if m.key() == b"7"] == [[TRACE]]
+
+
+def test_clocks_that_are_wrong_cost_no_pair_and_are_counted(kafka: Any, tmp_path: Path) -> None:
+    """The first record of every partition is 50 minutes ahead, others later and behind; the window is 10 minutes."""
+    name = kafka.unique("toy")
+    pipeline = write_toy(tmp_path / "pipeline", name, window_s=600)
+    producer, now = Producer({"bootstrap.servers": kafka.bootstrap_servers}), round(time.time() * 1000)
+    wrong = {0: 3_000_000, 1: 3_000_000, 50: -86_400_000, 51: 1 - now}
+    for n in range(200):
+        at = now + n + wrong.get(n, 0)
+        for stream, value in (("events", {"id": f"{n}", "x": 1.0}), ("labels", {"id": f"{n}", "y": 2.0})):
+            when = at if stream == "events" else now + n
+            producer.produce(f"{name}.{stream}", json.dumps(value), f"{n}", partition=n % 2, timestamp=when)
+    where = (pipeline, tmp_path / "run", kafka.bootstrap_servers)
+    with running("join", "join-0", *where) as role:
+        ops = role.endpoints().endpoints["ops"]
+        assert producer.flush(WAIT_S) == 0
+        examples = read_all(kafka.bootstrap_servers, f"{name}.examples", 2, 200)
+        metrics = httpx.get(f"{ops}/metrics", timeout=WAIT_S).text
+        assert role.stop() == 0
+    assert Counter(m.key() for m in examples) == Counter(f"{n}".encode() for n in range(200))
+    counted = f'headrace_join_out_of_bounds_records_total{{pipeline="{name}",stream="events"}}'
+    found = next(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(counted))
+    assert found >= len(wrong)
+    assert "timestamp out of bounds" in role.log.read_text()
 
 
 def test_two_joins_share_the_partitions_and_one_takes_over_what_the_other_leaves(kafka: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The join's loop over logs and transactions in memory: what is committed together, and what an aborted transaction leaves."""
+"""The join's loop over logs and transactions in memory: what is committed together, and what an abort leaves."""
 
 from dataclasses import dataclass, field
 

@@ -105,7 +105,7 @@ def rules_of(spec: JoinSpec) -> Rules:
 
 
 def key_reader(decoder: msgspec.json.Decoder[msgspec.Struct], key: str) -> KeyOf:
-    """A function from a record's bytes to its key as text; raises msgspec.DecodeError, a ValueError, if they do not fit."""
+    """A function from a record's bytes to its key as text; it raises msgspec.DecodeError, a ValueError."""
     decode = decoder.decode
     return lambda value: str(getattr(decode(value), key))
 

@@ -48,7 +48,7 @@ def key_of(pair: Pair) -> bytes:
 
 
 def encode_example(pair: Pair, partition: int) -> bytes:
-    """`records.Example` in JSON, the event and the label as they came: they were validated and need no second encoding."""
+    """`records.Example` in JSON, the event and the label as they came: both were validated before."""
     event, label = pair.event, pair.label
     return _EXAMPLE % (
         msgspec.json.encode(pair.key), event.value, label.value, partition, event.offset, partition, label.offset,

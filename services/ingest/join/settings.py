@@ -8,7 +8,7 @@ from headrace.runtime.settings import ServiceSettings
 class JoinSettings(ServiceSettings):
     """Settings of the role `join`. What decides about pairs is in pipeline.yaml, section `join`."""
 
-    batch: int = Field(5000, ge=1, description="records in one transaction at most")
+    batch: int = Field(10_000, ge=1, description="records in one transaction at most")
     poll_s: float = Field(0.03, gt=0, description="seconds to wait for a full batch")
     max_state_bytes: int = Field(
         1 << 30,

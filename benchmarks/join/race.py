@@ -106,9 +106,8 @@ def _race(settings: ServiceSettings, command: Sequence[str], group: str, pairs: 
     reader = kafka.consumer(settings, group)
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
     try:
-        first = _wait(reader, process, STARTED * pairs)
-        began, cpu = time.perf_counter(), _cpu(process.pid)
-        last = _wait(reader, process, pairs)
+        first, began, cpu = _wait(reader, process, STARTED * pairs)
+        last, *_ = _wait(reader, process, pairs)
         took, used = time.perf_counter() - began, _cpu(process.pid) - cpu
         peak = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmHWM" in line)
     finally:
@@ -118,16 +117,16 @@ def _race(settings: ServiceSettings, command: Sequence[str], group: str, pairs: 
     return Result((last - first) / took, (last - first) / used, int(peak.split()[1]) / 1024)
 
 
-def _wait(reader: Consumer, process: subprocess.Popen[bytes], labels: float) -> int:
-    """Return how many labels are committed once there are so many, events as well."""
+def _wait(reader: Consumer, process: subprocess.Popen[bytes], labels: float) -> tuple[int, float, float]:
+    """How many labels are committed once there are so many, events as well; the clocks just before that was asked."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and process.poll() is None:
-        done = []
+        done, at, cpu = [], time.perf_counter(), _cpu(process.pid)
         for topic in (EVENTS, LABELS):
             wanted = [TopicPartition(topic.name(PIPELINE), p) for p in range(PARTITIONS)]
             done.append(sum(max(0, found.offset) for found in reader.committed(wanted, timeout=15)))
         if min(done) >= labels:
-            return min(done)
+            return min(done), at, cpu
         time.sleep(0.02)
     raise TimeoutError(f"not through the backlog, exit code {process.poll()}")
 

@@ -23,6 +23,9 @@ from services.ingest.join.settings import JoinSettings
 from services.ingest.pipeline import load
 from services.ingest.service import STREAMS
 
+COLLECT_AT = (200_000, 20, 20)
+"""Objects after which garbage is looked for: a poll makes tens of thousands, of which none is part of a cycle."""
+
 
 class JoinApp:
     """The role `join`: one thread polls, joins and commits."""
@@ -65,6 +68,7 @@ class JoinApp:
             self._sink.open()
             self._logs.open()
             gc.freeze()  # what was imported stays: collections need not look at it again
+            gc.set_threshold(*COLLECT_AT)
             run(self._joiner, self._logs, stop.is_set, self._tick)
         finally:
             self._logs.close()

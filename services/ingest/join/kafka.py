@@ -23,6 +23,10 @@ CONSUMER_CONFIG = {
     # Range, by the classic protocol: partition p of two topics with equally many partitions goes to the same member.
     "partition.assignment.strategy": "range",
     "enable.partition.eof": True,
+    # The client fetches ahead, for each partition of both topics, 100,000 records and 64 MiB by default: for eight
+    # partitions some hundreds of MiB. Two batches are enough to keep it busy.
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 16_384,
 }
 
 

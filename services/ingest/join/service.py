@@ -247,25 +247,30 @@ class PairJoin:
 
     def _join_plain(self, side: int, keys: list[str], records: Records, output: Output) -> None:
         """The hot path: no record is bad, a duplicate or out of bounds, and none has an open one of its key."""
-        own, by_key = self._sides[side], self._sides[1 - side].open.by_key
+        own, by_key, odd = self._sides[side], self._sides[1 - side].open.by_key, list[tuple[str, Record]]()
         found = list(map(by_key.get, keys))
         own.seen.add_all(keys, records.timestamps, records.offsets[0])
         if not any(found):
             own.open.add_all(keys, records, self._kept(side, records.messages, keys))
             return
-        rows = zip(keys, found, map(new_record, records.rows()), strict=True)
-        window, pairs, taken, size = self.rules.window_ms, output.pairs, 0, 0
-        for key, match, record in rows:
-            time = record[1]
-            if type(match) is Record and -window <= match[1] - time <= window:
+        window, pairs, left, size = self.rules.window_ms, output.pairs, list[int](), 0
+        for i, (key, match, record) in enumerate(zip(keys, found, map(new_record, records.rows()), strict=True)):
+            if match is None:
+                left.append(i)
+            elif type(match) is Record and -window <= match[1] - record[1] <= window:
                 del by_key[key]
-                taken += 1
                 size += len(match[2])
                 pairs.append(Pair(key, record, match) if side == EVENTS else Pair(key, match, record))
             else:
-                self._place(side, key, record, Span(time, time), output)
+                odd.append((key, record))
+        taken = len(keys) - len(left) - len(odd)
         self._sides[1 - side].open.closed(taken, size)
         self.counts.matched += taken
+        for key, record in odd:
+            self._place(side, key, record, Span(record.timestamp_ms, record.timestamp_ms), output)
+        if left:
+            waiting, names = records.pick(left), [keys[i] for i in left]
+            own.open.add_all(names, waiting, self._kept(side, waiting.messages, names))
 
     def _join_each(
         self, side: int, keys: Sequence[str | None], records: Records, spans: list[Span] | None, output: Output

@@ -47,11 +47,18 @@ class Records:
         return len(self.offsets)
 
     def __getitem__(self, part: slice) -> "Records":
-        return Records(self.offsets[part], self.timestamps[part], self.values[part], self.messages[part])
+        return Records(*(column[part] for column in self._columns()))
+
+    def pick(self, indexes: Sequence[int]) -> "Records":
+        """Some of them."""
+        return Records(*([column[i] for i in indexes] for column in self._columns()))
+
+    def _columns(self) -> tuple[list[Any], ...]:
+        return self.offsets, self.timestamps, self.values, self.messages
 
     def rows(self) -> "zip[tuple[int, int, bytes, Any]]":
         """The fields of each."""
-        return zip(self.offsets, self.timestamps, self.values, self.messages, strict=True)
+        return zip(*self._columns(), strict=True)
 
     def record(self, i: int) -> Record:
         """One of them."""

@@ -28,7 +28,7 @@ class Origin(NamedTuple):
 def kept(message: Any, key: str) -> Origin | None:
     """Of an event's message, what its example needs: None if its Kafka key is its key and it has no trace context.
 
-    A whole message takes about 1 KiB, and many are open at a time.
+    A whole message takes some 350 bytes without headers, and many are open at a time.
     """
     record_key, headers = message.key(), message.headers()
     if headers is None and (record_key is None or record_key == key.encode()):

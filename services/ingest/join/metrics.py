@@ -31,8 +31,8 @@ STATE_BYTES = Gauge(
     "headrace_join_state_bytes", "About what waiting records and remembered keys take.", ["pipeline", "stream"]
 )
 LOW_TIME = Gauge(
-    "headrace_join_low_time_seconds",
-    "Before which no partition of this log has records to come, since the epoch; 0 before it is known.",
+    "headrace_join_low_time",
+    "No partition of this log will get a record of an earlier time: seconds since the epoch, 0 before it is known.",
     ["pipeline", "stream"],
 )
 LAG = Gauge("headrace_join_lag_records", "Records not read yet.", ["pipeline", "stream"])

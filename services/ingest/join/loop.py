@@ -107,7 +107,7 @@ class Joiner:
         """
         for partition, join in self.joins.items():
             side = join.lagging()
-            if side is not None and all(self._has_ended(logs, partition, one) for one in join.to_be_read(side)):
+            if side is not None and self._has_ended(logs, partition, side):
                 _merge(produced, partition, join.raise_low(side))
 
     def _has_ended(self, logs: Logs, partition: int, side: int) -> bool:

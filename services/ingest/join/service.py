@@ -182,24 +182,23 @@ class PairJoin:
         return output
 
     def lagging(self) -> int | None:
-        """The side whose low time is so far behind the other's that `raise_low` is worth while; None: neither."""
+        """The side whose low time is so far behind the other's that `raise_low` is worth while; None: neither.
+
+        A log without any timestamp is left alone: its records are joined by their key until the memory is full. An
+        empty one is not.
+        """
         if self.rebuilding:
             return None
         for side in SIDES:
+            if len(self._sides[side].seen) and self._sides[side].clock.recent == NEVER:
+                continue
             wanted = self.low(1 - side) - self.rules.skew
             if wanted > 0 and wanted >= self.low(side) + max(1, self.rules.window_ms // 4):
                 return side
         return None
 
-    def to_be_read(self, side: int) -> tuple[int, ...]:
-        """The sides that must have been read to their ends before `raise_low(side)`.
-
-        Of a log without any timestamp, records that were read get their time from the other log: from its end.
-        """
-        return SIDES if self._sides[side].clock.recent == NEVER else (side,)
-
     def raise_low(self, side: int) -> Output:
-        """Let the other log's low time count for this log; see `to_be_read`.
+        """Let the other log's low time count for this log, which was read to its end: none of its records is missing.
 
         From here on its records' times are at least the other log's low time less `skew_ms`.
         """

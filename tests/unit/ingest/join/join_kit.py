@@ -154,7 +154,7 @@ class Run:
         """As the loop does, where a log was read to its end."""
         ends = ends or [len(log) for log in self.logs]
         side = self.join.lagging()
-        if side is None or any(self.next[one] < ends[one] for one in self.join.to_be_read(side)):
+        if side is None or self.next[side] < ends[side]:
             return False
         self._take(self.join.raise_low(side))
         return True

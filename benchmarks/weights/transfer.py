@@ -16,8 +16,8 @@ import torch
 from benchmarks.weights.report import Part, table
 from headrace.weights import Manifest, publish_version
 from headrace.weights.format.chunks import spans
+from headrace.weights.format.parallel import PARALLEL
 from headrace.weights.host.slots import SHM_ROOT
-from headrace.weights.host.transfer import PARALLEL
 from headrace.weights.stores.redis import RedisChunkStore
 from services.ckpt.agent.pulling.slots import HostSlots
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from headrace.weights.errors import NotReady, WeightsError
     from headrace.weights.format.checkpoint import Checkpoint, load_checkpoint
     from headrace.weights.format.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
+    from headrace.weights.host.fetching import fetch
     from headrace.weights.host.transfer import pull
     from headrace.weights.opening import agent_socket, open_store, signing_key
     from headrace.weights.publish.lineage import Lineage
-    from headrace.weights.publish.publishing import checkpoint_event, fetch, publish_version
+    from headrace.weights.publish.publishing import checkpoint_event, publish_version
     from headrace.weights.stores.port import ChunkStore, FallbackStore, MemoryChunkStore
     from headrace.weights.worker.following import FollowedWeights
     from headrace.weights.worker.live import LiveWeights
@@ -41,7 +42,7 @@ _HOMES = {
     "agent_socket": "opening",
     "check_signature": "format.manifest",
     "checkpoint_event": "publish.publishing",
-    "fetch": "publish.publishing",
+    "fetch": "host.fetching",
     "load_checkpoint": "format.checkpoint",
     "open_store": "opening",
     "publish_version": "publish.publishing",

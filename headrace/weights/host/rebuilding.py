@@ -8,9 +8,8 @@ by deltas is the one that a full pull would have brought, bit for bit. The ways,
     3. the version's own chunks, as far as the stores have them.
 
 The last one has a chance: where nothing leads to a version, its trainer hears of it and puts its own chunks back
-(`headrace.weights.publish.publishing.put_back`). A link that cannot be read rules out 2 as well, which needs it too. Chunks
-that have
-reached the version already are never begun again: applying the chain to them gives what they are
+(`headrace.weights.publish.publishing.put_back`). A link that cannot be read rules out 2 as well, which needs it too.
+Chunks that have reached the version already are never begun again: applying the chain to them gives what they are
 (`headrace.weights.format.patches`).
 """
 
@@ -23,8 +22,10 @@ from headrace.runtime.logging import get_logger
 from headrace.weights.errors import ChainBroken, DeltaError, StoreError, StoreUnavailable, Superseded
 from headrace.weights.format.chunks import digest_of, spans
 from headrace.weights.format.manifest import Delta, Link, Manifest, content_digest
+from headrace.weights.format.parallel import PARALLEL, in_parallel
 from headrace.weights.format.patches import Patch, parse
-from headrace.weights.host.transfer import PARALLEL, Pulled, in_parallel, pull
+from headrace.weights.host.present_chunks import PresentChunks
+from headrace.weights.host.transfer import Pulled, pull
 from headrace.weights.stores.port import ChunkStore
 
 log = get_logger("headrace.weights")
@@ -35,7 +36,7 @@ def rebuild(
     store: ChunkStore,
     buffer: memoryview,
     *,
-    present: list[str] | None = None,
+    present: PresentChunks | None = None,
     resident: Mapping[str, memoryview] | None = None,
     payloads: Iterable[list[str]] = (),
     cancelled: Callable[[], bool] = lambda: False,
@@ -59,17 +60,17 @@ def rebuild(
         DeltaError: no way led to the version, for a store was away.
         ChunkMissing, ChunkCorrupt, StoreUnavailable: of a version without a delta.
     """
-    known = present if present is not None else []
-    known[len(manifest.chunks) :] = [""] * (len(manifest.chunks) - len(known))
+    known = present if present is not None else PresentChunks()
+    known.resize(len(manifest.chunks))
     fill = partial(
         pull, store=store, buffer=buffer, present=known, resident=resident, cancelled=cancelled, parallel=parallel
     )
-    if not manifest.delta or known == manifest.chunks:
+    if not manifest.delta or known.holds(manifest.chunks):
         return fill(manifest)
     started = time.perf_counter()
     work = _Rebuilding(manifest, manifest.delta, store, buffer, known, fill, cancelled, parallel)
     failures: dict[str, StoreError | DeltaError] = {}
-    for name, first, chunks in _ways(manifest.delta, [known, *payloads]):
+    for name, first, chunks in _ways(manifest.delta, [known.snapshot(), *payloads]):
         try:
             work.attempt(first, chunks)
             break
@@ -142,7 +143,7 @@ class _Rebuilding:
     delta: Delta
     store: ChunkStore
     buffer: memoryview
-    known: list[str]
+    known: PresentChunks
     fill: Callable[["_Part | Manifest"], Pulled]
     cancelled: Callable[[], bool]
     parallel: int
@@ -160,7 +161,7 @@ class _Rebuilding:
         links = self.delta.links[first:]
         patches = self._read(links[0])
         # 2. The payload to begin with, but where the version's own chunks are in place already.
-        target, here = self.manifest.chunks, self.known
+        target, here = self.manifest.chunks, self.known.snapshot()
         begin = [new if at == new else old for at, old, new in zip(here, chunks, target, strict=True)]
         self.moved += self.fill(self._part(self.manifest.size, begin)).bytes_pulled
         # 3. Every link in turn.
@@ -183,24 +184,24 @@ class _Rebuilding:
         for patch in patches:
             # Unknown before it is written, so that whatever ends this leaves nothing that passes for what it is not.
             for chunk in patch.touched(self.manifest.chunk_size):
-                self.known[chunk] = ""
+                self.known.forget(chunk)
             patch.write(self.buffer)
 
     def _verify(self) -> None:
         target = self.manifest.chunks
         cut = list(spans(self.manifest.size, self.manifest.chunk_size))
-        open_ = [i for i, (at, new) in enumerate(zip(self.known, target, strict=True)) if at != new]
+        open_ = self.known.missing(target)
 
         def some(share: list[int]) -> None:
             for i in share:
                 self._go_on()
                 found = digest_of(self.buffer[slice(*cut[i])])
-                self.known[i] = found if found == target[i] else ""
+                self.known.mark(i, found if found == target[i] else "")
 
         in_parallel(
             [partial(some, open_[i :: self.parallel]) for i in range(min(self.parallel, len(open_)))], self.parallel
         )
-        wrong = sum(not at for at in self.known)
+        wrong = len(self.known.missing(target))
         if wrong:
             raise DeltaError(f"{wrong} of {len(target)} chunks came out with other digests than the manifest's")
 

@@ -26,6 +26,7 @@ from headrace.runtime.logging import get_logger
 from headrace.weights.errors import SlotError, SlotsBusy
 from headrace.weights.format.chunks import digest_of, spans
 from headrace.weights.format.manifest import Manifest, content_digest
+from headrace.weights.host.present_chunks import PresentChunks
 
 log = get_logger("headrace.weights")
 
@@ -73,8 +74,8 @@ class Slot:
         """The sealed version's manifest digest, "" while there is none."""
         self.unfinished = ""
         """The version that was being written when the writer, perhaps an agent before this one, gave up."""
-        self.chunks: list[str] = []
-        """Digests of the chunks known to be in place, by index, as `headrace.weights.host.transfer.pull` keeps them."""
+        self.chunks = PresentChunks()
+        """The chunks known to be in place; `headrace.weights.host.transfer.pull` keeps it."""
         self._chunk_size = 0
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._map: mmap.mmap | None = None
@@ -93,12 +94,12 @@ class Slot:
             return {}
         payload = self.payload
         size = len(payload)
-        if self.digest and not self.chunks:
-            self.chunks = [digest_of(payload[a:b]) for a, b in spans(size, chunk_size)]
+        if self.digest and not len(self.chunks):
+            self.chunks = PresentChunks.of(payload, spans(size, chunk_size), digest_of)
             self._chunk_size = chunk_size
         if self._chunk_size != chunk_size:
             return {}
-        pairs = zip(self.chunks, spans(size, chunk_size), strict=False)
+        pairs = zip(self.chunks.snapshot(), spans(size, chunk_size), strict=False)
         return {digest: payload[a:b] for digest, (a, b) in pairs if digest}
 
     @property
@@ -128,10 +129,10 @@ class Slot:
             self._grow(manifest.size)
         view = memoryview(self._map)  # type: ignore[arg-type]  # _grow made it
         payload = view[PAYLOAD_START : PAYLOAD_START + manifest.size]
-        if self.unfinished == digest and not self.chunks:
-            self.chunks = [digest_of(payload[a:b]) for a, b in spans(manifest.size, manifest.chunk_size)]
+        if self.unfinished == digest and not len(self.chunks):
+            self.chunks = PresentChunks.of(payload, spans(manifest.size, manifest.chunk_size), digest_of)
         elif self._chunk_size != manifest.chunk_size:
-            self.chunks = []
+            self.chunks = PresentChunks()
         self._chunk_size, self.digest, self.unfinished = manifest.chunk_size, "", digest
         SlotHeader.write(view, manifest.size, digest, sealed=False)
         return payload
@@ -212,7 +213,7 @@ class SlotPool:
 
     def contents(self, *, but: Slot) -> list[list[str]]:
         """Return the chunks of every version that is here whole, by slot, except ``but``; to be called after `resident`."""
-        return [slot.chunks for slot in self._slots if slot is not but and slot.digest]
+        return [slot.chunks.snapshot() for slot in self._slots if slot is not but and slot.digest]
 
     def acquire(self, size: int, keep: Collection[str] = (), digest: str = "", spare: Collection[str] = ()) -> Slot:
         """Return a slot, locked for writing, that will hold ``size`` bytes.
@@ -232,7 +233,7 @@ class SlotPool:
         def fitness(slot: Slot) -> tuple[bool, bool, bool, int]:
             begun, useful = (
                 bool(digest) and slot.unfinished == digest,
-                bool(spare) and content_digest(slot.chunks) in spare,
+                bool(spare) and content_digest(slot.chunks.snapshot()) in spare,
             )
             return not begun, useful, slot.capacity < size, abs(slot.capacity - size)
 

@@ -1,9 +1,7 @@
 """Moving a version's chunks out of a store into a buffer. Knows no tensors: agents have no use for torch."""
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +10,11 @@ from typing import Protocol
 from headrace.runtime.logging import get_logger
 from headrace.weights.errors import Superseded
 from headrace.weights.format.chunks import digest_of, spans
+from headrace.weights.format.parallel import PARALLEL, in_parallel
+from headrace.weights.host.present_chunks import PresentChunks
 from headrace.weights.stores.port import ChunkStore
 
 log = get_logger("headrace.weights")
-
-PARALLEL = max(2, min(4, os.cpu_count() or 1))
-"""Chunks in flight: one is read while another is checked; more threads than cores only wait for each other."""
-
 
 class Chunked(Protocol):
     """Bytes cut into chunks, belonging to a version: a manifest is one, and so is a part of what it refers to."""
@@ -65,7 +61,7 @@ def pull(
     store: ChunkStore,
     buffer: memoryview,
     *,
-    present: list[str] | None = None,
+    present: PresentChunks | None = None,
     resident: Mapping[str, memoryview] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     parallel: int = PARALLEL,
@@ -76,9 +72,8 @@ def pull(
         manifest: what to pull.
         store: where from.
         buffer: writable, at least ``manifest.size`` bytes.
-        present: what the buffer is known to hold, by chunk index: verified digests, "" for unknown. Chunks already in
-            place are skipped, and the list is brought up to date as chunks arrive, so that an interrupted pull resumes
-            and a recycled buffer receives only what changed.
+        present: which chunks the buffer is known to hold. Those in place are skipped, and it is brought up to date as
+            chunks arrive, so that an interrupted pull resumes and a recycled buffer receives only what changed.
         resident: chunks that are elsewhere in memory, by digest. They are copied instead of pulled, and trusted no more
             than a store is: what was copied is verified, and pulled if it is not what the digest names.
         cancelled: asked before each chunk; True ends the pull.
@@ -89,13 +84,10 @@ def pull(
         ChunkMissing, ChunkCorrupt, StoreUnavailable: no store could give a chunk.
     """
     started = time.perf_counter()
-    known = present if present is not None else []
-    known.extend([""] * (len(manifest.chunks) - len(known)))
-    pending = [
-        (i, digest, buffer[slice(*span)])
-        for i, (digest, span) in enumerate(zip(manifest.chunks, spans(manifest.size, manifest.chunk_size), strict=True))
-        if known[i] != digest
-    ]
+    known = present if present is not None else PresentChunks()
+    known.resize(max(len(known), len(manifest.chunks)))
+    cut = list(spans(manifest.size, manifest.chunk_size))
+    pending = [(i, manifest.chunks[i], buffer[slice(*cut[i])]) for i in known.missing(manifest.chunks)]
     travelled: list[int] = []
 
     def go_on() -> None:
@@ -110,17 +102,17 @@ def pull(
             if source is None:
                 absent.append((index, digest, target))
                 continue
-            known[index] = ""
+            known.forget(index)
             if _copied(source, digest, target):
-                known[index] = digest
+                known.mark(index, digest)
             else:
                 absent.append((index, digest, target))
         with closing(store.get_each(manifest.model, [(digest, target) for _, digest, target in absent])) as arriving:
             for index, digest, target in absent:
                 go_on()
-                known[index] = ""
+                known.forget(index)
                 next(arriving)
-                known[index] = digest
+                known.mark(index, digest)
                 travelled.append(len(target))
 
     in_parallel([partial(some, pending[i::parallel]) for i in range(min(parallel, len(pending)))], parallel)
@@ -138,18 +130,3 @@ def _copied(source: memoryview, digest: str, target: memoryview) -> bool:
     log.warning("chunk in memory is corrupt, pulled instead", chunk=digest)
     return False
 
-
-def in_parallel(work: Sequence[Callable[[], None]], parallel: int = PARALLEL) -> None:
-    """Run everything, ``parallel`` at a time; raise the first error after all that was begun has ended."""
-    if len(work) <= 1 or parallel <= 1:
-        for task in work:
-            task()
-        return
-    with ThreadPoolExecutor(min(parallel, len(work)), thread_name_prefix="chunks") as pool:
-        futures = [pool.submit(task) for task in work]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

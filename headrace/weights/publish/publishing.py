@@ -1,4 +1,4 @@
-"""The trainer's side: a version's tensors into a store, and the event that announces them; and back, for offline use."""
+"""The trainer's side: a version's tensors into a store, and the event that announces them."""
 
 import math
 import time
@@ -12,9 +12,8 @@ from headrace.runtime.logging import get_logger
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing
 from headrace.weights.format.chunks import CHUNK_SIZE, digest_of, spans
 from headrace.weights.format.manifest import Manifest, schema_hash, sign
-from headrace.weights.format.payload import dump, layout, view
-from headrace.weights.host.rebuilding import rebuild
-from headrace.weights.host.transfer import in_parallel
+from headrace.weights.format.parallel import in_parallel
+from headrace.weights.format.payload import dump, layout
 from headrace.weights.publish.lineage import Lineage
 from headrace.weights.stores.port import ChunkStore, FallbackStore
 
@@ -174,9 +173,3 @@ def checkpoint_event(
         newest_label_us=newest_label_us,
     )
 
-
-def fetch(manifest: Manifest, store: ChunkStore) -> dict[str, torch.Tensor]:
-    """Return a version's tensors in memory of their own: for tests, notebooks and offline use."""
-    buffer = bytearray(manifest.size)
-    rebuild(manifest, store, memoryview(buffer))
-    return view(buffer, manifest.tensors)

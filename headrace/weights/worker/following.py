@@ -20,8 +20,8 @@ from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights.errors import DeltaError, ManifestError, NotReady, StoreError
 from headrace.weights.format.manifest import Manifest, check_signature
+from headrace.weights.host.fetching import fetch
 from headrace.weights.opening import open_store, signing_key
-from headrace.weights.publish.publishing import fetch
 from headrace.weights.worker.shadow import Build, Shadows, WarmUp
 from headrace.weights.worker.source import Bound
 

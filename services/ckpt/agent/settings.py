@@ -5,8 +5,8 @@ import socket
 
 from pydantic import Field
 
+from headrace.weights.format.parallel import PARALLEL
 from headrace.weights.host.peers.client import PATIENCE_S
-from headrace.weights.host.transfer import PARALLEL
 from services.ckpt.settings import CheckpointSettings
 
 

@@ -7,13 +7,14 @@ then interrupts them. Whoever takes a chunk verifies it, so that this protects t
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headrace.weights.format.chunks import spans
 from headrace.weights.format.manifest import Manifest
+from headrace.weights.host.present_chunks import PresentChunks
 
 PATIENCE_S = 0.2
 """Seconds that a reader has to finish before it is interrupted: the slot is wanted for a newer version."""
@@ -35,15 +36,15 @@ class _Placed:
     payload: memoryview
     places: dict[str, list[tuple[int, int, int]]]
     """Index, start and end of a digest's chunks."""
-    present: Sequence[str]
-    """By index, the digests in place, as `headrace.weights.host.transfer.pull` keeps them."""
+    present: PresentChunks
+    """The chunks in place."""
     growing: bool = True
     leases: dict[int, Callable[[], None]] = field(default_factory=dict)
     """How to interrupt each reader."""
 
     def find(self, digest: str) -> memoryview | None:
         for index, start, end in self.places.get(digest, ()):
-            if index < len(self.present) and self.present[index] == digest:
+            if self.present.has(index, digest):
                 return self.payload[start:end]
         return None
 
@@ -60,14 +61,14 @@ class ChunkLeases:
 
     # The slots' side.
 
-    def place(self, slot: Path, manifest: Manifest, payload: memoryview, present: Sequence[str]) -> None:
+    def place(self, slot: Path, manifest: Manifest, payload: memoryview, present: PresentChunks) -> None:
         """Put a slot on the shelf that begins to be filled, or is whole.
 
         Args:
             slot: names it.
             manifest: the version.
             payload: the slot's.
-            present: by chunk index, the digests that are in place; read whenever somebody asks.
+            present: the chunks that are in place; asked whenever a peer asks.
         """
         places: dict[str, list[tuple[int, int, int]]] = {}
         for index, (start, end) in enumerate(spans(manifest.size, manifest.chunk_size)):

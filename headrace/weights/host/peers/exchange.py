@@ -22,6 +22,7 @@ from headrace.weights.format.chunks import digest_of, spans
 from headrace.weights.format.manifest import Manifest
 from headrace.weights.host.peers.client import PeerConnection
 from headrace.weights.host.peers.wire import Kind
+from headrace.weights.host.present_chunks import PresentChunks
 from headrace.weights.stores.port import ChunkStore
 
 log = get_logger("headrace.weights")
@@ -69,7 +70,7 @@ class Exchange:
     Args:
         manifest: what to get.
         buffer: writable, `manifest.size` bytes.
-        present: by chunk index, the digests in place, brought up to date as chunks arrive.
+        present: the chunks in place, brought up to date as others arrive.
         resident: chunks elsewhere in memory, by digest.
         peers: by chunk index, the addresses to ask, in this order.
         store: asked where no peer is to be, or could give it. Without one, only what peers have already is taken: who
@@ -84,7 +85,7 @@ class Exchange:
         manifest: Manifest,
         buffer: memoryview,
         *,
-        present: list[str],
+        present: PresentChunks,
         resident: Mapping[str, memoryview],
         peers: Callable[[int], Sequence[str]],
         store: ChunkStore | None,
@@ -105,7 +106,7 @@ class Exchange:
         self._bytes = {MEMORY: 0, STORE: 0}
         self._failed: dict[str, WeightsError] = {}
         self._stopped = threading.Event()
-        present.extend([""] * (len(manifest.chunks) - len(present)))
+        present.resize(max(len(present), len(manifest.chunks)))
         self._tasks = self._plan(buffer, peers)
         self._open = len(self._tasks)
 
@@ -143,7 +144,7 @@ class Exchange:
         tasks: dict[tuple[str, int], _Task] = {}
         for index, (start, end) in enumerate(spans(self._manifest.size, self._manifest.chunk_size)):
             digest = self._manifest.chunks[index]
-            if self._present[index] == digest:
+            if self._present.has(index, digest):
                 continue
             place = index, buffer[start:end]
             task = tasks.get((digest, end - start))
@@ -189,10 +190,10 @@ class Exchange:
     def _finish(self, task: _Task, source: str) -> None:
         """A chunk is in its first place, verified: put it into the others."""
         (first, target), *twins = task.places
-        self._present[first] = task.digest
+        self._present.mark(first, task.digest)
         for index, twin in twins:
             twin[:] = target
-            self._present[index] = task.digest
+            self._present.mark(index, task.digest)
         task.done = True
         with self._changed:
             self._bytes[source] = self._bytes.get(source, 0) + len(target)

@@ -11,6 +11,7 @@ from headrace.weights.host.peers.client import PeerConnection
 from headrace.weights.host.peers.exchange import Exchange
 from headrace.weights.host.peers.routes import Plan, Routes, Shunned, is_loopback
 from headrace.weights.host.peers.server import PeerServer
+from headrace.weights.host.present_chunks import PresentChunks
 from services.ckpt.agent import metrics
 from services.ckpt.agent.settings import AgentSettings
 
@@ -65,7 +66,7 @@ class Peers:
         self,
         manifest: Manifest,
         buffer: memoryview,
-        present: list[str],
+        present: PresentChunks,
         *,
         resident: Mapping[str, memoryview],
         routes: Routes,

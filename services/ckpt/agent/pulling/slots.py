@@ -106,7 +106,7 @@ class HostSlots:
             self._leases.place(slot.path, manifest, buffer, slot.chunks)
         bases = {link.base for link in manifest.delta.links} if manifest.delta else set()
         store = peers = 0
-        if self._peers is not None and routes is not None and not _any_of(bases, [slot.chunks, *payloads]):
+        if self._peers is not None and routes is not None and not _any_of(bases, [slot.chunks.snapshot(), *payloads]):
             source = None if manifest.delta else self._store
             store, peers = self._peers.take(
                 manifest, buffer, slot.chunks, resident=resident, routes=routes, store=source, cancelled=cancelled

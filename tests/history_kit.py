@@ -6,7 +6,7 @@ import torch
 
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
 from headrace.rollouts.history import RolloutHistory
-from headrace.weights import MemoryChunkStore, checkpoint_event, publish_version
+from headrace.weights import MemoryChunkStore, VersionFacts, checkpoint_event, publish_version
 
 SECOND = 1_000_000
 T0 = 1_700_000_000 * SECOND
@@ -14,9 +14,19 @@ T0 = 1_700_000_000 * SECOND
 
 def checkpoint(version: int) -> CheckpointPublished:
     manifest = publish_version(
-        {"w": torch.full((2,), float(version))}, model="m", version=version, base_version=version - 1, epoch=1,
-        step=version * 10, offsets={}, metrics={"error": 1 / version}, store=MemoryChunkStore(), created_at=at(version),
-    )  # fmt: skip
+        {"w": torch.full((2,), float(version))},
+        VersionFacts(
+            model="m",
+            version=version,
+            base_version=version - 1,
+            epoch=1,
+            step=version * 10,
+            offsets={},
+            metrics={"error": 1 / version},
+            created_at=at(version),
+        ),
+        store=MemoryChunkStore(),
+    )
     return checkpoint_event(manifest)
 
 

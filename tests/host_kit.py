@@ -3,7 +3,7 @@
 import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
-from headrace.weights import MemoryChunkStore, publish_version
+from headrace.weights import MemoryChunkStore, VersionFacts, publish_version
 from headrace.weights.worker.wire import Active, Hello, Staged
 from services.ckpt.agent.service import HostAgent
 from services.ckpt.agent.state import Send
@@ -12,15 +12,8 @@ from services.ckpt.agent.state import Send
 def manifest(version: int, shape: tuple[int, ...] = (2,)):
     return publish_version(
         {"w": torch.full(shape, float(version))},
-        model="m",
-        version=version,
-        base_version=version - 1,
-        epoch=1,
-        step=1,
-        offsets={},
-        metrics={},
+        VersionFacts(model="m", version=version, base_version=version - 1, epoch=1, step=1, created_at=0),
         store=MemoryChunkStore(),
-        created_at=0,
     )
 
 

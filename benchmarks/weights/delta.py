@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from benchmarks.weights.report import Part, table
-from headrace.weights import publish_version
+from headrace.weights import VersionFacts, publish_version
 from headrace.weights.format.parallel import PARALLEL
 from headrace.weights.host.slots import SHM_ROOT
 from headrace.weights.publish.lineage import Lineage
@@ -48,9 +48,11 @@ class _Way:
         """Publish a version, and pull it."""
         begun = time.perf_counter()
         manifest = publish_version(
-            {"rows.weight": weight}, model=self._model, version=version, base_version=version - 1, epoch=1, step=version,
-            offsets={}, metrics={}, store=self._store, lineage=self._lineage,
-        )  # fmt: skip
+            {"rows.weight": weight},
+            VersionFacts(model=self._model, version=version, base_version=version - 1, epoch=1, step=version),
+            store=self._store,
+            lineage=self._lineage,
+        )
         published = time.perf_counter()
         _, pulled = self._slots.fill(manifest, set(self._kept), lambda: False)
         self.publish_s.append(published - begun)

@@ -17,7 +17,7 @@ import torch
 from benchmarks.weights.worker import WIDTH, Network
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import agent_socket, checkpoint_event, open_store, publish_version
+from headrace.weights import VersionFacts, agent_socket, checkpoint_event, open_store, publish_version
 from headrace.weights.format.chunks import CHUNK_SIZE
 
 PAYLOADS = 5
@@ -76,9 +76,10 @@ def versions(settings: ServiceSettings, model: str, rows: int, count: int) -> li
         torch.nn.init.constant_(network.last.bias, float(version))
         weight.view(-1)[:: CHUNK_SIZE // 16] = version % PAYLOADS  # some elements of each chunk
         manifest = publish_version(
-            {**network.state_dict(), "rows.weight": weight}, model=model, version=version, base_version=version - 1,
-            epoch=1, step=version, offsets={}, metrics={}, store=store,
-        )  # fmt: skip
+            {**network.state_dict(), "rows.weight": weight},
+            VersionFacts(model=model, version=version, base_version=version - 1, epoch=1, step=version),
+            store=store,
+        )
         events.append(checkpoint_event(manifest))
     store.close()
     return events

@@ -31,7 +31,7 @@ from headrace.contracts.topics import CHECKPOINTS, model_partition, system_topic
 from headrace.platform import LocalPlatform
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import Manifest, agent_socket, checkpoint_event, publish_version
+from headrace.weights import Manifest, VersionFacts, agent_socket, checkpoint_event, publish_version
 from headrace.weights.stores.redis import RedisChunkStore
 from headrace.weights.worker.wire import Activate, Active, Hello, Stage, Staged, frame, receive
 
@@ -101,9 +101,10 @@ class _Trainer:
         number = self._kept[-1].version + 1 if self._kept else 1
         weight = torch.empty(self._size // 4).uniform_(generator=torch.Generator().manual_seed(number))
         manifest = publish_version(
-            {"weight": weight}, model=MODEL, version=number, base_version=number - 1, epoch=1, step=number, offsets={},
-            metrics={}, store=self._store,
-        )  # fmt: skip
+            {"weight": weight},
+            VersionFacts(model=MODEL, version=number, base_version=number - 1, epoch=1, step=number),
+            store=self._store,
+        )
         self._kept = [*self._kept[-2:], manifest]
         self._store.sweep(MODEL, {chunk for kept in self._kept for chunk in kept.chunks}, 0.0)
         return manifest

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import torch
 
 from benchmarks.weights.report import Part, table
-from headrace.weights import Manifest, publish_version
+from headrace.weights import Manifest, VersionFacts, publish_version
 from headrace.weights.format.chunks import spans
 from headrace.weights.format.parallel import PARALLEL
 from headrace.weights.host.slots import SHM_ROOT
@@ -84,9 +84,10 @@ def part(transfers: dict[str, Transfer]) -> Part:
 def _version(store: RedisChunkStore, number: int, size: int) -> Manifest:
     weight = torch.empty(size // 4).uniform_(generator=torch.Generator().manual_seed(number))
     return publish_version(
-        {"weight": weight}, model=MODEL, version=number, base_version=number - 1, epoch=1, step=1, offsets={}, metrics={},
+        {"weight": weight},
+        VersionFacts(model=MODEL, version=number, base_version=number - 1, epoch=1, step=1),
         store=store,
-    )  # fmt: skip
+    )
 
 
 def _rate(move: Callable[[Manifest], None], manifest: Manifest) -> float:

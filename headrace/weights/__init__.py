@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace.weights.errors import NotReady, WeightsError
     from headrace.weights.format.checkpoint import Checkpoint, load_checkpoint
+    from headrace.weights.format.facts import VersionFacts
     from headrace.weights.format.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
     from headrace.weights.host.fetching import fetch
     from headrace.weights.host.transfer import pull
@@ -37,6 +38,7 @@ _HOMES = {
     "NotReady": "errors",
     "StaticWeights": "worker.source",
     "TensorSpec": "format.manifest",
+    "VersionFacts": "format.facts",
     "WeightsError": "errors",
     "WeightsSource": "worker.source",
     "agent_socket": "opening",
@@ -66,6 +68,7 @@ __all__ = [
     "NotReady",
     "StaticWeights",
     "TensorSpec",
+    "VersionFacts",
     "WeightsError",
     "WeightsSource",
     "agent_socket",

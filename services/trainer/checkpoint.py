@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from headrace.runtime.errors import WeightsError
 from headrace.runtime.logging import get_logger
 from headrace.weights.errors import StoreUnavailable
+from headrace.weights.format.facts import VersionFacts
 from services.trainer.tree import flatten, unflatten
 
 log = get_logger("headrace.trainer")
@@ -86,6 +87,21 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
     progress: dict[str, tuple[float, int]]
     learning: Learning = Learning()
     format: int = FORMAT
+
+    @property
+    def facts(self) -> VersionFacts:
+        """What the fleet is told of the version."""
+        return VersionFacts(
+            model=self.model,
+            version=self.version,
+            base_version=self.base_version,
+            epoch=self.epoch,
+            step=self.step,
+            offsets={self.topic: self.offsets},
+            metrics=self.metrics,
+            created_at=self.created_at,
+            newest_label_us=self.newest_label_us,
+        )
 
 
 class Letter(NamedTuple):

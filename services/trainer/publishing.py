@@ -90,21 +90,9 @@ class Publisher:
 
     def announce(self, checkpoint: Checkpoint) -> Manifest:
         """Steps 3 and 4; doing them again for the same checkpoint names the same weights."""
-        header = checkpoint.header
-        manifest = publish_version(
-            checkpoint.weights,
-            model=header.model,
-            version=header.version,
-            base_version=header.base_version,
-            epoch=header.epoch,
-            step=header.step,
-            offsets={header.topic: header.offsets},
-            metrics=header.metrics,
-            store=self._store,
-            created_at=header.created_at,
-            lineage=self._lineage,
-        )
-        event = checkpoint_event(manifest, signing_key=self._signing_key, newest_label_us=header.newest_label_us)
+        facts = checkpoint.header.facts
+        manifest = publish_version(checkpoint.weights, facts, store=self._store, lineage=self._lineage)
+        event = checkpoint_event(manifest, signing_key=self._signing_key, newest_label_us=facts.newest_label_us)
         self._announcer.announce(event, checkpoint.letters)
         return manifest
 

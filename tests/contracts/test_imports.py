@@ -51,6 +51,51 @@ def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
     assert not [p for p in MODULES if {p.stem, p.parent.name} & {"common", "utils", "helpers", "util", "misc"}]
 
 
+WEIGHTS = {
+    "format": set[str](),
+    "stores": {"format"},
+    "publish": {"format", "stores"},
+    "host": {"format", "stores"},
+    "worker": {"format"},
+}
+"""Which parts of headrace.weights each part may import, beside itself."""
+OWN_HOST = {"following.py", "subscribing.py"}
+"""Of the worker's side: a client without an agent pulls by itself, as a host does."""
+SIDES = {
+    "services/trainer": {"format", "stores", "publish"},
+    "services/inference": {"format", "worker"},
+    "services/ckpt/agent": {"format", "stores", "host", "worker"},
+    "services/monitor": {"format"},
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("headrace/weights/*/**/*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_a_side_of_the_weights_imports_what_it_uses_and_no_other_side(path: Path) -> None:
+    part = path.relative_to(ROOT / "headrace/weights").parts[0]
+    allowed = {part, *WEIGHTS[part]} | ({"host", "stores"} if path.name in OWN_HOST else set())
+    assert {name for name in sides(path) if name not in allowed} == set()
+
+
+@pytest.mark.parametrize("folder", sorted(SIDES))
+def test_a_role_imports_its_own_side_of_the_weights(folder: str) -> None:
+    found = {(path.name, side) for path in (ROOT / folder).rglob("*.py") for side in sides(path)}
+    assert {(name, side) for name, side in found if side not in SIDES[folder]} == set()
+
+
+def sides(path: Path) -> set[str]:
+    """The parts of headrace.weights that a module imports; names taken from the package itself included."""
+    from headrace.weights import _HOMES
+
+    found = set()
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[:2] == ["headrace", "weights"] and len(parts) > 2:
+            found.add(_HOMES.get(parts[2], f"{parts[2]}.").split(".")[0])
+    return found & WEIGHTS.keys()
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("headrace/rollouts/*.py")), ids=lambda p: p.name)
 def test_rollouts_know_of_weights_only_their_format_and_errors(path: Path) -> None:
     """So that whoever applies directives, a worker's follower among them, can stand above rollouts."""

@@ -19,7 +19,9 @@ class PresentChunks:
         self._digests = list(digests)
 
     @classmethod
-    def of(cls, payload: memoryview, spans: Iterable[tuple[int, int]], digest: Callable[[memoryview], str]) -> "PresentChunks":
+    def of(
+        cls, payload: memoryview, spans: Iterable[tuple[int, int]], digest: Callable[[memoryview], str]
+    ) -> "PresentChunks":
         """Those of a payload that is there, by reading it."""
         return cls(digest(payload[start:end]) for start, end in spans)
 

@@ -18,7 +18,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -26,43 +25,13 @@ from headrace.runtime.logging import get_logger
 from headrace.weights.errors import SlotError, SlotsBusy
 from headrace.weights.format.chunks import digest_of, spans
 from headrace.weights.format.manifest import Manifest, content_digest
+from headrace.weights.format.slot_header import PAYLOAD_START, SlotHeader
 from headrace.weights.host.present_chunks import PresentChunks
 
 log = get_logger("headrace.weights")
 
 SHM_ROOT = Path("/dev/shm")  # noqa: S108 - shared memory is the point
-PAYLOAD_START = mmap.PAGESIZE
 _PREFIX = "headrace-"
-_HEADER = struct.Struct("<8sIQ32s")
-_MAGIC = b"HRSLOT1\0"
-_OPEN, _SEALED = 0, 1
-
-
-class SlotHeader:
-    """The first page of a slot, read and written through any buffer that maps it."""
-
-    @staticmethod
-    def write(buffer: memoryview, size: int, digest: str, *, sealed: bool) -> None:
-        """Write the header."""
-        _HEADER.pack_into(buffer, 0, _MAGIC, _SEALED if sealed else _OPEN, size, digest.encode())
-
-    @staticmethod
-    def read(buffer: memoryview | mmap.mmap) -> tuple[str, bool]:
-        """Return the digest of the version that the slot holds or was to hold, "" if none, and whether it is sealed."""
-        magic, state, _, digest = _HEADER.unpack_from(buffer, 0)
-        return (digest.decode(), state == _SEALED) if magic == _MAGIC else ("", False)
-
-    @staticmethod
-    def size(buffer: memoryview | mmap.mmap) -> int:
-        """Return the payload's bytes, 0 where there is none."""
-        magic, _, size, _ = _HEADER.unpack_from(buffer, 0)
-        return int(size) if magic == _MAGIC else 0
-
-    @staticmethod
-    def sealed_digest(buffer: memoryview | mmap.mmap) -> str:
-        """Return the digest of the version that the slot wholly holds, or "" if it holds none."""
-        digest, sealed = SlotHeader.read(buffer)
-        return digest if sealed else ""
 
 
 class Slot:

@@ -16,6 +16,7 @@ from headrace.weights.stores.port import ChunkStore
 
 log = get_logger("headrace.weights")
 
+
 class Chunked(Protocol):
     """Bytes cut into chunks, belonging to a version: a manifest is one, and so is a part of what it refers to."""
 
@@ -129,4 +130,3 @@ def _copied(source: memoryview, digest: str, target: memoryview) -> bool:
         return True
     log.warning("chunk in memory is corrupt, pulled instead", chunk=digest)
     return False
-

@@ -1,7 +1,5 @@
 """The trainer's side: a version's tensors into a store, and the event that announces them."""
 
-import math
-import time
 from collections.abc import Mapping
 from functools import partial
 
@@ -11,9 +9,10 @@ from headrace.contracts import events_pb2
 from headrace.runtime.logging import get_logger
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing
 from headrace.weights.format.chunks import CHUNK_SIZE, digest_of, spans
-from headrace.weights.format.manifest import Manifest, schema_hash, sign
+from headrace.weights.format.facts import VersionFacts
+from headrace.weights.format.manifest import Manifest, sign
 from headrace.weights.format.parallel import in_parallel
-from headrace.weights.format.payload import dump, layout
+from headrace.weights.format.payload import dump
 from headrace.weights.publish.lineage import Lineage
 from headrace.weights.stores.port import ChunkStore, FallbackStore
 
@@ -22,17 +21,10 @@ log = get_logger("headrace.weights")
 
 def publish_version(
     state_dict: Mapping[str, torch.Tensor],
+    facts: VersionFacts,
     *,
-    model: str,
-    version: int,
-    base_version: int,
-    epoch: int,
-    step: int,
-    offsets: Mapping[str, Mapping[int, int]],
-    metrics: Mapping[str, float],
     store: ChunkStore,
     chunk_size: int = CHUNK_SIZE,
-    created_at: int | None = None,
     lineage: Lineage | None = None,
 ) -> Manifest:
     """Put a version's chunks into ``store`` and return its manifest, to be sent as `checkpoint_event(manifest)`.
@@ -42,47 +34,27 @@ def publish_version(
 
     Args:
         state_dict: the network's tensors, on any device.
-        model: the model's name.
-        version: this version, 1 or more.
-        base_version: the version before; 0 for the first.
-        epoch: the trainer's fencing epoch.
-        step: optimizer steps taken.
-        offsets: topic → partition → next offset to read.
-        metrics: figures to show beside the version; those that are not finite are left out.
+        facts: the version.
         store: where the chunks go.
         chunk_size: bytes a chunk.
-        created_at: microseconds since the epoch, now by default; give the checkpoint file's to publish it again
-            unchanged.
         lineage: what the model's versions before were; with it, a version whose update is sparse is published as a
-        delta.
+            delta.
 
     Raises:
         StoreUnavailable: a chunk could not be written durably.
     """
     payload = memoryview(dump(state_dict))
-    specs = layout(payload.obj)  # type: ignore[arg-type]
-    chunks = [digest_of(payload[start:end]) for start, end in spans(len(payload), chunk_size)]
-    manifest = Manifest(
-        model=model,
-        version=version,
-        base_version=base_version,
-        epoch=epoch,
-        step=step,
-        offsets={topic: dict(of) for topic, of in offsets.items()},
-        schema_hash=schema_hash((spec.name, spec.dtype, spec.shape) for spec in specs),
-        tensors=specs,
-        size=len(payload),
-        chunk_size=chunk_size,
-        chunks=chunks,
-        metrics={name: float(value) for name, value in metrics.items() if math.isfinite(value)},
-        created_at=time.time_ns() // 1000 if created_at is None else created_at,
-    )
-    manifest.check()
+    manifest = facts.manifest(payload, chunk_size)
     delta = lineage.delta(manifest, payload) if lineage else None
     if delta is not None and _put_delta(*delta, store):
         manifest = delta[0]
     else:
-        _put(manifest, _parts(payload, chunks, chunk_size), store.claim(model, chunks), store)
+        _put(
+            manifest,
+            _parts(payload, manifest.chunks, chunk_size),
+            store.claim(manifest.model, manifest.chunks),
+            store,
+        )
     if lineage is not None:
         lineage.advance(manifest, payload)
     return manifest
@@ -172,4 +144,3 @@ def checkpoint_event(
         created_at_us=manifest.created_at,
         newest_label_us=newest_label_us,
     )
-

@@ -16,7 +16,7 @@ import torch
 from headrace.weights.errors import SlotError
 from headrace.weights.format.manifest import Manifest
 from headrace.weights.format.payload import view
-from headrace.weights.host.slots import PAYLOAD_START, SlotHeader
+from headrace.weights.format.slot_header import PAYLOAD_START, SlotHeader
 from headrace.weights.worker.staging_throttle import GiveWay
 
 _THINNED_AT_ONCE = 1 << 20  # bytes: 0.1 ms or so

@@ -16,9 +16,9 @@ from typing import Protocol
 from torch import nn
 
 from headrace.weights.errors import NotReady
+from headrace.weights.format.facts import VersionFacts
 from headrace.weights.format.manifest import Manifest
-from headrace.weights.publish.publishing import publish_version
-from headrace.weights.stores.port import MemoryChunkStore
+from headrace.weights.format.payload import dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +109,8 @@ class StaticWeights:
     def swap(self, network: nn.Module, version: int, manifest: Manifest | None = None) -> Bound:
         """Serve another network from the next lease on."""
         if manifest is None:
-            manifest = publish_version(
-                network.state_dict(),
-                model=self.model,
-                version=version,
-                base_version=version - 1,
-                epoch=0,
-                step=0,
-                offsets={},
-                metrics={},
-                store=MemoryChunkStore(),
-                created_at=0,
-            )
+            facts = VersionFacts(model=self.model, version=version, base_version=version - 1, created_at=0)
+            manifest = facts.manifest(memoryview(dump(network.state_dict())))
         network.eval().requires_grad_(requires_grad=False)
         self._bound = Bound(version, manifest.digest, manifest, network)
         self._ready.set()

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from headrace.model.checks.training import closure_problem
 from headrace.model.port import Model
 from headrace.model.spec import TrainingSpec
+from headrace.runtime.errors import PipelineError
 from services.trainer.learning.schedule import Schedule
 from services.trainer.tree import copied
 
@@ -24,11 +26,16 @@ class Lane:
         model: whose network and optimizer it has.
         spec: how it is trained.
         multiple: of the spec's learning rate.
+
+    Raises:
+        PipelineError: the model's optimizer needs a closure.
     """
 
     def __init__(self, model: Model[Any, Any], spec: TrainingSpec, multiple: float = 1.0) -> None:
         self.network = model.network()
         self.optimizer = model.optimizer(self.network, spec.learning_rate * multiple)
+        if problem := closure_problem(self.optimizer):
+            raise PipelineError(f"{type(model).__name__}.optimizer: {problem}")
         self.multiple = multiple
         self._clip = spec.clip_norm
         self._average = _average(self.network, spec.average) if spec.average is not None else None

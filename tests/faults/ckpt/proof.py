@@ -17,7 +17,7 @@ import torch
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
-from headrace.weights import ChunkStore, LiveWeights, Manifest, publish_version
+from headrace.weights import ChunkStore, LiveWeights, Manifest, VersionFacts, publish_version
 from tests.patience import WAIT_S
 
 CHUNK = 32 << 10
@@ -81,9 +81,11 @@ def put(
 ) -> Manifest:
     """Play the trainer up to the chunks."""
     return publish_version(
-        state or state_of(version), model=model, version=version, base_version=version - 1, epoch=epoch, step=1, offsets={},
-        metrics={}, store=store, chunk_size=CHUNK,
-    )  # fmt: skip
+        state or state_of(version),
+        VersionFacts(model=model, version=version, base_version=version - 1, epoch=epoch, step=1),
+        store=store,
+        chunk_size=CHUNK,
+    )
 
 
 class Asker(ABC):

@@ -40,6 +40,7 @@ from headrace.weights import (
     ChunkStore,
     LiveWeights,
     Manifest,
+    VersionFacts,
     agent_socket,
     checkpoint_event,
     open_store,
@@ -131,13 +132,15 @@ class Fleet:
         value = float(version) if weight is None else weight
         return publish_version(
             {"weight": torch.zeros(1, 4), "bias": torch.full((1,), value)},
-            model=self.model,
-            version=version,
-            base_version=version - 1,
-            epoch=epoch,
-            step=version * 100,
-            offsets={"t": {0: version}},
-            metrics={"loss": 1.0 / version},
+            VersionFacts(
+                model=self.model,
+                version=version,
+                base_version=version - 1,
+                epoch=epoch,
+                step=version * 100,
+                offsets={"t": {0: version}},
+                metrics={"loss": 1.0 / version},
+            ),
             store=store,
         )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from headrace.weights import ChunkStore, Manifest, checkpoint_event, open_store, publish_version
+from headrace.weights import ChunkStore, Manifest, VersionFacts, checkpoint_event, open_store, publish_version
 from tests.integration.ckpt.fleet import Fleet
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "weights_client.py"
@@ -19,9 +19,10 @@ def release(fleet: Fleet, version: int, store: ChunkStore | None = None) -> tupl
     network = NETWORK()
     into = store or open_store(fleet.settings)
     manifest = publish_version(
-        network.state_dict(), model=fleet.model, version=version, base_version=version - 1, epoch=1, step=version, offsets={},
-        metrics={}, store=into,
-    )  # fmt: skip
+        network.state_dict(),
+        VersionFacts(model=fleet.model, version=version, base_version=version - 1, epoch=1, step=version),
+        store=into,
+    )
     into.close()
     fleet.send(checkpoint_event(manifest))
     with torch.inference_mode():

@@ -5,7 +5,7 @@ import time
 import torch
 from torch import nn
 
-from headrace.weights import open_store, publish_version
+from headrace.weights import VersionFacts, open_store, publish_version
 from headrace.weights.publish.lineage import Lineage
 from tests.patience import WAIT_S
 
@@ -30,9 +30,13 @@ class Trainer:
     def publish(self):
         self.version += 1
         manifest = publish_version(
-            {"rows.weight": rows(self.version)}, model=self._fleet.model, version=self.version, base_version=self.version - 1,
-            epoch=1, step=self.version, offsets={}, metrics={}, store=self.store, lineage=self._lineage,
-        )  # fmt: skip
+            {"rows.weight": rows(self.version)},
+            VersionFacts(
+                model=self._fleet.model, version=self.version, base_version=self.version - 1, epoch=1, step=self.version
+            ),
+            store=self.store,
+            lineage=self._lineage,
+        )
         self._fleet.announce(manifest)
         return manifest
 

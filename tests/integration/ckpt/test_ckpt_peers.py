@@ -15,8 +15,9 @@ from headrace.contracts.topics import ROLLOUTS, model_partition
 from headrace.platform.valkey import EmbeddedValkey
 from headrace.rollouts.feed import parse
 from headrace.runtime import kafka as clients
-from headrace.weights import agent_socket, open_store, publish_version
-from headrace.weights.host.slots import PAYLOAD_START, SHM_ROOT
+from headrace.weights import VersionFacts, agent_socket, open_store, publish_version
+from headrace.weights.format.slot_header import PAYLOAD_START
+from headrace.weights.host.slots import SHM_ROOT
 from tests.integration.ckpt.fleet import Applied, make_fleet
 from tests.patience import WAIT_S, wait_for
 
@@ -63,9 +64,10 @@ class Hosts:
         self.states[version] = {f"{n}.weight": torch.rand(SIDE, SIDE) for n in range(LAYERS)}
         store = open_store(self.fleet.settings)
         manifest = publish_version(
-            self.states[version], model=self.fleet.model, version=version, base_version=version - 1, epoch=1, step=version,
-            offsets={}, metrics={}, store=store,
-        )  # fmt: skip
+            self.states[version],
+            VersionFacts(model=self.fleet.model, version=version, base_version=version - 1, epoch=1, step=version),
+            store=store,
+        )
         store.close()
         self.fleet.announce(manifest)
         return manifest

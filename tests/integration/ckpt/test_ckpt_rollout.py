@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from headrace.cli.catalogue import application
 from headrace.contracts.events_pb2 import Operation
-from headrace.weights import agent_socket, open_store, publish_version
+from headrace.weights import VersionFacts, agent_socket, open_store, publish_version
 from tests.patience import WAIT_S
 
 
@@ -83,9 +83,10 @@ def test_of_a_version_only_the_chunks_that_changed_travel(fleet, applied):
     for version in (1, 2, 3):
         state["2.weight"] = state["2.weight"] + 1
         manifest = publish_version(
-            state, model=fleet.model, version=version, base_version=version - 1, epoch=1, step=version, offsets={}, metrics={},
+            state,
+            VersionFacts(model=fleet.model, version=version, base_version=version - 1, epoch=1, step=version),
             store=store,
-        )  # fmt: skip
+        )
         fleet.announce(manifest)
         served = worker.expect(version).network
         assert all(torch.equal(served[i].weight, state[f"{i}.weight"]) for i in range(3))

@@ -14,7 +14,7 @@ from headrace.contracts import topics
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.runtime import kafka as clients
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import MemoryChunkStore, checkpoint_event, publish_version
+from headrace.weights import MemoryChunkStore, VersionFacts, checkpoint_event, publish_version
 from tests.patience import WAIT_S
 
 
@@ -56,9 +56,18 @@ def test_the_fleet_and_its_versions_are_read_from_the_topics(kafka: Any, send: C
         send(spec, model, Garbage(model))
     for version in (1, 2):
         manifest = publish_version(
-            {"w": torch.ones(2)}, model=model, version=version, base_version=version - 1, epoch=1, step=version, offsets={},
-            metrics={"error": 0.5}, store=MemoryChunkStore(),
-        )  # fmt: skip
+            {"w": torch.ones(2)},
+            VersionFacts(
+                model=model,
+                version=version,
+                base_version=version - 1,
+                epoch=1,
+                step=version,
+                offsets={},
+                metrics={"error": 0.5},
+            ),
+            store=MemoryChunkStore(),
+        )
         send(topics.CHECKPOINTS, model, checkpoint_event(manifest))
     steps = ((RolloutDirective.ACTIVATE, 1), (RolloutDirective.ACTIVATE, 2), (RolloutDirective.ROLL_BACK, 1))
     for sequence, (action, version) in enumerate(steps, 1):

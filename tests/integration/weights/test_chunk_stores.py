@@ -10,7 +10,7 @@ import torch
 
 from headrace.platform.valkey import EmbeddedValkey
 from headrace.runtime.errors import ExitCode
-from headrace.weights import MemoryChunkStore, fetch, publish_version
+from headrace.weights import MemoryChunkStore, VersionFacts, fetch, publish_version
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable
 from headrace.weights.format.chunks import digest_of
 from headrace.weights.stores.object_store import FRESH_S, ObjectStoreChunkStore
@@ -192,9 +192,11 @@ def test_versions_survive_sweeps_that_run_while_they_are_published(store, model)
         for version in range(1, 11):
             state = {"w": torch.arange(4000.0), "v": torch.tensor(version)}
             manifest = publish_version(
-                state, model=model, version=version, base_version=version - 1, epoch=1, step=1, offsets={}, metrics={},
-                store=store, chunk_size=1024,
-            )  # fmt: skip
+                state,
+                VersionFacts(model=model, version=version, base_version=version - 1, epoch=1, step=1),
+                store=store,
+                chunk_size=1024,
+            )
             assert int(fetch(manifest, store)["v"]) == version
     finally:
         stop.set()

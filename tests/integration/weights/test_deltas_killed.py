@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from headrace.weights import FallbackStore, publish_version
+from headrace.weights import FallbackStore, VersionFacts, publish_version
 from headrace.weights.publish.lineage import Lineage
 from headrace.weights.stores.redis import RedisChunkStore
 from headrace.weights.stores.shared_storage import SharedStorageChunkStore
@@ -40,11 +40,14 @@ def test_the_successor_of_an_agent_that_was_killed_while_it_built_a_version_has_
     store, lineage, files = FallbackStore(redis, shared), Lineage(least=0), []
     versions = [
         publish_version(
-            {"rows": rows(n)}, model=model, version=n, base_version=n - 1, epoch=1, step=1, offsets={}, metrics={},
-            store=store, chunk_size=CHUNK, lineage=lineage,
+            {"rows": rows(n)},
+            VersionFacts(model=model, version=n, base_version=n - 1, epoch=1, step=1),
+            store=store,
+            chunk_size=CHUNK,
+            lineage=lineage,
         )
         for n in range(1, LAST + 1)
-    ]  # fmt: skip
+    ]
     assert [len(version.delta.links) if version.delta else 0 for version in versions] == [0, 1, 2, 3]
     for manifest in [*versions[:begins_with], versions[-1]]:
         files.append(tmp_path / f"{manifest.version}.json")

@@ -15,7 +15,7 @@ from headrace.rollouts.directives import record_key
 from headrace.rollouts.history import RolloutHistory
 from headrace.rollouts.operations import OperatedModel
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import FollowedWeights, Manifest, MemoryChunkStore, open_store, publish_version
+from headrace.weights import FollowedWeights, Manifest, MemoryChunkStore, VersionFacts, open_store, publish_version
 from headrace.weights.worker import following
 from services.ckpt.agent.service import HostAgent
 from services.ckpt.coordinator.policy import Policy
@@ -35,15 +35,17 @@ def publish(version: int, store: MemoryChunkStore) -> Manifest:
     state = {"weight": torch.full((1, 2), float(version)), "bias": torch.zeros(1)}
     return publish_version(
         state,
-        model=MODEL,
-        version=version,
-        base_version=version - 1,
-        epoch=1,
-        step=1,
-        offsets={},
-        metrics={},
+        VersionFacts(
+            model=MODEL,
+            version=version,
+            base_version=version - 1,
+            epoch=1,
+            step=1,
+            offsets={},
+            metrics={},
+            created_at=0,
+        ),
         store=store,
-        created_at=0,
     )
 
 

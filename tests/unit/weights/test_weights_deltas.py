@@ -10,25 +10,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, fetch, publish_version
+from headrace.weights import FallbackStore, Lineage, Manifest, MemoryChunkStore, VersionFacts, fetch, publish_version
 from headrace.weights.errors import LOST, ChainBroken, DeltaError, StoreUnavailable, Superseded
 from headrace.weights.format.chunks import digest_of, spans
 from headrace.weights.format.manifest import Delta
 from headrace.weights.format.patches import diff, parse
 from headrace.weights.format.payload import DTYPES, dump, layout
+from headrace.weights.host.present_chunks import PresentChunks
 from headrace.weights.host.rebuilding import rebuild
 from headrace.weights.publish.lineage import MOST_CHUNKS
 from headrace.weights.publish.publishing import put_back
 
 CHUNK = 256
-LITTLE = {"chunk_size": CHUNK, "offsets": {}, "metrics": {}, "epoch": 1, "step": 1, "created_at": 0, "model": "m"}
+LITTLE = {"epoch": 1, "step": 1, "created_at": 0, "model": "m"}
 
 
-def put(store, lineage, version, state, **more):
+def put(store, lineage, version, state, *, chunk_size=CHUNK, **more):
     """Publish a version in chunks of 256 bytes."""
-    return publish_version(
-        state, version=version, base_version=version - 1, store=store, lineage=lineage, **{**LITTLE, **more}
-    )
+    facts = VersionFacts(version=version, base_version=version - 1, **{**LITTLE, **more})
+    return publish_version(state, facts, store=store, lineage=lineage, chunk_size=chunk_size)
 
 
 def tensor_of(data, dtype, shape):
@@ -117,7 +117,7 @@ def test_any_version_built_by_deltas_is_the_one_that_was_published_bit_for_bit(s
         payload = dump(state)
         assert steady.take(manifest)[0] == payload
         if data.draw(st.booleans()):
-            known = list(jumping.manifest.chunks) if jumping.manifest else []
+            known = PresentChunks(jumping.manifest.chunks if jumping.manifest else ())
             same = len(jumping.payload) == manifest.size and data.draw(st.booleans())
             more = {"buffer": jumping.payload, "present": known, "here": ({}, [])} if same else {}
             assert jumping.take(manifest, **more)[0] == payload
@@ -397,7 +397,7 @@ def test_a_link_that_cannot_be_read_costs_little_of_what_is_in_the_buffer(store)
     first, second = chain(store, 2)
     host = Host(store)
     host.take(first)
-    known, buffer = list(first.chunks), host.payload
+    known, buffer = PresentChunks(first.chunks), host.payload
     digest, *_ = second.delta.links[0].chunks
     link = store.chunks.pop(("m", digest))
     with pytest.raises(DeltaError):
@@ -502,17 +502,17 @@ def test_a_build_may_end_at_any_step_and_goes_on(store, begun_from, remembered):
             host.take(versions[1])
         here = host.here() if begun_from == "memory" else ({}, [])
         buffer = host.payload if begun_from == "place" else memoryview(bytearray(os.urandom(target.size)))
-        known = list(versions[1].chunks) if begun_from == "place" else []
+        known = PresentChunks(versions[1].chunks if begun_from == "place" else ())
         left = iter([False] * steps)
         try:
             host.take(target, present=known, buffer=buffer, cancelled=lambda left=left: next(left, True), here=here)
         except Superseded:
             after = [digest_of(buffer[a:b]) for a, b in spans(target.size, CHUNK)]
-            assert all(at in {"", is_} for at, is_ in zip(known, after, strict=True))
+            assert all(at in {"", is_} for at, is_ in zip(known.snapshot(), after, strict=True))
             if not remembered:
-                known = after
+                known = PresentChunks(after)
             assert host.take(target, present=known, buffer=buffer, here=here)[0] == payload
-            assert known == target.chunks
+            assert known.holds(target.chunks)
             steps += 7
             continue
         assert bytes(buffer) == payload

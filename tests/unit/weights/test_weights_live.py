@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from headrace.weights import LiveWeights, MemoryChunkStore, publish_version, pull
+from headrace.weights import LiveWeights, MemoryChunkStore, VersionFacts, publish_version, pull
 from headrace.weights.errors import NotReady, SlotsBusy, WeightsError
 from headrace.weights.host.slots import SlotPool
 from headrace.weights.worker.wire import (
@@ -78,9 +78,10 @@ class Agent:
     def put(self, version: int, value: float | None = None, keep=()):
         bias = torch.full((1,), float(version) if value is None else value)
         manifest = publish_version(
-            {"weight": torch.zeros(1, 2), "bias": bias}, model="m", version=version, base_version=version - 1,
-            epoch=1, step=1, offsets={}, metrics={}, store=self.store,
-        )  # fmt: skip
+            {"weight": torch.zeros(1, 2), "bias": bias},
+            VersionFacts(model="m", version=version, base_version=version - 1, epoch=1, step=1),
+            store=self.store,
+        )
         slot = self.pool.acquire(manifest.size, keep)
         pull(manifest, self.store, slot.begin(manifest, manifest.digest), present=slot.chunks)
         slot.seal(manifest, manifest.digest)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.weights import MemoryChunkStore, publish_version, pull
+from headrace.weights import MemoryChunkStore, VersionFacts, publish_version, pull
 from headrace.weights.errors import ChunkCorrupt, PeerError, StoreUnavailable, Superseded
 from headrace.weights.host.peers import wire
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
@@ -18,6 +18,7 @@ from headrace.weights.host.peers.client import PeerConnection
 from headrace.weights.host.peers.exchange import Exchange
 from headrace.weights.host.peers.server import PeerServer
 from headrace.weights.host.peers.wire import Kind
+from headrace.weights.host.present_chunks import PresentChunks
 from tests.patience import WAIT_S
 
 CHUNK = 1024
@@ -38,9 +39,11 @@ class CountingStore(MemoryChunkStore):
 
 def version(store, elements=4096, number=1):
     return publish_version(
-        {"w": torch.arange(float(elements)) + number}, model="m", version=number, base_version=number - 1, epoch=1, step=1,
-        offsets={}, metrics={}, store=store, chunk_size=CHUNK, created_at=0,
-    )  # fmt: skip
+        {"w": torch.arange(float(elements)) + number},
+        VersionFacts(model="m", version=number, base_version=number - 1, epoch=1, step=1, created_at=0),
+        store=store,
+        chunk_size=CHUNK,
+    )
 
 
 class Host:
@@ -49,7 +52,7 @@ class Host:
     def __init__(self, manifest, *, key=None, limit=64):
         self.manifest = manifest
         self.payload = memoryview(bytearray(manifest.size))
-        self.present = [""] * len(manifest.chunks)
+        self.present = PresentChunks([""] * len(manifest.chunks))
         self.shelf = ChunkLeases()
         self.slot = Path("slot")
         self.shelf.place(self.slot, manifest, self.payload, self.present)
@@ -61,8 +64,12 @@ class Host:
             start = index * CHUNK
             view = self.payload[start : start + CHUNK]
             store.get_into("m", self.manifest.chunks[index], view)
-            self.present[index] = self.manifest.chunks[index]
+            self.present.mark(index, self.manifest.chunks[index])
             self.shelf.arrived()
+
+    def forget_all(self):
+        for index in range(len(self.manifest.chunks)):
+            self.present.forget(index)
 
     def take(self, *addresses, store, cancelled=bool, resident=None, key=None, patience_s=WAIT_S):
         return Exchange(
@@ -94,7 +101,7 @@ def whole(host):
     other = bytearray(host.manifest.size)
     version(store, number=host.manifest.version)
     pull(host.manifest, store, memoryview(other))
-    return bytes(host.payload) == bytes(other) and host.present == host.manifest.chunks
+    return bytes(host.payload) == bytes(other) and host.present.holds(host.manifest.chunks)
 
 
 # The protocol.
@@ -171,7 +178,7 @@ def test_a_slot_is_taken_off_when_its_readers_have_let_go(store):
     """Until then it may not be written; one that does not let go is interrupted."""
     manifest = version(store)
     shelf, slot = ChunkLeases(), Path("slot")
-    shelf.place(slot, manifest, memoryview(bytearray(manifest.size)), manifest.chunks)
+    shelf.place(slot, manifest, memoryview(bytearray(manifest.size)), PresentChunks(manifest.chunks))
     interrupted = threading.Event()
     with shelf.lease(manifest.chunks[0], interrupted.set) as leased:
         assert len(leased.data) == CHUNK
@@ -189,12 +196,12 @@ def test_a_slot_is_taken_off_when_its_readers_have_let_go(store):
 def test_what_is_on_its_way_is_known_until_it_is_settled(store):
     """Others wait for it, or look elsewhere."""
     manifest = version(store)
-    shelf, slot, present = ChunkLeases(), Path("slot"), [""] * 17
+    shelf, slot, present = ChunkLeases(), Path("slot"), PresentChunks([""] * 17)
     shelf.place(slot, manifest, memoryview(bytearray(manifest.size)), present)
     digest = manifest.chunks[3]
     assert shelf.awaits(digest)
     assert not shelf.has(digest)
-    present[3] = digest
+    present.mark(3, digest)
     assert shelf.has(digest)
     shelf.settle(slot)
     assert not shelf.awaits(digest)
@@ -226,7 +233,7 @@ def test_chunks_flow_through_a_chain_while_they_arrive(host, store):
     through = threading.Event()
 
     def arrived():
-        if last.present[0]:
+        if last.present.snapshot()[0]:
             through.set()
 
     ends = [middle.take(first.address, store=store), last.take(middle.address, store=store)]
@@ -378,7 +385,7 @@ def test_nobody_at_the_address(host, store):
     gone, leaf = host(manifest), host(manifest)
     gone.server.close()
     for address in (gone.address, "nonsense", "127.0.0.1:none"):
-        leaf.present[:] = [""] * len(leaf.present)
+        leaf.forget_all()
         assert list(leaf.take(address, store=store).run().failed) == [address]
         assert whole(leaf)
 
@@ -389,8 +396,8 @@ def test_a_superseded_exchange_stops_while_it_waits(host, store):
     slow, leaf = host(manifest), host(manifest)
     slow.fill(store, [0])
     with pytest.raises(Superseded):
-        leaf.take(slow.address, store=store, cancelled=lambda: leaf.present[0] != "").run()
-    assert leaf.present[0] == manifest.chunks[0]
+        leaf.take(slow.address, store=store, cancelled=lambda: leaf.present.snapshot()[0] != "").run()
+    assert leaf.present.has(0, manifest.chunks[0])
 
 
 def test_without_a_store_only_what_peers_have_already_is_taken(host, store):
@@ -402,7 +409,7 @@ def test_without_a_store_only_what_peers_have_already_is_taken(host, store):
     store.given.clear()
     done = two.take(one.address, store=None).run()
     assert (done.from_store, done.from_peers) == (0, 2 * CHUNK)
-    assert [index for index, digest in enumerate(two.present) if digest] == [0, 3, 5]
+    assert [index for index, digest in enumerate(two.present.snapshot()) if digest] == [0, 3, 5]
     assert one.take(two.address, store=None).run().from_peers == CHUNK
     assert store.given == []
 
@@ -410,16 +417,18 @@ def test_without_a_store_only_what_peers_have_already_is_taken(host, store):
 def test_what_is_in_memory_does_not_travel(host, store):
     """One of the copies is corrupt: it comes from the peer. A chunk that occurs twice travels once."""
     manifest = publish_version(
-        {"w": torch.zeros(4096)}, model="m", version=1, base_version=0, epoch=1, step=1, offsets={}, metrics={}, store=store,
-        chunk_size=CHUNK, created_at=0,
-    )  # fmt: skip
+        {"w": torch.zeros(4096)},
+        VersionFacts(model="m", version=1, base_version=0, epoch=1, step=1, created_at=0),
+        store=store,
+        chunk_size=CHUNK,
+    )
     seed, leaf = host(manifest), host(manifest)
     seed.fill(store)
     first, last = manifest.chunks[0], manifest.chunks[-1]
     resident = {first: seed.payload[:CHUNK], last: memoryview(bytes(manifest.size % CHUNK or CHUNK))}
     exchange = leaf.take(seed.address, store=store, resident=resident)
     done = exchange.run()
-    assert leaf.present == manifest.chunks
+    assert leaf.present.holds(manifest.chunks)
     assert bytes(leaf.payload) == bytes(seed.payload)
     assert done.from_peers <= CHUNK + len(resident[last])
 
@@ -432,13 +441,13 @@ def test_what_nobody_can_give_is_left_to_the_pull(host, store):
     del store.chunks["m", lost]
     done = leaf.take(store=store).run()
     assert done.from_store == manifest.size - CHUNK
-    assert leaf.present[4] == ""
+    assert leaf.present.snapshot()[4] == ""
 
     class Away(MemoryChunkStore):
         def get_into(self, model, digest, buffer):
             raise StoreUnavailable("away")
 
-    leaf.present[:] = [""] * len(leaf.present)
+    leaf.forget_all()
     assert leaf.take(store=Away()).run().from_store == 0
 
 
@@ -484,12 +493,14 @@ def test_a_stranger_is_shown_the_door(host, store):
 def test_writing_a_slot_interrupts_whoever_takes_too_long_to_read_it(host, store):
     """A connection that takes nothing must not keep a newer version from being written."""
     manifest = publish_version(
-        {"w": torch.rand(8 << 20)}, model="m", version=1, base_version=0, epoch=1, step=1, offsets={}, metrics={}, store=store,
-        chunk_size=32 << 20, created_at=0,
-    )  # fmt: skip
+        {"w": torch.rand(8 << 20)},
+        VersionFacts(model="m", version=1, base_version=0, epoch=1, step=1, created_at=0),
+        store=store,
+        chunk_size=32 << 20,
+    )
     seed = host(manifest)
     store.get_into("m", manifest.chunks[0], seed.payload[: 32 << 20])
-    seed.present[0] = manifest.chunks[0]
+    seed.present.mark(0, manifest.chunks[0])
     with contextlib.closing(PeerConnection(seed.address, patience_s=WAIT_S)) as lazy:
         lazy._say(wire.request(manifest.chunks[:1]))
         assert lazy._read(wire.REPLY_HEAD_SIZE) == wire.reply(Kind.CHUNK, 0, 32 << 20)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from headrace.weights import MemoryChunkStore, StaticWeights, publish_version
+from headrace.weights import MemoryChunkStore, StaticWeights, VersionFacts, publish_version
 from headrace.weights.errors import IncompatibleWeights, NonFiniteWeights, NotReady
 from headrace.weights.worker.shadow import Shadows, check_finite, load_into
 
@@ -14,8 +14,8 @@ def build() -> nn.Module:
 
 
 def manifest_of(network: nn.Module):
-    common = {"version": 1, "base_version": 0, "epoch": 1, "step": 1, "offsets": {}, "metrics": {}}
-    return publish_version(network.state_dict(), model="m", store=MemoryChunkStore(), **common)
+    facts = VersionFacts(model="m", version=1, base_version=0, epoch=1, step=1)
+    return publish_version(network.state_dict(), facts, store=MemoryChunkStore())
 
 
 def test_a_shadow_serves_the_given_tensors_themselves():

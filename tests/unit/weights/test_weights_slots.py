@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from headrace.weights import MemoryChunkStore, publish_version, pull
+from headrace.weights import MemoryChunkStore, VersionFacts, publish_version, pull
 from headrace.weights.errors import SlotError, SlotsBusy
-from headrace.weights.host.slots import PAYLOAD_START, SlotPool, remove_stale_pools
+from headrace.weights.format.slot_header import PAYLOAD_START
+from headrace.weights.host.slots import SlotPool, remove_stale_pools
 from headrace.weights.worker.mapping import map_slot, tensors_of, thin
 from tests.slot_kit import map_tensors
 
@@ -18,9 +19,10 @@ STORE = MemoryChunkStore()
 def version(number: int, elements: int = 5000):
     return publish_version(
         {"w": torch.full((elements,), float(number)), "b": torch.ones(3, dtype=torch.bfloat16)},
-        model="m", version=number, base_version=number - 1, epoch=1, step=1, offsets={}, metrics={}, store=STORE,
-        chunk_size=4096, created_at=0,
-    )  # fmt: skip
+        VersionFacts(model="m", version=number, base_version=number - 1, epoch=1, step=1, created_at=0),
+        store=STORE,
+        chunk_size=4096,
+    )
 
 
 def fill(pool: SlotPool, manifest, keep=()) -> Path:
@@ -66,9 +68,9 @@ def test_a_recycled_slot_receives_only_the_chunks_that_changed(pool):
     """The third version differs from the first in its scalar part only."""
     store = MemoryChunkStore()
     state = {"w": torch.arange(4096.0), "b": torch.zeros(1)}
-    common = {"model": "m", "epoch": 1, "step": 1, "offsets": {}, "metrics": {}, "store": store, "chunk_size": 1024}
-    one = publish_version(state, version=1, base_version=0, **common)
-    two = publish_version({**state, "b": torch.ones(1)}, version=2, base_version=1, **common)
+    first, second = (VersionFacts(model="m", version=v, base_version=v - 1, epoch=1, step=1) for v in (1, 2))
+    one = publish_version(state, first, store=store, chunk_size=1024)
+    two = publish_version({**state, "b": torch.ones(1)}, second, store=store, chunk_size=1024)
     moved = []
     for manifest in (one, two):
         slot = pool.acquire(manifest.size)

@@ -3,19 +3,35 @@
 import pytest
 import torch
 
-from headrace.weights import FallbackStore, MemoryChunkStore, checkpoint_event, fetch, publish_version, pull
+from headrace.weights import (
+    FallbackStore,
+    MemoryChunkStore,
+    VersionFacts,
+    checkpoint_event,
+    fetch,
+    publish_version,
+    pull,
+)
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable, Superseded
 from headrace.weights.format.manifest import Manifest, check_signature
+from headrace.weights.host.present_chunks import PresentChunks
 from headrace.weights.stores.port import GRACE_S
 
 STATE = {"w": torch.arange(1000.0), "n": torch.tensor(7)}
 
 
 def put(store, state=STATE, version=1, **more):
-    given = {"model": "m", "base_version": version - 1, "epoch": 1, "step": 9, "offsets": {"t": {1: 5, 0: 4}}}
-    return publish_version(
-        state, version=version, metrics={"loss": 0.5, "nan": float("nan")}, store=store, chunk_size=512, **given, **more
+    facts = VersionFacts(
+        model="m",
+        version=version,
+        base_version=version - 1,
+        epoch=1,
+        step=9,
+        offsets={"t": {1: 5, 0: 4}},
+        metrics={"loss": 0.5, "nan": float("nan")},
+        **more,
     )
+    return publish_version(state, facts, store=store, chunk_size=512)
 
 
 class Broken(MemoryChunkStore):
@@ -84,16 +100,16 @@ def test_an_interrupted_pull_resumes_where_it_stopped():
     """Verified chunks that are in place are not pulled again."""
     store = MemoryChunkStore()
     manifest = put(store)
-    buffer, present = bytearray(manifest.size), []
+    buffer, present = bytearray(manifest.size), PresentChunks()
     lost = manifest.chunks[3]
     data = store.chunks.pop(("m", lost))
     with pytest.raises(ChunkMissing):
         pull(manifest, store, memoryview(buffer), present=present, parallel=1)
-    assert present[:3] == manifest.chunks[:3]
+    assert present.snapshot()[:3] == manifest.chunks[:3]
     store.put("m", lost, data)
     pulled = pull(manifest, store, memoryview(buffer), present=present, parallel=1)
     assert pulled.bytes_reused == 3 * 512
-    assert present == manifest.chunks
+    assert present.holds(manifest.chunks)
     assert pull(manifest, store, memoryview(buffer), present=present).bytes_pulled == 0
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from headrace.weights import MemoryChunkStore, publish_version
+from headrace.weights import MemoryChunkStore, VersionFacts, publish_version
 from headrace.weights.errors import Superseded
 from headrace.weights.publish.lineage import Lineage
 from services.ckpt.agent.pulling.slots import HostSlots
@@ -34,13 +34,7 @@ def versions(store):
     return [
         publish_version(
             {"rows": state(n)},
-            model="m",
-            version=n,
-            base_version=n - 1,
-            epoch=1,
-            step=1,
-            offsets={},
-            metrics={},
+            VersionFacts(model="m", version=n, base_version=n - 1, epoch=1, step=1),
             store=store,
             chunk_size=CHUNK,
             lineage=lineage,
@@ -100,13 +94,7 @@ def test_the_slot_that_a_version_can_be_built_from_is_not_the_one_that_is_overwr
     """Nobody keeps either: the older one goes, which is of no use."""
     other = publish_version(
         {"rows": torch.zeros(ROWS, 16)},
-        model="m",
-        version=9,
-        base_version=8,
-        epoch=1,
-        step=1,
-        offsets={},
-        metrics={},
+        VersionFacts(model="m", version=9, base_version=8, epoch=1, step=1),
         store=slots._store,
         chunk_size=CHUNK,
     )
@@ -125,13 +113,7 @@ def test_a_slot_that_held_a_larger_payload_is_built_in_and_built_upon(tmp_path, 
     for n, weight in enumerate(weights, 1):
         manifest = publish_version(
             {"rows": weight},
-            model="m",
-            version=n,
-            base_version=n - 1,
-            epoch=1,
-            step=1,
-            offsets={},
-            metrics={},
+            VersionFacts(model="m", version=n, base_version=n - 1, epoch=1, step=1),
             store=store,
             chunk_size=CHUNK,
             lineage=lineage,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective
-from headrace.weights import MemoryChunkStore, publish_version
+from headrace.weights import MemoryChunkStore, VersionFacts, publish_version
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
 from headrace.weights.host.peers.routes import Member, Plan
 from services.ckpt.agent.pulling.peers import Peers
@@ -57,9 +57,11 @@ def version(number, store, changed=4096):
     weight = torch.arange(4096.0)
     weight[:changed] += number
     return publish_version(
-        {"w": weight}, model="m", version=number, base_version=number - 1, epoch=1, step=1, offsets={}, metrics={},
-        store=store, chunk_size=CHUNK, created_at=0,
-    )  # fmt: skip
+        {"w": weight},
+        VersionFacts(model="m", version=number, base_version=number - 1, epoch=1, step=1, created_at=0),
+        store=store,
+        chunk_size=CHUNK,
+    )
 
 
 def plan(*hosts, min_bytes=0):

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from headrace.weights import MemoryChunkStore, publish_version
-from headrace.weights.host.slots import PAYLOAD_START
+from headrace.weights import MemoryChunkStore, VersionFacts, publish_version
+from headrace.weights.format.slot_header import PAYLOAD_START
 from services.ckpt.agent.pulling.slots import HostSlots
 from tests.slot_kit import map_tensors
 
@@ -19,9 +19,11 @@ def version(number: int, store: MemoryChunkStore, changed: int = 0, elements: in
     weight = torch.arange(float(elements))
     weight[:changed] = float(number)
     return publish_version(
-        {"w": weight}, model="m", version=number, base_version=number - 1, epoch=1, step=1, offsets={}, metrics={},
-        store=store, chunk_size=CHUNK, created_at=0,
-    )  # fmt: skip
+        {"w": weight},
+        VersionFacts(model="m", version=number, base_version=number - 1, epoch=1, step=1, created_at=0),
+        store=store,
+        chunk_size=CHUNK,
+    )
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from headrace.model.pipeline import load_pipeline
+from headrace.runtime.errors import PipelineError
 from services.trainer.batches import Item
 from services.trainer.learner import Learner
 from tests.line_kit import example, write_toy
@@ -102,3 +103,13 @@ def test_a_drift_begins_the_schedule_again_and_keeps_only_the_newest_examples(tm
 
 def shifted(one: Any, by: float) -> Any:
     return msgspec.structs.replace(one, label=msgspec.structs.replace(one.label, y=one.label.y + by))
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused_at_the_start(tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "a")
+    closure = (
+        "\n    def optimizer(self, network, rate):\n        return torch.optim.LBFGS(network.parameters(), lr=rate)\n"
+    )
+    (folder / "model.py").write_text((folder / "model.py").read_text() + closure)
+    with pytest.raises(PipelineError, match="the step of LBFGS needs a closure"):
+        Learner(load_pipeline(folder), 200)

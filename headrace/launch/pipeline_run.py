@@ -15,6 +15,7 @@ from headrace.contracts import topics
 from headrace.contracts.snapshot import Snapshot
 from headrace.launch import runs
 from headrace.launch.fork.client import ForkServer
+from headrace.launch.fork.preloaded import ANSWERING_MODULES
 from headrace.launch.observe import endpoint, read_snapshot
 from headrace.launch.roles import ANSWERING, COUNTING, PREDICTING, ROLES, Role, role
 from headrace.launch.run_file import remember
@@ -133,7 +134,8 @@ class PipelineRun:
         ]
 
     def _role(self, role: Role) -> RoleSpec:
-        return RoleSpec(role.name, role.module, role.name, ["--pipeline", str(self.pipeline)])
+        modules = () if role.wave == PREDICTING else ANSWERING_MODULES
+        return RoleSpec(role.name, role.module, role.name, ["--pipeline", str(self.pipeline)], modules=modules)
 
     def _replay_role(self) -> RoleSpec:
         flags = self.replay.flags(self.spec) if self.replay else []

@@ -101,7 +101,7 @@ class RoleProgram:
         """Start a process; the log says so where it could not be forked."""
         if self._forks is not None and self._forks.suits(self._env):
             try:
-                return self._forks.spawn(self._spec.module, self._spec.args, self.log, self._env)
+                return self._forks.spawn(self._spec.module, self._spec.args, self.log, self._env, self._spec.modules)
             except ForkError as error:
                 note(self.log, f"not forked but started as a new interpreter: {error}")
         return process.spawn([sys.executable, "-m", self._spec.module, *self._spec.args], self.log, self._env)

@@ -31,7 +31,7 @@ class RoleSpec:
 
     `instance` is its unique name: of its log, its endpoint file and its HEADRACE_INSTANCE. `env` is added to the
     supervisor's. `stop_timeout_s` is how long it may take after SIGTERM: more than its own shutdown deadline, which
-    tells more.
+    tells more. `modules` are what a fork server imports before it forks the process.
     """
 
     name: str
@@ -41,6 +41,7 @@ class RoleSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
     stop_timeout_s: float = 25.0
+    modules: Sequence[str] = ()
 
     @property
     def key(self) -> str:

@@ -79,7 +79,7 @@ class ForkServer:
     Args:
         log: where its own output goes, and a line for each time that it had to be started again.
         env: its environment: of what the interpreter and libraries read once, every role's.
-        modules: what it imports before it forks.
+        modules: what it imports when it starts.
     """
 
     def __init__(self, log: Path, env: Mapping[str, str], modules: Sequence[str] = MODULES) -> None:
@@ -108,15 +108,18 @@ class ForkServer:
         """Whether a process with this environment can be forked: variables that are read once must be the same."""
         return _read_at_start(env) == _read_at_start(self._env)
 
-    def spawn(self, module: str, args: Sequence[str], log: Path, env: Mapping[str, str]) -> ForkedChild:
+    def spawn(
+        self, module: str, args: Sequence[str], log: Path, env: Mapping[str, str], modules: Sequence[str] = ()
+    ) -> ForkedChild:
         """Start `python -m <module> <args>` in a session of its own; it is killed when this process dies.
 
+        The fork server first imports those of `modules` that it has not imported yet.
         A fork server that has died is started again, once; roles that it forked before are not concerned.
 
         Raises:
             ForkError: it cannot be done.
         """
-        request = msgspec.json.encode(Start(module, tuple(args), dict(env), str(log)))
+        request = msgspec.json.encode(Start(module, tuple(args), dict(env), str(log), tuple(modules)))
         with self._lock:
             try:
                 return self._ask(request)

@@ -14,6 +14,8 @@ class Start(msgspec.Struct, frozen=True):
     args: tuple[str, ...]
     env: dict[str, str]
     log: str
+    modules: tuple[str, ...] = ()
+    """What to import, where it is not imported yet, before the process is forked."""
 
 
 class Started(msgspec.Struct, frozen=True):

@@ -18,12 +18,29 @@ MODULES = (
     "msgspec",
     "xxhash",
     "orjson",
-    # clients
+    # clients and the command line
     "confluent_kafka.admin",
+    "typer",
+    "rich.console",
+    # Headrace, each with what it is built on
+    "headrace.runtime.lifecycle",
+    "headrace.runtime.kafka",
+    "headrace.contracts.events_pb2",
+    "headrace.model.pipeline",
+    "headrace.model.port",
+    "headrace.streams.app",
+    "headrace.streams.pipeline",
+    "headrace.streams.transactions",
+    "headrace.weights.worker.live",
+    "headrace.weights.host.transfer",
+    "headrace.weights.publish.publishing",
+    "headrace.replay.producing",
+)
+"""What the roles need that a first prediction waits for."""
+ANSWERING_MODULES = (
     "redis",
     "httpx",
     "tritonclient.grpc",
-    # servers
     "fastapi",
     "fastapi.responses",
     "fastapi_offline",
@@ -35,30 +52,16 @@ MODULES = (
     "grpc.aio",
     "grpc_health.v1.health",
     "grpc_reflection.v1alpha.reflection",
-    "typer",
-    "rich.console",
-    # Headrace, each with what it is built on
-    "headrace.runtime.lifecycle",
-    "headrace.runtime.kafka",
     "headrace.runtime.web",
-    "headrace.contracts.events_pb2",
     "headrace.contracts.ingest_pb2_grpc",
     "headrace.contracts.oip.service_pb2_grpc",
     "headrace.contracts.oip.tensors",
     "headrace.contracts.snapshot",
-    "headrace.model.pipeline",
-    "headrace.model.port",
-    "headrace.streams.app",
-    "headrace.streams.pipeline",
-    "headrace.streams.transactions",
-    "headrace.weights.worker.live",
-    "headrace.weights.host.transfer",
-    "headrace.weights.publish.publishing",
-    "headrace.replay.producing",
 )
+"""What the roles need that answer requests: imported before the first of them is forked."""
 
 
-def import_all(modules: Iterable[str] = MODULES) -> list[str]:
+def import_all(modules: Iterable[str]) -> list[str]:
     """Import them in this order; the names of those that cannot be imported here."""
     missing = []
     for name in modules:

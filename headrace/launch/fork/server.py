@@ -14,6 +14,7 @@ import gc
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,21 +35,30 @@ def main() -> None:
     role_process.set_title(SERVER_MODULE, (), "fork-server", title)
     control = socket.socket(fileno=os.dup(0))
     gc.disable()  # garbage would leave holes in pages, which forked processes then fill: each with a copy of its own
-    preloaded.import_all(sys.argv[2:])
-    gc.collect()
-    gc.freeze()  # collections in forked processes do not touch, and so do not copy, what is here now
-    drop_file_pages()
+    prepare(sys.argv[2:])
     if (wanted := serve(control)) is not None:
         control.close()
         gc.enable()
         role_process.run(wanted, supervisor, title)
 
 
+def prepare(modules: Sequence[str]) -> None:
+    """Import modules, and have forked processes share what they hold."""
+    preloaded.import_all(modules)
+    gc.collect()
+    gc.freeze()  # collections in forked processes do not touch, and so do not copy, what is here now
+    drop_file_pages()
+
+
 def serve(control: socket.socket) -> Start | None:
     """Answer requests until the other end closes. Returns None then; in a forked process, what that is to run."""
     decode = msgspec.json.Decoder(Start).decode
+    prepared: set[tuple[str, ...]] = {()}
     while request := control.recv(MOST_BYTES):
         wanted = decode(request)
+        if wanted.modules not in prepared:
+            prepare(wanted.modules)
+            prepared.add(wanted.modules)
         try:
             forked = fork_orphan()
         except (OSError, RuntimeError) as error:

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.skipif(not ForkServer.supported(), reason="forks roles 
 
 IMPORT = """
 import os, sys
-from headrace.launch.fork.preloaded import import_all
-missing = import_all()
+from headrace.launch.fork.preloaded import ANSWERING_MODULES, MODULES, import_all
+missing = import_all(MODULES)
+missing += import_all(ANSWERING_MODULES)
 opened = [os.readlink(f"/proc/self/fd/{n}") for n in range(3, 20) if os.path.exists(f"/proc/self/fd/{n}")]
 sockets = [one for one in opened if one.startswith("socket")]
 services = [name for name in sys.modules if name.startswith("services.")]

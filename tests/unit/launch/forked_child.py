@@ -21,7 +21,7 @@ def about() -> dict[str, object]:
         "random": random.random(),
         "stdin": sys.stdin.read(),
         "descriptors": sorted(int(one.name) for one in Path("/proc/self/fd").iterdir() if int(one.name) > 2),
-        "preloaded": "wave" in sys.modules,
+        "preloaded": sys.argv[-1] in sys.modules,
     }
 
 

@@ -42,13 +42,13 @@ def spawn(forks, log, *args, **env):
 
 
 def test_a_forked_process_is_what_a_new_interpreter_would_be(forks, log):
-    assert spawn(forks, log, "about", "--flag", ROLE_A="1").wait() == 0
+    assert spawn(forks, log, "about", "wave", ROLE_A="1").wait() == 0
     assert spawn(forks, log, "about", ROLE_B="2").wait() == 0
     first, second = (json.loads(line) for line in log.read_text().splitlines())
     draws = first.pop("random"), second.pop("random")
     assert draws[0] != draws[1]
     assert first == {
-        "argv": ["about", "--flag"],
+        "argv": ["about", "wave"],
         "name": "__main__",
         "parent": os.getpid(),
         "session": True,
@@ -117,6 +117,12 @@ def test_what_was_forked_goes_on_when_the_fork_server_dies_which_is_started_agai
     for child in (first, second):
         child.send_signal(signal.SIGKILL)
         child.wait()
+
+
+def test_modules_that_only_some_need_are_imported_before_these_are_forked(forks, log):
+    for modules in ((), ("colorsys",), ("colorsys",)):
+        assert forks.spawn("forked_child", ["about", "colorsys"], log, ENV, modules).wait() == 0
+    assert [json.loads(line)["preloaded"] for line in log.read_text().splitlines()] == [False, True, True]
 
 
 def test_a_stopped_fork_server_starts_nothing_and_ends_nothing(forks, log):

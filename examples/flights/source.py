@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import dropwhile, groupby, islice, takewhile
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
@@ -51,7 +51,7 @@ class FlightsOf2013(Source):
 
     def replay(self, **options: Any) -> Iterator[Timed]:
         """Events (`Flight`) and labels (`Landing`) in event time, from the first day of `month` to the year's end."""
-        board = Board(_weather())
+        board = Board(Weather())
         for at, kind, _, row in _in_order(_days(options.get("month", 1))):
             if kind == LANDS:
                 yield Timed(at, "labels", board.landed(row))
@@ -130,7 +130,7 @@ class Board:
         fading = (means.value(code(row), row.departs) for means, (code, _) in zip(self._lately, LATELY, strict=True))
         return Flight(
             row.flight_id, row.carrier, row.origin, row.destination, row.departs, row.hour, row.weekday, row.distance,
-            row.minutes, row.dep_delay, len(lately), *gains, *fading, *self._weather.get((row.origin, row.departs // HOUR), ()),
+            row.minutes, row.dep_delay, len(lately), *gains, *fading, *self._weather.get(row.origin, row.departs),
         )  # fmt: skip
 
     def landed(self, row: Row) -> Landing:
@@ -187,35 +187,48 @@ def _codes(row: Row) -> tuple[str, str, str]:
     return row.origin, row.destination, row.carrier
 
 
-Weather = dict[tuple[str, float], tuple[float | None, ...]]
 OBSERVED = ("temp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 
 
-def _weather() -> Weather:
-    """Observations by (airport, hour since the epoch), in the order of `Flight`'s last fields; None where missing."""
-    with (_data() / "weather.csv").open(newline="") as file:
-        return {
-            (r["origin"], _epoch(r["time_hour"]) // HOUR): tuple(
-                None if r[o] == "NA" else float(r[o]) for o in OBSERVED
-            )
-            for r in csv.DictReader(file)
-        }
+class Weather:
+    """The year's hourly observations at the three airports, kept as lines of text and parsed by `get`."""
+
+    def __init__(self) -> None:
+        with (_data() / "weather.csv").open() as file:
+            header = next(file).rstrip().split(",")
+            self._lines = {(line[:3], line.rstrip()[-len("2013-01-01T06:00:00Z") :]): line for line in file}
+        self._columns = [header.index(name) for name in OBSERVED]
+        self._in_hour = lru_cache(maxsize=64)(self._observed)
+
+    def get(self, origin: str, at: float) -> Sequence[float | None]:
+        """The observations in the hour of `at`, as `Flight`'s last fields: None for a missing value, () for a missing hour."""
+        return self._in_hour(origin, at // HOUR)
+
+    def _observed(self, origin: str, hour: float) -> Sequence[float | None]:
+        line = self._lines.get((origin, datetime.fromtimestamp(hour * HOUR, UTC).strftime("%Y-%m-%dT%H:00:00Z")))
+        values = line.split(",") if line else []
+        return [None if values[i] == "NA" else float(values[i]) for i in self._columns] if values else ()
 
 
 def _days(first_month: int) -> Iterator[list[Row]]:
-    """The departed flights of each scheduled day. The file has January, October to December, February to September."""
-    with zipfile.ZipFile(_data() / "flights.csv.zip") as archive:
-        text = archive.read("flights.csv").decode()
-    header, _, _ = text.partition("\n")
-    starts = sorted((text.index(f"\n2013,{month},") + 1, month) for month in range(1, 13))
-    ends = [start for start, _ in starts[1:]] + [len(text)]
-    months = {month: (start, end) for (start, month), end in zip(starts, ends, strict=True)}
+    """The departed flights of each scheduled day."""
     zones = _zones()
     for month in range(first_month, 13):
-        start, end = months[month]
-        rows = csv.DictReader(io.StringIO(text[start:end]), header.split(","))
-        for _, day in groupby(rows, key=lambda row: row["day"]):
+        for _, day in groupby(_rows(month), key=lambda row: row["day"]):
             yield [_row(row, zones) for row in day if row["dep_time"] != "NA" and row["dep_time"]]
+
+
+def _rows(month: int) -> Iterator[dict[str, str]]:
+    """The timetable's lines of one month, read as they are asked for: January's are the file's first.
+
+    A month's lines stand together; the months do not stand in order.
+    """
+    begin = f"2013,{month},"
+    with zipfile.ZipFile(_data() / "flights.csv.zip") as archive, archive.open("flights.csv") as file:
+        lines = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        header = next(lines).rstrip().split(",")
+        since = dropwhile(lambda line: not line.startswith(begin), lines)
+        yield from csv.DictReader(takewhile(lambda line: line.startswith(begin), since), header)
 
 
 def _row(r: dict[str, str], zones: dict[str, str]) -> Row:

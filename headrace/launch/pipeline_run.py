@@ -1,10 +1,11 @@
 """Platform, topics, services and replay of one run: started in the order that brings the first prediction soonest."""
 
+import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,20 +14,26 @@ from typing import Any, Self
 from headrace.contracts import topics
 from headrace.contracts.snapshot import Snapshot
 from headrace.launch import runs
+from headrace.launch.fork.client import ForkServer
+from headrace.launch.fork.preloaded import ANSWERING_MODULES
 from headrace.launch.observe import endpoint, read_snapshot
 from headrace.launch.roles import ANSWERING, COUNTING, PREDICTING, ROLES, Role, role
 from headrace.launch.run_file import remember
-from headrace.launch.specs import RoleSpec, RoleStatus, Stage, State
+from headrace.launch.specs import RoleSpec, RoleStatus, StartWave, State
 from headrace.launch.supervisor import Supervisor
 from headrace.model.pipeline import spec_topics
 from headrace.model.spec import PipelineSpec
 from headrace.model.spec_file import load_spec
 from headrace.platform import LocalPlatform
+from headrace.platform.kafka.coordinators import create_coordinators
 from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError, PlatformError
 from headrace.runtime.settings import ServiceSettings, load
 
 REPLAY = "replay"
+FORK_VARIABLE = "HEADRACE_FORK"
+NUMERICS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+"""What every role gets beside our environment: one thread for numerics, since the processes share the cores."""
 WAVE_S = 30.0
 """A wave of roles starts after so many seconds even if the one before has not come to anything."""
 
@@ -71,6 +78,7 @@ class PipelineRun:
                 f"{self.pipeline}: pipeline.yaml names no source to replay", hint="source: source.py:MySource"
             )
         self.platform = LocalPlatform(self.run_dir)
+        self._forks = _fork_server(self.run_dir)
         self._supervisor: Supervisor | None = None
         self._starter = threading.Thread(target=self._start_others, name="starter", daemon=True)
         self._stopping = threading.Event()
@@ -82,14 +90,21 @@ class PipelineRun:
             PlatformError: Kafka or Redis cannot be had.
             DependencyError: the topics cannot be made.
         """
+        if self._forks is not None:
+            self._forks.start()  # it imports while Kafka and Redis start
         endpoints = self.platform.start()
+        if self.platform.kafka is not None:
+            threading.Thread(
+                target=create_coordinators, args=(endpoints.kafka_bootstrap_servers,), name="coordinators", daemon=True
+            ).start()
         models = [one.name for one in self.spec.models]
         remember(self.run_dir, pipeline=self.spec.name, pipeline_folder=self.pipeline, models=models)
         settings = load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", endpoints.kafka_bootstrap_servers])
         kafka.ensure_topics(settings, [*spec_topics(self.spec), *topics.system_topics()])
-        self._supervisor = Supervisor(self.run_dir, env=_environment(endpoints.as_env()))
+        self._supervisor = Supervisor(self.run_dir, env={**NUMERICS, **endpoints.as_env()}, forks=self._forks)
+        self._supervisor.watch(self.platform)
         self._supervisor.start(
-            [self._wave(PREDICTING), *([Stage([self._replay_role()])] if self.replay is not None else [])]
+            [self._wave(PREDICTING), *([StartWave([self._replay_role()])] if self.replay is not None else [])]
         )
         self._starter.start()
 
@@ -104,8 +119,8 @@ class PipelineRun:
             supervisor.start([self._wave(wave)])
         self.phase = "running" if self.phase == "starting" else self.phase
 
-    def _wave(self, wave: int) -> Stage:
-        return Stage([*(self._role(role) for role in ROLES if role.wave == wave), *self._further_trainers(wave)])
+    def _wave(self, wave: int) -> StartWave:
+        return StartWave([*(self._role(role) for role in ROLES if role.wave == wave), *self._further_trainers(wave)])
 
     def _further_trainers(self, wave: int) -> list[RoleSpec]:
         """One for each further model, in the last wave: the stream answers without them."""
@@ -119,7 +134,8 @@ class PipelineRun:
         ]
 
     def _role(self, role: Role) -> RoleSpec:
-        return RoleSpec(role.name, role.module, role.name, ["--pipeline", str(self.pipeline)])
+        modules = () if role.wave == PREDICTING else ANSWERING_MODULES
+        return RoleSpec(role.name, role.module, role.name, ["--pipeline", str(self.pipeline)], modules=modules)
 
     def _replay_role(self) -> RoleSpec:
         flags = self.replay.flags(self.spec) if self.replay else []
@@ -148,9 +164,8 @@ class PipelineRun:
         """Check that the run can go on.
 
         Raises:
-            PlatformError: a server of the platform died, or a role failed for good.
+            PlatformError: a server of the platform, or a role, failed for good.
         """
-        self.platform.check()
         self._required().raise_for_failures()
 
     @property
@@ -172,6 +187,8 @@ class PipelineRun:
             self._starter.join()
         if self._supervisor is not None:
             self._supervisor.stop()
+        if self._forks is not None:
+            self._forks.stop()
         self.platform.stop()
         self.phase = "stopped"
 
@@ -188,9 +205,11 @@ def _is_ready(statuses: Sequence[RoleStatus], role: str) -> bool:
     return any(status.role == role and status.state is State.READY for status in statuses)
 
 
-def _environment(endpoints: Mapping[str, str]) -> dict[str, str]:
-    """What the roles get beside ours: one thread each for numerics, since the processes share the cores."""
-    return {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **endpoints}
+def _fork_server(run_dir: Path) -> ForkServer | None:
+    """What roles are forked from, where the system can do that; with HEADRACE_FORK=0 each is a new interpreter."""
+    if not ForkServer.supported() or os.environ.get(FORK_VARIABLE) == "0":
+        return None
+    return ForkServer(run_dir / "logs" / "fork-server.log", {**os.environ, **NUMERICS})
 
 
 class Drained:

@@ -1,4 +1,4 @@
-"""What a supervisor is told of a role, and what it tells of it."""
+"""A process as the supervisor is asked to run it, its status, and when it is started again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from headrace.runtime.errors import ExitCode
 
 
 class State(StrEnum):
-    """Where in its life a role is."""
+    """Where in its life a process is."""
 
     WAITING = "waiting"  # not started yet, or between a crash and the next start
     STARTING = "starting"  # the process runs, and is not ready
@@ -31,7 +31,7 @@ class RoleSpec:
 
     `instance` is its unique name: of its log, its endpoint file and its HEADRACE_INSTANCE. `env` is added to the
     supervisor's. `stop_timeout_s` is how long it may take after SIGTERM: more than its own shutdown deadline, which
-    tells more.
+    tells more. `modules` are what a fork server imports before it forks the process.
     """
 
     name: str
@@ -41,6 +41,7 @@ class RoleSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     instance: str = ""
     stop_timeout_s: float = 25.0
+    modules: Sequence[str] = ()
 
     @property
     def key(self) -> str:
@@ -49,8 +50,8 @@ class RoleSpec:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Roles that start together; the next stage starts at once, or when all of these are ready."""
+class StartWave:
+    """Roles that start together; the next wave starts at once, or when all of these are ready."""
 
     roles: Sequence[RoleSpec]
     wait_ready: bool = False
@@ -59,7 +60,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class RoleStatus:
-    """How a role is.
+    """How a role, or a server of the platform, is.
 
     `since` is when it came into `state`, in seconds of the Unix epoch; `exit_code` is the last process's, negative for
     a signal; `endpoints` are the addresses that it published, empty until it has.
@@ -92,11 +93,11 @@ class RoleStatus:
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """When a role that ended is started again.
+    """When a process that ended is started again.
 
     The first restart is immediate, then `base_s` seconds, each wait `factor` times the one before, `most_s` at most. A
-    life that was ready and lasted `good_life_s` clears the count. After `give_up` lives in a row that never were ready,
-    no more.
+    process that was ready and ran for `good_life_s` clears the count. After `give_up` processes in a row that never were
+    ready there is no further restart, nor after an exit code in `final`.
     """
 
     base_s: float = 0.5

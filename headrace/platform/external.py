@@ -1,8 +1,8 @@
 """Servers that somebody named: used as they are, once they have answered."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -11,30 +11,39 @@ from headrace.runtime.errors import PlatformError
 ANSWER_TIMEOUT_S = 10.0
 
 
-def probe(bootstrap_servers: str) -> AdminClient:
-    """A client for asking whether a broker is there: quick to reconnect, silent about refused connections."""
+def probe(bootstrap_servers: str, config: Mapping[str, str] | None = None) -> AdminClient:
+    """A client for asking whether a broker is there: quick to reconnect, silent about refused connections.
+
+    `config` are further librdkafka properties, such as `security.protocol`.
+    """
     settings: dict[str, Any] = {
         "bootstrap.servers": bootstrap_servers,
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 100,
         "log_level": 0,
         "error_cb": lambda _: None,
+        **(config or {}),
     }
     return AdminClient(settings)
 
 
 def require_kafka(bootstrap_servers: str) -> None:
-    """Check that a broker there answers a metadata request.
+    """Check that a broker there answers a metadata request, asked with HEADRACE_KAFKA_CONFIG as every role asks.
 
     Raises:
-        PlatformError: it does not.
+        ConfigError: HEADRACE_KAFKA_CONFIG is no JSON object of strings.
+        PlatformError: no broker answers, or it refuses these settings.
     """
+    from headrace.runtime.settings import ServiceSettings, load  # slow, and needed only where a server is named
+
+    config = load(ServiceSettings, "headrace").kafka_config
     try:
-        probe(bootstrap_servers).list_topics(timeout=ANSWER_TIMEOUT_S)
+        probe(bootstrap_servers, config).list_topics(timeout=ANSWER_TIMEOUT_S)
     except KafkaException as error:
         raise PlatformError(
             f"no Kafka answers at {bootstrap_servers}: {error.args[0].str()}",
-            hint="KAFKA_BOOTSTRAP_SERVERS names it; unset it to start an embedded one",
+            hint="KAFKA_BOOTSTRAP_SERVERS names it, and HEADRACE_KAFKA_CONFIG how to connect; "
+            "unset the first to start an embedded one",
         ) from error
 
 
@@ -44,6 +53,8 @@ def require_redis(url: str) -> None:
     Raises:
         PlatformError: it does not.
     """
+    import redis  # slow, and needed only where a server is named
+
     try:
         with redis.Redis.from_url(
             url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S

@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def note(log: Path, text: str) -> None:
+    """Append a warning to a process's log, in the form of the lines that the process itself writes."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    with log.open("a") as file:
+        file.write(f"{now} [warning  ] {text}\n")
 
 
 def log_tail(path: Path, lines: int = 15, most: int = 16_384) -> str:

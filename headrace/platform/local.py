@@ -5,6 +5,7 @@
 """
 
 import os
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Self
 from headrace.platform.external import require_kafka, require_redis
 from headrace.platform.kafka.broker import EmbeddedKafka
 from headrace.platform.process import ProcessId
+from headrace.platform.server import Server
 from headrace.platform.state import Claim, PlatformStatus, ServerStatus, read_status, write_state
 from headrace.platform.valkey import EmbeddedValkey
 from headrace.runtime.errors import PlatformError
@@ -99,13 +101,7 @@ class LocalPlatform:
 
     def _launch(self) -> None:
         last = self._claim.last_ports()
-        if not self._external_redis:
-            self.redis = EmbeddedValkey(
-                self.folder, port=self._redis_port, last_port=last.get("redis"), max_bytes=self._redis_max_bytes
-            )
-            self.redis.launch()
-            self._record()
-        if not self._external_kafka:
+        if not self._external_kafka:  # first: it takes longest
             self.kafka = EmbeddedKafka(
                 self.folder,
                 java=self._java,
@@ -114,6 +110,12 @@ class LocalPlatform:
                 config=self._kafka_config,
             )
             self.kafka.launch()
+            self._record()
+        if not self._external_redis:
+            self.redis = EmbeddedValkey(
+                self.folder, port=self._redis_port, last_port=last.get("redis"), max_bytes=self._redis_max_bytes
+            )
+            self.redis.launch()
             self._record()
 
     def _wait_ready(self) -> Endpoints:
@@ -139,10 +141,25 @@ class LocalPlatform:
         return PlatformStatus(ProcessId.of(os.getpid()), self._endpoints is not None, [kafka, redis])
 
     @staticmethod
-    def _server(name: str, ours: EmbeddedKafka | EmbeddedValkey | None, external: str) -> ServerStatus:
+    def _server(name: str, ours: Server | None, external: str) -> ServerStatus:
         if ours is None:
             return ServerStatus(name, "external" if external else "stopped", external, None)
         return ServerStatus(name, "running" if ours.id else "stopped", ours.address, ours.id)
+
+    @property
+    def servers(self) -> list[Server]:
+        """Those that are ours, once started; each is to be stopped before the one before it."""
+        return [server for server in (self.kafka, self.redis) if server is not None]
+
+    def relaunch(self, server: Server) -> subprocess.Popen[bytes]:
+        """Start one of our servers again, after it died, at the same address; it is ready once it `answers`.
+
+        Raises:
+            PlatformError: something else listens on its port by now, or it cannot be started.
+        """
+        started = server.relaunch()
+        self._record()
+        return started
 
     def status(self) -> PlatformStatus:
         """What runs, where."""
@@ -154,9 +171,8 @@ class LocalPlatform:
         Raises:
             PlatformError: one died; with the tail of its log.
         """
-        for server in (self.kafka, self.redis):
-            if server is not None:
-                server.check()
+        for server in self.servers:
+            server.check()
 
     def restart_kafka(self, *, kill: bool = False) -> float:
         """Stop the embedded broker (SIGKILL where `kill`) and bring it back at the same address; seconds until it answered.
@@ -178,9 +194,8 @@ class LocalPlatform:
 
     def stop(self) -> None:
         """Stop ours in order, Redis then Kafka; what was named by somebody is left alone. All files stay."""
-        for server in (self.redis, self.kafka):
-            if server is not None:
-                server.stop()
+        for server in reversed(self.servers):
+            server.stop()
         self._endpoints = None
         if self._claim.held:
             self._record()

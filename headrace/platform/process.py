@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-_LAUNCHER = Path(__file__).with_name("_launch.py")
+_LAUNCHER = Path(__file__).with_name("parent_death.py")
 _FIRST_PORT, _LAST_PORT, _PORT_TRIES = 20_000, 32_768, 100
 _SAME_START_S = 2.0  # the clock may be corrected between two readings of one process's start
 
@@ -110,11 +110,13 @@ class _Spawner:
 _spawner = _Spawner()
 
 
-def spawn(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, *, stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, its output appended to `log`; it is killed when this process dies.
 
     Its own session keeps a terminal's Ctrl-C away from it: whoever started it stops it, in order. `env` is its whole
-    environment, ours where None.
+    environment, ours where None; `stdin` a file descriptor for its standard input.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     whole = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
@@ -123,7 +125,7 @@ def spawn(command: Sequence[str], log: Path, env: Mapping[str, str] | None = Non
         def make() -> subprocess.Popen[bytes]:
             return subprocess.Popen(  # noqa: S603 - our own commands
                 whole,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=env,

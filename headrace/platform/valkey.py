@@ -2,18 +2,16 @@
 
 import os
 import shutil
-import subprocess
+import socket
 from pathlib import Path
 
-import redis
-
 from headrace.platform import process
-from headrace.platform.files import log_tail
-from headrace.platform.process import ProcessId
+from headrace.platform.server import Server
 from headrace.runtime.errors import PlatformError
 
 READY_TIMEOUT_S = 15.0
-STOP_TIMEOUT_S = 5.0
+_PING_TIMEOUT_S = 0.5
+_PONG = b"+PONG\r\n"
 _RAM_SHARE = 4  # at most a quarter of the machine's memory
 _MOST_BYTES = 4 << 30
 
@@ -43,27 +41,24 @@ def find_server() -> Path:
     return Path(found)
 
 
-class EmbeddedValkey:
-    """One server on 127.0.0.1, in memory only: the chunks that it holds are on shared storage too."""
+class EmbeddedValkey(Server):
+    """A cache in memory only, on 127.0.0.1: the chunks that it holds are on shared storage too."""
 
     name = "redis"
+    title = "Redis"
+    stop_timeout_s = 5.0
 
     def __init__(
         self, folder: Path, *, port: int | None = None, last_port: int | None = None, max_bytes: int | None = None
     ) -> None:
-        self._folder, self._port, self._last_port = folder, port, last_port
+        super().__init__(folder, port=port, last_port=last_port)
         ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._max_bytes = max_bytes or min(_MOST_BYTES, ram // _RAM_SHARE)
-        self._process: subprocess.Popen[bytes] | None = None
-        self.log = folder / "redis.log"
-        self.address = ""
 
     @property
-    def id(self) -> ProcessId | None:
-        """Its process, while it runs."""
-        if self._process is None or self._process.poll() is not None:
-            return None
-        return ProcessId.of(self._process.pid)
+    def address(self) -> str:
+        """`redis://` address, once launched."""
+        return f"redis://127.0.0.1:{self._port}/0"
 
     def launch(self) -> None:
         """Start the process.
@@ -71,13 +66,9 @@ class EmbeddedValkey:
         Raises:
             PlatformError: the port asked for is taken, or there is no server.
         """
-        if self._port and not process.port_is_free(self._port):
-            raise PlatformError(f"Redis: port {self._port} is taken", hint="choose another, or none for a free one")
-        reusable = self._last_port if self._last_port and process.port_is_free(self._last_port) else None
-        port = self._port or reusable or process.free_port()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        port = self._take_port()
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._process = process.spawn([str(find_server()), *self._flags(port)], self.log)
-        self.address = f"redis://127.0.0.1:{port}/0"
 
     def _flags(self, port: int) -> list[str]:
         flags = {
@@ -85,7 +76,7 @@ class EmbeddedValkey:
             "bind": "127.0.0.1",
             "save": "",
             "appendonly": "no",
-            "dir": str(self._folder),
+            "dir": str(self.folder),
             "maxmemory": str(self._max_bytes),
             "maxmemory-policy": "noeviction",  # a writer must be told, not a reader surprised
         }
@@ -97,35 +88,15 @@ class EmbeddedValkey:
         Raises:
             PlatformError: it died, or does not answer in time; with the tail of its log.
         """
-        client = redis.Redis.from_url(self.address, socket_timeout=2.0)
-        try:
-            answered = process.wait_until(lambda: self.id is None or _answers(client), READY_TIMEOUT_S)
-        finally:
-            client.close()
+        answered = process.wait_until(lambda: self.id is None or self.answers(), READY_TIMEOUT_S)
         if not answered or self.id is None:
-            raise PlatformError(
-                f"Redis {'does not answer' if answered else 'died at start'}; its log ends:\n{log_tail(self.log)}"
-            )
+            raise self._not_ready(READY_TIMEOUT_S)
 
-    def check(self) -> None:
-        """Check that the process runs.
-
-        Raises:
-            PlatformError: it died; with the tail of its log.
-        """
-        if self._process is not None and self._process.poll() is not None:
-            code = self._process.returncode
-            raise PlatformError(f"Redis died with exit code {code}; {self.log} ends:\n{log_tail(self.log)}")
-
-    def stop(self) -> None:
-        """Stop the process; harmless if it is not there."""
-        if self._process is not None:
-            process.stop(self._process, STOP_TIMEOUT_S)
-            self._process = None
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
+    def answers(self) -> bool:
+        """Whether a PING is answered. Sent over a plain socket, since a client library is slow to import."""
+        try:
+            with socket.create_connection(("127.0.0.1", self._port or 0), _PING_TIMEOUT_S) as connection:
+                connection.sendall(b"PING\r\n")
+                return self.id is not None and connection.recv(len(_PONG)) == _PONG
+        except OSError:
+            return False

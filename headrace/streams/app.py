@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 import faust
 from confluent_kafka import Consumer, Producer
+from faust.tables.manager import TableManager
 from faust.types import Message
 
 from headrace.runtime import kafka
@@ -49,6 +50,15 @@ class ChunkOptions:
     limits: Limits = field(default_factory=Limits)
     most_per_round: int = 10_000
     reset: str = "earliest"
+
+
+class NoTables(TableManager):
+    """Faust's own first waits a second for tables to be declared; this transport has none."""
+
+    async def on_start(self) -> None:
+        """As Faust's, without the wait."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class ChunkSchema(faust.Schema):  # type: ignore[type-arg]
@@ -208,6 +218,7 @@ def chunk_app(
         "processing_guarantee": "at_least_once",  # Faust's own transactions do not work; ours are the pipeline's
         "stream_buffer_maxsize": 2,  # chunks; what is bounded in records and bytes is the transport's buffer
         "stream_wait_empty": True,
+        "TableManager": NoTables,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "web_enabled": False,

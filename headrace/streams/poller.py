@@ -27,7 +27,7 @@ from headrace.runtime.logging import get_logger
 from headrace.streams.buffer import ChunkBuffer
 from headrace.streams.chunks import Partition, Record, by_partition
 from headrace.streams.commands import Commands
-from headrace.streams.positions import REQUEST_S, at, committed, names, seek
+from headrace.streams.positions import REQUEST_S, at, committed, names, seek, wake_fetchers
 
 log = get_logger("headrace.streams")
 T = TypeVar("T")
@@ -150,6 +150,7 @@ class Poller:
         self._fresh.clear()
         self._held.clear()
         self._apply_pauses(consumer)
+        wake_fetchers(consumer, self.assigned)
         return {p: positions[p] for p in self.assigned if p in positions}
 
     def rewind(self, consumer: Consumer) -> None:

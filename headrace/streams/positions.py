@@ -1,5 +1,6 @@
 """Offsets, asked of and given to the consumer; always explicit ones. On the poll thread only."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,6 +12,7 @@ from headrace.streams.chunks import Partition
 
 REQUEST_S = 15.0
 _PAUSE_S = 0.01
+_WAKE_S = 0.2
 
 
 def at(partition: tuple[str, int], offset: int | None = None) -> TopicPartition:
@@ -63,6 +65,17 @@ def watermarks(consumer: Consumer, partition: tuple[str, int]) -> tuple[int, int
     """The first offset of the log and the one after the last."""
     low, high = consumer.get_watermark_offsets(at(partition), timeout=REQUEST_S)
     return int(low), int(high)
+
+
+def wake_fetchers(consumer: Consumer, resumed: Iterable[tuple[str, int]]) -> None:
+    """Have librdkafka fetch resumed partitions at once.
+
+    Resuming does not wake the thread that fetches from their leader. With nothing else to fetch that thread sleeps for
+    up to a second; a request to the same broker wakes it.
+    """
+    for partition in resumed:
+        with contextlib.suppress(KafkaException):  # then it fetches when it wakes by itself
+            consumer.get_watermark_offsets(at(partition), timeout=_WAKE_S)
 
 
 def seek(consumer: Consumer, partition: tuple[str, int], offset: int) -> None:

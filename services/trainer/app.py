@@ -13,6 +13,7 @@ from headrace.runtime.lifecycle import Context, Stop
 from headrace.weights import open_store, signing_key
 from services.trainer import metrics
 from services.trainer.checkpoint import CheckpointFolder, Header
+from services.trainer.deferred_compiler import defer_compiler
 from services.trainer.kafka import KafkaAnnouncer, KafkaExamples, KafkaLostChunkReports
 from services.trainer.learner import Learner
 from services.trainer.progress import MODEL
@@ -151,6 +152,7 @@ def build(context: Context[TrainerSettings]) -> TrainerApp:
     folder = context.settings.pipeline
     if folder is None:
         raise ConfigError("trainer: no pipeline", hint="--pipeline FOLDER")
+    defer_compiler()
     pipeline = load_pipeline(folder).of_model(context.settings.model)
     kafka.ensure_topics(context.settings, pipeline.topics)
     return TrainerApp(context, pipeline)

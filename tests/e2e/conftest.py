@@ -51,6 +51,20 @@ class Run:
         self._family: dict[int, psutil.Process] = {}
         self.produced = 0
 
+    @property
+    def process(self) -> psutil.Process:
+        """The process of `headrace up`."""
+        return psutil.Process(self._up.pid)
+
+    @property
+    def ended(self) -> bool:
+        """Whether that has ended."""
+        return self._up.poll() is not None
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return self._up.wait(WAIT_S)
+
     def headrace(self, *arguments: str, expect: int = 0, **extra: Any) -> subprocess.CompletedProcess[str]:
         """Run a command against this run."""
         environment = {**self._environment, "KAFKA_BOOTSTRAP_SERVERS": self.kafka, "COLUMNS": "200"}

@@ -1,4 +1,8 @@
-"""SIGKILL of any one service while flights are replayed: the supervisor starts it again; no prediction is lost or doubled."""
+"""SIGKILL of any one role, of the broker and of Redis while flights are replayed.
+
+The supervisor starts it again, a server at the same address and the broker on its data, and the run goes on. No
+prediction and no join is lost or doubled.
+"""
 
 import subprocess
 import sys
@@ -35,6 +39,27 @@ def test_a_killed_service_comes_back(replay: Run, role: str) -> None:
         lambda: len(replay.read(topics.PREDICTIONS.name("flights"))) > before + 100,
         f"predictions after {role} was killed",
     )
+
+
+@pytest.mark.parametrize("server", ["kafka", "redis"])
+def test_a_killed_server_comes_back_at_its_address_and_every_role_goes_on(replay: Run, server: str) -> None:
+    address = replay.endpoint(server, server)
+    events = len(replay.read(topics.EVENTS.name("flights")))
+    before = len(replay.read(topics.PREDICTIONS.name("flights")))
+    restarts = replay.status[server]["restarts"]
+    killed = replay.kill(server)
+    replay.wait_restarted(server, killed)
+    assert replay.status[server]["restarts"] == restarts + 1
+    assert replay.endpoint(server, server) == address
+    assert {s.name: s.process.pid for s in replay.platform_servers() if s.process}[server] != killed
+    shown = replay.headrace("status", "--run-dir", str(replay.folder)).stdout
+    assert [line.split()[3] for line in shown.splitlines() if line.startswith(server)] == [str(restarts + 1)]
+    assert len(replay.read(topics.EVENTS.name("flights"))) >= events
+    wait_for(
+        lambda: len(replay.read(topics.PREDICTIONS.name("flights"))) > before + 100,
+        f"predictions after {server} was killed",
+    )
+    replay.wait_ready()
 
 
 def test_after_all_of_that_nothing_was_lost_or_doubled(replay: Run) -> None:

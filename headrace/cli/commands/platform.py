@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace.launch import runs
+from headrace.launch.supervisor import Supervisor
 from headrace.platform import Endpoints, LocalPlatform, PlatformStatus
 from headrace.platform.detached import start_detached
 from headrace.platform.state import read_status
@@ -42,6 +43,7 @@ def up(
 ) -> None:
     """Start Kafka and Redis and print their addresses as environment variables; Ctrl-C stops them.
 
+    A server that dies is started again at the same address, Kafka on its data.
     What KAFKA_BOOTSTRAP_SERVERS or REDIS_URL names is used, not started. The first start fetches Apache Kafka, 39 MB.
 
     For example:
@@ -61,11 +63,12 @@ def up(
         signal.signal(number, lambda *_: stop.set())
     platform = LocalPlatform(folder, kafka_port=kafka_port, redis_port=redis_port)
     since = time.monotonic()
-    with platform:
+    with platform, Supervisor(folder) as supervisor:
+        supervisor.watch(platform)
         _print_exports(platform.endpoints)
         _say(f"ready after {time.monotonic() - since:.1f} s; data and logs in {platform.folder}; Ctrl-C stops")
         while not stop.wait(_CHECK_S):
-            platform.check()
+            supervisor.raise_for_failures()
         _say("stopping")
 
 

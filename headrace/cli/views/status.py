@@ -24,11 +24,12 @@ def _processes(status: RunStatus) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("process", "state", "pid", "restarts", "addresses"):
         table.add_column(heading)
-    for server in status.servers:
-        table.add_row(
-            server.name, server.state, str(server.process.pid) if server.process else "", "", masked(server.address)
-        )
-    for role in status.roles:
+    supervised = {one.instance: one for one in status.roles}
+    for server in status.servers:  # whose state and process are read now, not when the supervisor last wrote
+        restarts = supervised.pop(server.name).restarts if server.name in supervised else 0
+        pid = str(server.process.pid) if server.process else ""
+        table.add_row(server.name, server.state, pid, str(restarts or ""), masked(server.address))
+    for role in supervised.values():
         addresses = "  ".join(f"{name} {address}" for name, address in sorted(role.endpoints.items()))
         detail = f" ({role.detail})" if role.detail and role.state is State.FAILED else ""
         table.add_row(role.instance, f"{role.state}{detail}", str(role.pid or ""), str(role.restarts or ""), addresses)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +20,11 @@ from headrace.platform.kafka.java import Java, find_java
 from headrace.platform.kafka.maven import MavenFetch
 from headrace.platform.kafka.progress import progress_for
 from headrace.platform.kafka.storage import format_storage
-from headrace.platform.process import ProcessId
+from headrace.platform.server import Server
 from headrace.runtime.errors import PlatformError
 
 READY_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 15.0
+_METADATA_TIMEOUT_S = 0.5
 HEAP = "512m"
 _STOPPED_BY_SIGTERM = 128 + signal.SIGTERM  # how a JVM ends after running its shutdown hooks
 _PORT_ATTEMPTS = 3
@@ -60,10 +59,12 @@ class _PortTakenError(Exception):
     """Somebody took a port between our choosing it and the broker's listening."""
 
 
-class EmbeddedKafka:
-    """One broker on 127.0.0.1. `launch` then `wait_ready`; `stop`; or `kill` and `launch` again at the same address."""
+class EmbeddedKafka(Server):
+    """One broker on 127.0.0.1. `kill`, then `launch` and `wait_ready`, bring it back at the same address."""
 
     name = "kafka"
+    title = "Kafka"
+    stop_timeout_s = 15.0
 
     def __init__(
         self,
@@ -74,14 +75,12 @@ class EmbeddedKafka:
         last_port: int | None = None,
         config: Mapping[str, str] | None = None,
     ) -> None:
-        self._folder, self._named_java, self._extra = folder, java, config
-        self._fixed_port = port
-        self._port = port or last_port
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, port=port, last_port=last_port)
+        self._named_java, self._extra = java, config
         self._cluster_id = ""
         self._archive: ClassArchive | None = None
+        self._client: AdminClient | None = None
         self._since, self._log_start = 0.0, 0
-        self.log = folder / "kafka.log"
         self.ready_after_s = 0.0
 
     @property
@@ -89,44 +88,28 @@ class EmbeddedKafka:
         """host:port for clients, once launched."""
         return f"127.0.0.1:{self._port}"
 
-    @property
-    def port(self) -> int | None:
-        """The clients' port, once launched."""
-        return self._port
-
-    @property
-    def id(self) -> ProcessId | None:
-        """Its process, while it runs."""
-        if self._process is None or self._process.poll() is not None:
-            return None
-        return ProcessId.of(self._process.pid)
-
     def launch(self) -> None:
         """Fetch what is missing, format a new data folder, start the process.
 
         Raises:
             PlatformError: no Java, no jars, no disk space, the port asked for is taken, formatting failed.
         """
+        self._gone(in_order=False)  # does nothing unless a process of before died
         java, jars = find_java(self._named_java), locked_jars()
         version = kafka_version(jars)
         cache = cache_root() / "kafka" / version
         paths = ensure(jars, cache, MavenFetch(), progress_for(f"Apache Kafka {version}"))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        require_space(self._folder, _LEAST_DISK, "Kafka's topics")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        require_space(self.folder, _LEAST_DISK, "Kafka's topics")
         classpath = os.pathsep.join(map(str, sorted(paths)))
-        self._cluster_id = format_storage(self._folder / "kafka", cache, java, classpath)
-        self._archive = ClassArchive(cache, java, classpath, self._folder)
+        self._cluster_id = format_storage(self.folder / "kafka", cache, java, classpath)
+        self._archive = ClassArchive(cache, java, classpath, self.folder)
         self._start(java, classpath, self._archive.flags())
 
     def _start(self, java: Java, classpath: str, archive: list[str]) -> None:
-        if self._fixed_port and not process.port_is_free(self._fixed_port):
-            raise PlatformError(
-                f"Kafka: port {self._fixed_port} is taken", hint="choose another, or none for a free one"
-            )
-        if self._port is None or not process.port_is_free(self._port):
-            self._port = process.free_port()
-        config = broker_config(self._folder / "kafka", self._port, process.free_port(), self._extra)
-        properties = self._folder / "server.properties"
+        port = self._take_port()
+        config = broker_config(self.folder / "kafka", port, process.free_port(), self._extra)
+        properties = self.folder / "server.properties"
         write_atomic(properties, as_properties(config).encode())
         self._since = time.monotonic()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -156,39 +139,31 @@ class EmbeddedKafka:
             self._archive.broker_is_ready()
 
     def _wait_ready(self) -> None:
-        client = probe(self.address)
-        answered = process.wait_until(lambda: self.id is None or self._answers(client), READY_TIMEOUT_S)
+        answered = process.wait_until(lambda: self.id is None or self.answers(), READY_TIMEOUT_S)
         if self.id is None:
             if "Address already in use" in self._log_since_start():
                 raise _PortTakenError
-            raise PlatformError(f"Kafka died at start; {self.log} ends:\n{log_tail(self.log)}")
+            raise self._not_ready(READY_TIMEOUT_S)
         if not answered:
+            late = self._not_ready(READY_TIMEOUT_S)
             self.stop()
-            raise PlatformError(
-                f"Kafka does not answer after {READY_TIMEOUT_S:.0f} s; {self.log} ends:\n{log_tail(self.log)}"
-            )
+            raise late
 
-    def _answers(self, client: AdminClient) -> bool:
+    def answers(self) -> bool:
+        """Whether a metadata request is answered by a broker of our cluster."""
+        self._client = client = self._client or probe(self.address)
         try:
-            found = client.list_topics(timeout=0.5)
+            found = client.list_topics(timeout=_METADATA_TIMEOUT_S)
         except KafkaException:
             return False
-        return bool(found.brokers) and str(found.cluster_id) == self._cluster_id
+        answered = bool(found.brokers) and str(found.cluster_id) == self._cluster_id
+        self._client = None if answered else client  # a client is threads and connections: kept only while it starts
+        return answered
 
     def _log_since_start(self) -> str:
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             return file.read().decode(errors="replace")
-
-    def check(self) -> None:
-        """Check that the process runs.
-
-        Raises:
-            PlatformError: it died; with the tail of its log.
-        """
-        if self._process is not None and self._process.poll() is not None:
-            code = self._process.returncode
-            raise PlatformError(f"Kafka died with exit code {code}; {self.log} ends:\n{log_tail(self.log)}")
 
     def kill(self) -> None:
         """SIGKILL, as a power cut: for fault tests. `launch` and `wait_ready` bring it back at the same address."""
@@ -200,11 +175,12 @@ class EmbeddedKafka:
     def stop(self) -> None:
         """Stop the process in order; harmless if it is not there."""
         if self._process is not None:
-            in_order = process.stop(self._process, STOP_TIMEOUT_S)
+            in_order = process.stop(self._process, self.stop_timeout_s)
             self._gone(in_order=in_order and self._process.returncode == _STOPPED_BY_SIGTERM)
             self._process = None
 
     def _gone(self, *, in_order: bool) -> None:
+        self._client = None
         if self._archive is not None:
             self._archive.broker_is_gone(in_order=in_order)
             self._archive = None

@@ -1,6 +1,7 @@
 """The embedded platform on real processes: ready means answering, stopped means gone, and every failure says what to do."""
 
 import http.server
+import json
 import socket
 import threading
 
@@ -9,7 +10,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from redis import Redis
 
-from headrace.platform import LocalPlatform, external
+from headrace.platform import LocalPlatform, external, process
 from headrace.runtime.errors import PlatformError
 from tests.patience import WAIT_S
 
@@ -164,6 +165,44 @@ def test_what_is_named_is_used_and_nothing_is_started(own, tmp_path):
         assert named.endpoints == own.endpoints
         assert [(s.state, s.process) for s in named.status().servers] == [("external", None), ("external", None)]
     own.check()
+
+
+@pytest.fixture(scope="module")
+def with_password(tmp_path_factory):
+    """The address of a broker's listener that asks for user and password."""
+    plain, controller, asking = (process.free_port() for _ in range(3))
+    config = {
+        "listeners": f"PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},ASKING://127.0.0.1:{asking}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{plain},ASKING://127.0.0.1:{asking}",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,ASKING:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.asking.plain.sasl.jaas.config": (
+            'org.apache.kafka.common.security.plain.PlainLoginModule required user_me="right";'
+        ),
+    }
+    with embedded(tmp_path_factory.mktemp("password"), kafka_port=plain, kafka_config=config):
+        yield f"127.0.0.1:{asking}"
+
+
+def test_a_named_kafka_is_asked_as_the_roles_will_ask_it(with_password, own, tmp_path, monkeypatch):
+    monkeypatch.setattr(external, "ANSWER_TIMEOUT_S", 3.0)
+
+    def named():
+        return LocalPlatform(
+            tmp_path, kafka_bootstrap_servers=with_password, redis_url=own.endpoints.redis_url, env=NOTHING_NAMED
+        )
+
+    monkeypatch.delenv("HEADRACE_KAFKA_CONFIG", raising=False)
+    with pytest.raises(PlatformError, match="no Kafka answers"):
+        named().start()
+    sasl = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "me"}
+    monkeypatch.setenv("HEADRACE_KAFKA_CONFIG", json.dumps({**sasl, "sasl.password": "wrong"}))
+    with pytest.raises(PlatformError, match="no Kafka answers"):
+        named().start()
+    monkeypatch.setenv("HEADRACE_KAFKA_CONFIG", json.dumps({**sasl, "sasl.password": "right"}))
+    with named() as platform:
+        assert platform.endpoints.kafka_bootstrap_servers == with_password
 
 
 @pytest.mark.parametrize("name", ["kafka", "redis"])

@@ -52,6 +52,24 @@ def test_up_prints_exports_and_ctrl_c_stops_everything(command, tmp_path):
     assert not any(one.alive() for one in ran)
 
 
+def test_a_killed_server_is_started_again_at_its_address(command, tmp_path):
+    folder = tmp_path / "runs" / "platform"
+    up = command("up")
+    exports = [up.stdout.readline(), up.stdout.readline()]
+    before = {server.name: server for server in read_status(folder / "platform").servers}
+    os.kill(before["redis"].process.pid, signal.SIGKILL)
+
+    def redis_now():
+        return next(server for server in read_status(folder / "platform").servers if server.name == "redis")
+
+    assert process.wait_until(lambda: redis_now().process not in (None, before["redis"].process), WAIT_S)
+    assert redis_now().address == before["redis"].address
+    assert redis_now().address in exports[1]
+    assert up.poll() is None
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(WAIT_S) == 0
+
+
 def test_a_killed_up_leaves_no_process_and_its_folder_is_usable_again(command, tmp_path):
     folder = tmp_path / "runs" / "platform"
     up = command("up")

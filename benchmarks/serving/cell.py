@@ -15,8 +15,8 @@ from benchmarks.serving.load.plan import Form, Outcome, Plan
 from benchmarks.serving.requests import Requests
 from benchmarks.serving.servers import Server
 
-_START_S = 1.2
-"""What a process of the load needs until it is ready; one that needs more begins late, and the cell fails."""
+_AHEAD_S = 0.05
+"""From the moment at which all processes of the load are ready until they begin."""
 _PATIENCE_S = 60.0
 _CONNECTIONS = 8
 """At most, over gRPC: calls share them. Over HTTP/1.1 each request in flight has its own."""
@@ -26,6 +26,10 @@ _ROOM = 512
 
 class Disqualified(Exception):  # noqa: N818 - what it is
     """A server answered wrongly, or not at all."""
+
+
+class NothingAnswered(Exception):  # noqa: N818 - what it is
+    """All answers were right, and too late to count."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Figures:
     """Processor time of the server's process tree for a request."""
     load_busy: float
     """Share of its core that the busiest process of the load took: near 1, the load was the limit."""
+    load_us: float
+    """Processor time of the load for a request; polling the clock included, where it comes on a schedule."""
     answered: int
     decoded: int
 
@@ -80,6 +86,7 @@ def run(server: Server, load: Load, requests: Requests, cores: Cores, *, by_vers
 
     Raises:
         Disqualified: an answer was wrong, or did not come.
+        NothingAnswered: none came in the time that counts.
     """
     outcomes, cpu_s = _outcomes(server, load, requests, cores, by_version=by_version)
     for outcome in outcomes:
@@ -87,12 +94,13 @@ def run(server: Server, load: Load, requests: Requests, cores: Cores, *, by_vers
             raise Disqualified(outcome.first_failure)
     seen = np.concatenate([_requests(outcome) for outcome in outcomes])
     if not len(seen):
-        raise Disqualified("no request was answered in the time that counts")
+        raise NothingAnswered("no request was answered in the time that counts")
     seen = seen[np.argsort(seen[:, 0])]
     p50, p99, worst = (float(v) * 1000 for v in np.percentile(seen[:, 1], [50, 99, 100]))
     figures = Figures(
         len(seen) / load.seconds, p50, p99, worst, cpu_s / sum(o.sent for o in outcomes) * 1e6,
-        max(o.cpu_s / o.wall_s for o in outcomes), len(seen), sum(o.decoded for o in outcomes),
+        max(o.cpu_s / o.wall_s for o in outcomes), sum(o.cpu_s for o in outcomes) / sum(o.sent for o in outcomes) * 1e6,
+        len(seen), sum(o.decoded for o in outcomes),
     )  # fmt: skip
     return Seen(figures, seen, [version for outcome in outcomes for version in outcome.versions])
 
@@ -102,23 +110,30 @@ def _outcomes(
 ) -> tuple[list[Outcome], float]:
     processes = min(len(cores.load), load.in_flight) if not cores.shared else 1
     with tempfile.TemporaryDirectory(prefix="bench-load-") as folder:
-        begin = time.monotonic() + _START_S
         started = []
         for n in range(processes):
             plan, outcome = Path(folder, f"{n}.plan"), Path(folder, f"{n}.outcome")
-            told = _plan(server, load, requests, processes, n, begin, spin=not cores.shared, by_version=by_version)
+            told = _plan(server, load, requests, processes, n, spin=not cores.shared, by_version=by_version)
             plan.write_bytes(msgspec.msgpack.encode(told))
             line = [sys.executable, "-m", "benchmarks.serving.load", str(plan), str(outcome)]
-            started.append((subprocess.Popen(pinned(cores.load, line)), outcome))
-        time.sleep(max(0.0, begin - time.monotonic()))
-        before = server.cpu_s()
-        for process, _ in started:
-            _ended(process, load)
-        return [msgspec.msgpack.decode(o.read_bytes(), type=Outcome) for _, o in started], server.cpu_s() - before
+            started.append((_Process(pinned(cores.load, line)), outcome))
+        try:
+            for process, _ in started:
+                process.ready()
+            before, begin = server.cpu_s(), time.monotonic() + _AHEAD_S
+            for n, (process, _) in enumerate(started):  # on a schedule, one after the other
+                process.begin(begin + (n / load.rate if load.rate else 0.0))
+            for process, _ in started:
+                process.ended(load.seconds + load.warm_up_s + _PATIENCE_S)
+            cpu_s = server.cpu_s() - before
+        finally:
+            for process, _ in started:
+                process.kill()
+        return [msgspec.msgpack.decode(o.read_bytes(), type=Outcome) for _, o in started], cpu_s
 
 
 def _plan(
-    server: Server, load: Load, requests: Requests, processes: int, n: int, begin: float, *, spin: bool, by_version: bool
+    server: Server, load: Load, requests: Requests, processes: int, n: int, *, spin: bool, by_version: bool
 ) -> Plan:
     """The share of process `n`."""
     http2 = load.form == "grpc"
@@ -128,20 +143,44 @@ def _plan(
         host=server.address.host, port=server.address.grpc if http2 else server.address.rest, form=requests.form,
         path=requests.path, requests=requests.bodies, answers=requests.answers,
         connections=min(in_flight, _CONNECTIONS) if http2 else in_flight, in_flight=in_flight,
-        begin_s=begin + n / processes / load.rate if load.rate else begin, warm_up_s=load.warm_up_s,
-        seconds=load.seconds, rate=load.rate / processes, spin=spin, http2=http2, by_version=by_version,
+        warm_up_s=load.warm_up_s, seconds=load.seconds, rate=load.rate / processes, spin=spin, http2=http2,
+        by_version=by_version,
     )  # fmt: skip
 
 
-def _ended(process: "subprocess.Popen[bytes]", load: Load) -> None:
-    try:
-        code = process.wait(load.seconds + load.warm_up_s + _PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise Disqualified("answers are missing: the load waited for a minute") from None
-    if code:
-        raise Disqualified(f"the load failed with exit code {code}: answers are missing")
+class _Process:
+    """One process of the load."""
+
+    def __init__(self, line: list[str]) -> None:
+        self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ready(self) -> None:
+        """Wait until it is connected."""
+        if self._process.stdout is None or not self._process.stdout.readline():
+            raise Disqualified("the load could not connect")
+
+    def begin(self, at_s: float) -> None:
+        """Let it begin at a moment of the monotonic clock."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(f"{at_s}\n")
+            self._process.stdin.flush()
+
+    def ended(self, patience_s: float) -> None:
+        """Wait for its end."""
+        try:
+            code = self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            raise Disqualified("answers are missing: the load waited for a minute") from None
+        if code:
+            raise Disqualified(f"the load failed with exit code {code}: answers are missing")
+
+    def kill(self) -> None:
+        """End it, if it still runs."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def _requests(outcome: Outcome) -> np.ndarray:

@@ -72,8 +72,8 @@ def wait_for_rpc(server: Server, run_dir: Path) -> None:
     address: dict[str, str] = {}
 
     def ready() -> bool:
-        for name in ("rest", "grpc"):
-            address.update({name: found[0] for found in [find(run_dir, "rpc", name)] if found})
+        for transport in ("rest", "grpc"):
+            address.update((transport, found) for found in find(run_dir, "rpc", transport)[:1])
         return len(address) == 2 and _ok(f"{address['rest']}/v2/models/{MODEL}/ready")
 
     wait_until(server, ready, "the role rpc")
@@ -173,9 +173,7 @@ TRITON_ONE = Contestant(
     "triton_one_tensor", "Triton, one tensor", ("grpc", "json", "binary"), _start_triton, triton.absent, one_tensor=True
 )
 MLSERVER_ = Contestant("mlserver", "MLServer", ("grpc", "json"), _start_mlserver, _no_mlserver)
-FASTAPI = Contestant(
-    "fastapi", "FastAPI, 1 process", ("plain",), _module("peers.plain_fastapi", "1", transport="rest")
-)
+FASTAPI = Contestant("fastapi", "FastAPI, 1 process", ("plain",), _module("peers.plain_fastapi", "1", transport="rest"))
 FASTAPI_MANY = Contestant(
     "fastapi_workers", "FastAPI, a process a core", ("plain",),
     _module("peers.plain_fastapi", "{workers}", transport="rest"),

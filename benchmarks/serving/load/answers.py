@@ -66,7 +66,9 @@ class Checker:
             right = [value + version for value in right]
             if not self.versions or self.versions[-1] != version:
                 self.versions.append(version)
-        close = (math.isclose(a, b, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE) for a, b in zip(values, right, strict=False))
+        close = (
+            math.isclose(a, b, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE) for a, b in zip(values, right, strict=False)
+        )
         if len(values) != len(right) or not all(close):
             raise WrongAnswer(f"answered {values[:4]} where {list(right)[:4]} is right (version {version})")
 

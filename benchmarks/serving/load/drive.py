@@ -35,19 +35,19 @@ class Drive:
         self._next = self._sent = 0
         self._failures, self._first_failure = 0, ""
         self._due, self._took = array("d"), array("d")
-        self._counted_from = plan.begin_s + plan.warm_up_s
-        self._end = self._counted_from + plan.seconds
+        self._counted_from = self._end = 0.0
         self._over = asyncio.Event()
         self._waiting: deque[float] = deque()
         """When requests were due for which no connection had room."""
 
-    async def run(self) -> Outcome:
-        """Send, check and count until the plan's time is over; then wait for what is in flight."""
-        await self._connect()
-        await asyncio.sleep(max(0.0, self._plan.begin_s - time.monotonic()))
+    async def run(self, begin_s: float) -> Outcome:
+        """Send from `begin_s` of the monotonic clock, check and count; when time is over, wait for what is in flight."""
+        self._counted_from = begin_s + self._plan.warm_up_s
+        self._end = self._counted_from + self._plan.seconds
+        await asyncio.sleep(max(0.0, begin_s - time.monotonic()))
         cpu, wall = time.process_time(), time.monotonic()
         if self._plan.rate:
-            asyncio.get_running_loop().call_soon(self._offer, self._plan.begin_s)
+            asyncio.get_running_loop().call_soon(self._offer, begin_s)
         else:
             self._fill()
         async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._end - wall + _PATIENCE_S):
@@ -61,7 +61,8 @@ class Drive:
             wall_s=wall, versions=self._checker.versions,
         )  # fmt: skip
 
-    async def _connect(self) -> None:
+    async def connect(self) -> None:
+        """Open the connections."""
         plan, loop = self._plan, asyncio.get_running_loop()
         room = -(-plan.in_flight // plan.connections)
         for _ in range(plan.connections):

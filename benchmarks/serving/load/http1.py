@@ -68,14 +68,17 @@ class Http1(asyncio.Protocol):
                 return
             if len(self._buffer) < self._whole:
                 return
-            if len(self._buffer) > self._whole:
-                raise WrongAnswer(f"more bytes than the answer has: {self._buffer[self._whole :][:80]!r}")
-            self._checker.check(self._request, self._buffer[self._body_at :], self._head_length)
+            self._checker.check(self._request, self._body(), self._head_length)
         except WrongAnswer as error:
             self._failed(str(error))
             return
         self._buffer, self._whole, self.busy = b"", 0, 0
         self._answered(self, self._tag)
+
+    def _body(self) -> bytes:
+        if len(self._buffer) > self._whole:
+            raise WrongAnswer(f"more bytes than the answer has: {self._buffer[self._whole :][:80]!r}")
+        return self._buffer[self._body_at :]
 
     def _read_head(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n")

@@ -1,4 +1,8 @@
-"""What one process of the load is told, and what it tells: files of msgpack."""
+"""What one process of the load is told, and what it tells: files of msgpack.
+
+When it is connected, a process prints `ready`; it begins at the moment, of the machine's monotonic clock, that it then
+reads from its standard input.
+"""
 
 from typing import Literal
 
@@ -23,8 +27,6 @@ class Plan(msgspec.Struct, frozen=True):
     connections: int
     in_flight: int
     """Requests at once, over all connections."""
-    begin_s: float
-    """On the machine's monotonic clock; a process that is ready earlier waits."""
     warm_up_s: float
     seconds: float
     rate: float = 0.0

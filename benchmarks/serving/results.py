@@ -48,6 +48,17 @@ class Results:
         }
         return {name: round(value, 3) for name, value in made.items() if value is not None}
 
+    def cpu_ratios(self) -> dict[str, float]:
+        """Their processor time for a request by ours: above 1, ours takes less. A busy machine moves it little."""
+        made = {}
+        for (form, n, batch), cell in self.cells.items():
+            for name, runs in cell.items():
+                if name != "ours" and "ours" in cell:
+                    pairs = zip(cell["ours"], runs, strict=False)
+                    ratio = statistics.median(theirs.cpu_us / ours.cpu_us for ours, theirs in pairs if ours.cpu_us)
+                    made[f"{name}_{form}_{n}_batch_{batch}"] = round(ratio, 3)
+        return made
+
     def _ratio(self, key: Key, name: str) -> float | None:
         cell = self.cells.get(key, {})
         rounds = zip(cell.get("ours", []), cell.get(name, []), strict=False)
@@ -69,6 +80,7 @@ class Results:
                 "workers": self.workers,
                 "cells": cells,
                 "half_load": {name: median(runs).as_dict() for name, runs in self.half_load.items()},
+                "cpu_ratios": self.cpu_ratios(),
                 "swaps": [{"steady": a.as_dict(), "swaps": b.as_dict()} for a, b in self.swaps],
                 "versions_seen": self.versions,
                 "disqualified": self.disqualified,

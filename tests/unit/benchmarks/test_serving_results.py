@@ -1,6 +1,7 @@
 """What the serving benchmark makes of what it measured."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,13 @@ def test_ratios_of_latencies() -> None:
     made.swaps = [(figures(1, p99=2.0), figures(1, p99=2.2)), (figures(1, p99=2.0), figures(1, p99=3.0))]
     made.half_load = {"ours": [figures(1, p99=2.0)], "triton": [figures(1, p99=4.0)]}
     assert made.ratios() == {"p99_half_load_over_triton": 0.5, "p99_swap_over_steady": pytest.approx(1.3)}
+
+
+def test_ratio_of_processor_time_is_theirs_by_ours() -> None:
+    """Above 1 where ours takes less, as with the other ratios."""
+    made = results(ours=[100.0])
+    made.add(("grpc", 16, 1), "triton", replace(figures(50.0), cpu_us=75.0))
+    assert made.cpu_ratios() == {"triton_grpc_16_batch_1": 1.5}
 
 
 def test_median_is_of_each_figure() -> None:

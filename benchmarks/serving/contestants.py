@@ -6,6 +6,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.serving import triton
@@ -90,11 +91,11 @@ def _start_ours(stage: Stage) -> Server:
     return server
 
 
-def _start_triton(stage: Stage) -> Server:
+def _start_triton(stage: Stage, *, one_tensor: bool = False) -> Server:
     grpc, rest = free_ports(2)
-    triton.write_repository(stage.folder, TASK, stage.weights, stage.workers)
+    triton.write_repository(stage.folder, TASK, stage.weights, stage.workers, one_tensor=one_tensor)
     line, env = triton.command(stage.folder, grpc, rest)
-    server = stage.launch("triton", line, **env)
+    server = stage.launch(f"triton{'-one-tensor' * one_tensor}", line, **env)
     server.address = Address(grpc=grpc, rest=rest)
     return _waited(server, lambda: _ok(f"http://127.0.0.1:{rest}/v2/health/ready"))
 
@@ -170,8 +171,9 @@ def _no_mlserver() -> str:
 OURS = Contestant("ours", "Headrace rpc", ("grpc", "json", "binary"), _start_ours)
 TRITON = Contestant("triton", "Triton, python backend", ("grpc", "json", "binary"), _start_triton, triton.absent)
 TRITON_ONE = Contestant(
-    "triton_one_tensor", "Triton, one tensor", ("grpc", "json", "binary"), _start_triton, triton.absent, one_tensor=True
-)
+    "triton_one_tensor", "Triton, one tensor", ("grpc", "json", "binary"),
+    partial(_start_triton, one_tensor=True), triton.absent, one_tensor=True,
+)  # fmt: skip
 MLSERVER_ = Contestant("mlserver", "MLServer", ("grpc", "json"), _start_mlserver, _no_mlserver)
 FASTAPI = Contestant("fastapi", "FastAPI, 1 process", ("plain",), _module("peers.plain_fastapi", "1", transport="rest"))
 FASTAPI_MANY = Contestant(

@@ -70,8 +70,8 @@ class Bench:
                 self._swaps(network)
 
     def _start_all(self, folder: Path, stack: ExitStack) -> None:
-        """Together, since most of a start is imports."""
-        with ThreadPoolExecutor(len(self._plan.contestants)) as pool:
+        """A few together: a start is imports, and waiting."""
+        with ThreadPoolExecutor(len(self._cores.servers) + 1) as pool:
             started = [(who, pool.submit(self._start, who, folder)) for who in self._plan.contestants]
         for who, server in started:
             if server.exception() is None and (found := server.result()) is not None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-START_S = 90.0
+START_S = 240.0
+"""Most of a start is imports, which several servers do at once on the cores they share."""
 _STOP_S = 15.0
 
 
@@ -85,7 +86,7 @@ def wait_until(server: Server, ready: Callable[[], bool], what: str) -> None:
     """Ask until it is so.
 
     Raises:
-        NotStarted: it is not within a minute and a half, or the process ended.
+        NotStarted: it is not within `START_S`, or the process ended.
     """
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and server.alive():

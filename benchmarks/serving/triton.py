@@ -1,4 +1,4 @@
-"""A Triton Inference Server from the wheel that `make triton` takes, with a repository of the task's models."""
+"""A Triton Inference Server from the wheel that `make triton` takes, with a repository of the task's model."""
 
 import os
 import shutil
@@ -35,18 +35,18 @@ def _server() -> Path:
     return WHEEL / "pytriton" / "tritonserver"
 
 
-def write_repository(folder: Path, code: Path, weights: Path, instances: int) -> None:
-    """The models: one with twelve inputs of one column, one with one of twelve."""
-    model = Path(__file__).parent / "peers" / "triton_model.py"
-    for name, inputs in ((MODEL, dict.fromkeys(FEATURES, 1)), (ONE_TENSOR, {"x": len(FEATURES)})):
-        version = folder / "repository" / name / "1"
-        version.mkdir(parents=True)
-        shutil.copy(model, version / "model.py")
-        listed = ", ".join(f'{{ name: "{i}" data_type: TYPE_FP64 dims: [ {n} ] }}' for i, n in inputs.items())
-        config = _CONFIG.format(
-            name=name, max_batch=MAX_BATCH, inputs=listed, instances=instances, code=code, weights=weights
-        )
-        (version.parent / "config.pbtxt").write_text(config)
+def write_repository(folder: Path, code: Path, weights: Path, instances: int, *, one_tensor: bool) -> None:
+    """The one model, with twelve inputs of one column or one of twelve."""
+    inputs = {"x": len(FEATURES)} if one_tensor else dict.fromkeys(FEATURES, 1)
+    name = ONE_TENSOR if one_tensor else MODEL
+    version = folder / "repository" / name / "1"
+    version.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "peers" / "triton_model.py", version / "model.py")
+    listed = ", ".join(f'{{ name: "{i}" data_type: TYPE_FP64 dims: [ {n} ] }}' for i, n in inputs.items())
+    config = _CONFIG.format(
+        name=name, max_batch=MAX_BATCH, inputs=listed, instances=instances, code=code, weights=weights
+    )
+    (version.parent / "config.pbtxt").write_text(config)
 
 
 def command(folder: Path, grpc: int, rest: int) -> tuple[list[str], dict[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.serving.cores import Cores, pinned
+from benchmarks.serving.cores import Cores, busy_s, pinned
 from benchmarks.serving.load.plan import Form, Outcome, Plan
 from benchmarks.serving.requests import Requests
 from benchmarks.serving.servers import Server
@@ -64,6 +64,9 @@ class Figures:
     """Share of its core that the busiest process of the load took: near 1, the load was the limit."""
     load_us: float
     """Processor time of the load for a request; polling the clock included, where it comes on a schedule."""
+    others: float
+    """Share of the servers' cores that went to neither the server nor the load. From some hundredths on, rates say
+    little: a server of one busy thread loses more of them than one of several."""
     answered: int
     decoded: int
 
@@ -88,7 +91,7 @@ def run(server: Server, load: Load, requests: Requests, cores: Cores, *, by_vers
         Disqualified: an answer was wrong, or did not come.
         NothingAnswered: none came in the time that counts.
     """
-    outcomes, cpu_s = _outcomes(server, load, requests, cores, by_version=by_version)
+    outcomes, cpu_s, others = _outcomes(server, load, requests, cores, by_version=by_version)
     for outcome in outcomes:
         if outcome.failures:
             raise Disqualified(outcome.first_failure)
@@ -97,17 +100,17 @@ def run(server: Server, load: Load, requests: Requests, cores: Cores, *, by_vers
         raise NothingAnswered("no request was answered in the time that counts")
     seen = seen[np.argsort(seen[:, 0])]
     p50, p99, worst = (float(v) * 1000 for v in np.percentile(seen[:, 1], [50, 99, 100]))
+    sent = sum(o.sent for o in outcomes)
     figures = Figures(
-        len(seen) / load.seconds, p50, p99, worst, cpu_s / sum(o.sent for o in outcomes) * 1e6,
-        max(o.cpu_s / o.wall_s for o in outcomes), sum(o.cpu_s for o in outcomes) / sum(o.sent for o in outcomes) * 1e6,
-        len(seen), sum(o.decoded for o in outcomes),
+        len(seen) / load.seconds, p50, p99, worst, cpu_s / sent * 1e6, max(o.cpu_s / o.wall_s for o in outcomes),
+        sum(o.cpu_s for o in outcomes) / sent * 1e6, others, len(seen), sum(o.decoded for o in outcomes),
     )  # fmt: skip
     return Seen(figures, seen, [version for outcome in outcomes for version in outcome.versions])
 
 
 def _outcomes(
     server: Server, load: Load, requests: Requests, cores: Cores, *, by_version: bool
-) -> tuple[list[Outcome], float]:
+) -> tuple[list[Outcome], float, float]:
     processes = min(len(cores.load), load.in_flight) if not cores.shared else 1
     with tempfile.TemporaryDirectory(prefix="bench-load-") as folder:
         started = []
@@ -120,16 +123,22 @@ def _outcomes(
         try:
             for process, _ in started:
                 process.ready()
-            before, begin = server.cpu_s(), time.monotonic() + _AHEAD_S
+            before, busy, begin = server.cpu_s(), busy_s(cores.servers), time.monotonic() + _AHEAD_S
             for n, (process, _) in enumerate(started):  # on a schedule, one after the other
                 process.begin(begin + (n / load.rate if load.rate else 0.0))
             for process, _ in started:
                 process.ended(load.seconds + load.warm_up_s + _PATIENCE_S)
-            cpu_s = server.cpu_s() - before
+            cpu_s, busy, wall = (
+                server.cpu_s() - before,
+                busy_s(cores.servers) - busy,
+                time.monotonic() - begin + _AHEAD_S,
+            )
         finally:
             for process, _ in started:
                 process.kill()
-        return [msgspec.msgpack.decode(o.read_bytes(), type=Outcome) for _, o in started], cpu_s
+        outcomes = [msgspec.msgpack.decode(o.read_bytes(), type=Outcome) for _, o in started]
+    known = cpu_s + sum(o.cpu_s for o in outcomes) * cores.shared
+    return outcomes, cpu_s, max(0.0, busy - known) / wall / len(cores.servers)
 
 
 def _plan(

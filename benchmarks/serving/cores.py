@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psutil
+
 
 @dataclass(frozen=True)
 class Cores:
@@ -22,6 +24,12 @@ class Cores:
         """As the table tells it."""
         named = f"servers on cores {_list(self.servers)}, the load on {_list(self.load)}"
         return f"{named}, which they share" if self.shared else named
+
+
+def busy_s(cores: Sequence[int]) -> float:
+    """Time so far, in s, that these cores were at work for anybody, or that the host took from them."""
+    every = psutil.cpu_times(percpu=True)
+    return sum(sum(every[core]) - every[core].idle - every[core].iowait - every[core].guest for core in cores)
 
 
 def _list(cores: Sequence[int]) -> str:

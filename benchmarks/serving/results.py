@@ -48,6 +48,10 @@ class Results:
         }
         return {name: round(value, 3) for name, value in made.items() if value is not None}
 
+    def others(self) -> float:
+        """The median cell's share of the servers' cores that other processes took."""
+        return _median([run.others for cell in self.cells.values() for runs in cell.values() for run in runs]) or 0.0
+
     def cpu_ratios(self) -> dict[str, float]:
         """Their processor time for a request by ours: above 1, ours takes less. A busy machine moves it little."""
         made = {}
@@ -78,6 +82,7 @@ class Results:
             "figures": {
                 "cores": self.cores,
                 "workers": self.workers,
+                "others": round(self.others(), 3),
                 "cells": cells,
                 "half_load": {name: median(runs).as_dict() for name, runs in self.half_load.items()},
                 "cpu_ratios": self.cpu_ratios(),

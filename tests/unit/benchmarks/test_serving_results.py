@@ -11,7 +11,7 @@ from benchmarks.serving.results import Results, median
 
 
 def figures(rate: float, p99: float = 1.0) -> Figures:
-    return Figures(rate, 0.5, p99, 2.0, cpu_us=50.0, load_busy=0.4, load_us=10.0, answered=100, decoded=2)
+    return Figures(rate, 0.5, p99, 2.0, cpu_us=50.0, load_busy=0.4, load_us=10.0, others=0.0, answered=100, decoded=2)
 
 
 def results(**rates: list[float]) -> Results:

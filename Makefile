@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.lock-installed
 UV     := 0.13.8
 PEERS  := quix faust arroyo
+SERVING_PEERS := mlserver triton
 PEER_ENVS := build/peers
 ARGS   ?=
 # Tests in two processes, each with a Kafka and a Redis of its own; a file's tests stay together, and files start in order.
@@ -36,13 +37,12 @@ integration: $(STAMP)
 faults: $(STAMP)          ## the long form of the fault tests
 	$(BIN)/python -m pytest tests/faults $(ARGS)
 
-triton: $(STAMP)          ## the bridge against a real Triton server, from a wheel of 55 MB that the lock cannot hold
-	$(BIN)/python -m pip download --quiet --no-deps --require-hashes --dest build/triton -r tests/integration/bridge/triton.lock
-	$(BIN)/python -m zipfile -e build/triton/nvidia_pytriton-*.whl build/triton/wheel
+triton: build/triton/wheel  ## the bridge against a real Triton server, from a wheel of 55 MB that the lock cannot hold
 	TRITON_WHEEL=$(CURDIR)/build/triton/wheel $(BIN)/python -m pytest tests/integration/bridge $(ARGS)
 
 bench-stream: $(PEERS:%=$(PEER_ENVS)/%/.installed)
 bench-learning: $(PEER_ENVS)/learning/.installed
+bench-serving: $(SERVING_PEERS:%=$(PEER_ENVS)/%/.installed) build/triton/wheel
 bench-%: $(STAMP)         ## make bench-stream, FULL=1 for the long form
 	$(BIN)/python -m benchmarks.$* $(if $(FULL),--full,) $(ARGS)
 
@@ -62,26 +62,35 @@ $(STAMP): requirements.lock | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
-$(PEER_ENVS)/learning/.installed: benchmarks/learning/rivals/rivals.txt | $(BIN)/uv
-	@echo "Installing the rivals to compare with ..."
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
-	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python $<
+build/triton/wheel: tests/integration/bridge/triton.lock | $(STAMP)
+	$(BIN)/python -m pip download --quiet --no-deps --require-hashes --dest build/triton -r $<
+	$(BIN)/python -m zipfile -e build/triton/nvidia_pytriton-*.whl $@
 	@touch $@
 
-# The benchmark's peers need packages that ours would conflict with, so each has an environment of its own.
-$(PEER_ENVS)/%/.installed: benchmarks/stream/peers/%.txt | $(BIN)/uv
-	@echo "Installing $* to compare with ..."
+# The benchmarks' peers need packages that ours would conflict with, so each has an environment of its own.
+$(SERVING_PEERS:%=$(PEER_ENVS)/%/.installed): $(PEER_ENVS)/%/.installed: benchmarks/serving/peers/%.txt | $(BIN)/uv
+	$(install-peer)
+$(PEERS:%=$(PEER_ENVS)/%/.installed): $(PEER_ENVS)/%/.installed: benchmarks/stream/peers/%.txt | $(BIN)/uv
+	$(install-peer)
+
+$(PEER_ENVS)/learning/.installed: benchmarks/learning/rivals/rivals.txt | $(BIN)/uv
+	$(install-peer)
+
+define install-peer
+	@echo "Installing $(notdir $(@D)) to compare with ..."
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python $<
 	@touch $@
+endef
 
 lock: | $(BIN)/uv         ## pin what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --extra all --group dev pyproject.toml -o requirements.lock
 	mkdir -p build && sed -n 's/ \\$$//; /^\(torch\|numpy\|msgspec\)==/p' requirements.lock > build/shared.txt
-	for peer in $(PEERS); do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --constraint build/shared.txt benchmarks/stream/peers/$$peer.in \
-	    -o benchmarks/stream/peers/$$peer.txt || exit 1; done
+	for peer in $(PEERS:%=stream/peers/%) $(SERVING_PEERS:%=serving/peers/%); do \
+	    grep -q '^numpy<' benchmarks/$$peer.in && sed -i '/^numpy==/d' build/shared.txt; \
+	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	        --no-header --constraint build/shared.txt benchmarks/$$peer.in -o benchmarks/$$peer.txt || exit 1; done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    benchmarks/learning/rivals/rivals.in -o benchmarks/learning/rivals/rivals.txt
 

@@ -1,0 +1,1 @@
+"""What runs in the peers' processes, and what their environments have."""

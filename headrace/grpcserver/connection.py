@@ -8,7 +8,7 @@ the time for which it may leave answers unread.
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from headrace.grpcserver import frames
 from headrace.grpcserver.calls import Call, Status, timeout_s
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._server, self._limits = calls, limits
         self._loop = asyncio.get_running_loop()
         self._input = b""
-        self._began = False  # whether the preface came
+        self._began = self._settled = False  # whether the preface came, and its SETTINGS
         self._closing = self._going_away = False
         self._timer: asyncio.TimerHandle | None = None
         self._headers = HeaderDecoder(limits.max_header_bytes)
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the peer, and wait for its greeting."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is of no class of asyncio's
         self._out.transport = transport
         self._server.opened(self)
         peer = transport.get_extra_info("peername")
@@ -175,6 +175,8 @@ class Connection(asyncio.Protocol):
         if self._out.transport is not None and not self._closing:
             self._out.flush()
             self._closing = True
+            self._stop_timer()
+            self._timer = self._loop.call_later(self._limits.write_timeout_s, self._out.transport.abort)
             self._out.transport.close()
 
     def _close_if_done(self) -> None:
@@ -221,10 +223,18 @@ class Connection(asyncio.Protocol):
             at = body + length
             if self._block is not None and kind != CONTINUATION:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame amid the headers of another")
+            if not self._settled:
+                self._settle(kind, flags)
             handler = self._handlers.get(kind)
             if handler is not None:  # unknown ones are to be ignored
                 handler(stream, flags, data[body:at])
         self._input = data[at:]
+
+    def _settle(self, kind: int, flags: int) -> None:
+        """The first frame after the preface must be SETTINGS."""
+        if kind != SETTINGS or flags & ACK:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        self._settled = True
 
     def _on_data(self, stream: int, flags: int, payload: bytes) -> None:
         size = len(payload)
@@ -289,6 +299,8 @@ class Connection(asyncio.Protocol):
         """See `Link.over`."""
         self._unfinished -= call.unfinished
         call.unfinished = 0
+        if self._cancelled:
+            self._cancelled -= 1
         if self._going_away:
             self._close_if_done()
 
@@ -381,9 +393,9 @@ class Connection(asyncio.Protocol):
         if call is None:
             return
         call.reset(ErrorCode.CANCEL)
+        self._cancelled += 2  # `over` takes one back for every call that ends
         call.forgotten()
         self._out.wake()
-        self._cancelled += 1
         if self._cancelled > self._limits.max_cancelled:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many cancelled calls")
 
@@ -404,7 +416,9 @@ class Connection(asyncio.Protocol):
         self._out.write(frames.frame(SETTINGS, ACK, 0))
         self._out.send_blocked()
 
-    def _on_ping(self, _: int, flags: int, payload: bytes) -> None:
+    def _on_ping(self, stream: int, flags: int, payload: bytes) -> None:
+        if stream:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING of a stream")
         if len(payload) != 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PING")
         if not flags & ACK:
@@ -414,8 +428,8 @@ class Connection(asyncio.Protocol):
         if len(payload) != 4:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE")
         increment = _U32.unpack(payload)[0] & MAX_WINDOW
-        if not increment:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        if not increment or stream > self._last:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"WINDOW_UPDATE of {increment} for stream {stream}")
         self._out.widen(stream, increment)
         self._out.send_blocked()
 

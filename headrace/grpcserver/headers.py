@@ -11,7 +11,8 @@ from headrace.grpcserver.frames import ConnectionFault, ErrorCode
 
 Headers = tuple[tuple[str, str], ...]
 
-_REMEMBERED = 256  # blocks; a client with more different ones is decoded as if there were no memory
+_REMEMBERED = 64  # blocks; a client with more different ones is decoded as if there were no memory
+_SHORT = 256  # bytes of a block that is worth remembering
 _CHANGES_TABLE = 0x40  # a literal with incremental indexing; 0x20 is a change of the table's size
 _NEW_SIZE = 0x20
 
@@ -43,7 +44,7 @@ class HeaderDecoder:
             raise ConnectionFault(ErrorCode.COMPRESSION_ERROR, f"headers: {error}") from error
         if changes_table(block):
             self._known.clear()
-        else:
+        elif len(block) <= _SHORT:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[block] = headers

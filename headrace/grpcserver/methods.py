@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.grpcserver.calls import Call, Status
 from headrace.grpcserver.servicers import ServicerMethod
+from headrace.runtime.logging import get_logger
 
 if TYPE_CHECKING:
     import grpc
+
+log = get_logger("headrace.grpc")
 
 RawMethod = Callable[[Call, bytes], None]
 """Gets a call and its message, and answers by `Call.reply` or `Call.fail`, then or later, on the event loop's thread."""
@@ -32,10 +35,17 @@ class Methods:
         """Nothing: generated code calls it beside `add_registered_method_handlers`, with the same methods."""
 
     def add_raw_method(self, path: str, method: RawMethod) -> None:
-        """Answer `/package.Service/Method`, unary, by a callable that gets bytes."""
+        """Answer `/package.Service/Method`, unary, by a callable that gets bytes. What it raises fails its call alone."""
+
+        def take(call: Call, message: bytes) -> None:
+            try:
+                method(call, message)
+            except Exception:
+                log.exception("a gRPC method failed", method=path)
+                call.fail(Status.INTERNAL, "internal error")
 
         def begin(call: Call) -> None:
-            call.on_message = lambda message: method(call, message or b"")
+            call.on_message = lambda message: take(call, message or b"")
 
         self._methods[path] = begin
 

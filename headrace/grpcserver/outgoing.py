@@ -118,10 +118,16 @@ class Outgoing:
     # Windows.
 
     def resize(self, initial: int) -> None:
-        """The peer changed the initial window of streams, and with it that of open ones."""
+        """The peer changed the initial window of streams, and with it that of open ones.
+
+        Raises:
+            ConnectionFault: a window overflows.
+        """
         change, self.initial_window = initial - self.initial_window, initial
         for call in self._calls.values():
             call.window += change
+            if call.window > MAX_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"the window of stream {call.stream} overflows")
 
     def widen(self, stream: int, increment: int) -> None:
         """The peer takes so many more bytes, of a stream or (0) of all.

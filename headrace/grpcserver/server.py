@@ -23,7 +23,7 @@ class Limits:
         max_unfinished_bytes: all messages of a connection that are not complete yet.
         max_header_bytes: one call's headers.
         max_calls: calls of a connection at a time.
-        max_cancelled: calls of a connection that it may cancel before it is closed.
+        max_cancelled: by how many the calls that a connection cancels may outnumber those that it lets finish.
         max_frame_bytes: one frame.
         stream_window, connection_window: bytes that may be on their way.
         write_timeout_s: seconds for which a peer may leave answers unread.

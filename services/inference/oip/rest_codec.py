@@ -107,7 +107,7 @@ def parse_infer(
     identifier = content.get("id", "")
     if not isinstance(identifier, str):
         raise InvalidRequest("'id' must be a string")
-    return InferRequest(model, version, inputs, wanted, identifier), outputs
+    return InferRequest(model, version, inputs, wanted, identifier, _parameters(content)), outputs
 
 
 class _Binary:

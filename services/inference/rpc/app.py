@@ -16,6 +16,7 @@ from services.inference.rpc.grpc import GrpcServer
 from services.inference.rpc.metrics import ProtocolCollector
 from services.inference.rpc.parameters import Priorities
 from services.inference.rpc.rest import create_app
+from services.inference.rpc.rest_infer import protocol_for
 from services.inference.rpc.service import DataPlane
 from services.inference.rpc.settings import RpcSettings
 from services.inference.warm_up import WarmUpBatches
@@ -55,7 +56,8 @@ class RpcApp:
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand."""
         app = create_app(self._plane, self._logs, self._samples)
-        rest = WebServer(app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S)
+        lean = protocol_for(self._plane)
+        rest = WebServer(app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S, protocol=lean)
         grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port)
         self._weights.start()
         serving = asyncio.create_task(rest.serve())

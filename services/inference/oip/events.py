@@ -100,6 +100,11 @@ class EventSchema:
         """The tensors that a request has, in order."""
         return [i.spec for i in self._inputs]
 
+    @property
+    def nullable(self) -> list[bool]:
+        """Which of the tensors may hold null, in order."""
+        return [i.nullable and not i.spec.kind.wide for i in self._inputs]
+
     def check_names(self, sent: Sequence[InputTensor]) -> dict[str, InputTensor]:
         """The inputs by name.
 

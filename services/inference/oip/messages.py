@@ -7,9 +7,12 @@ Neither transport is known here: REST and gRPC turn their messages into these an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.contracts.oip import tensors
+
+if TYPE_CHECKING:
+    from services.inference.oip.tables import Table
 
 
 class OipError(Exception):
@@ -117,7 +120,8 @@ class OutputTensor:
 class InferRequest:
     """A request to predict. Without `outputs`, all are wanted; an empty `version` is the live one.
 
-    `parameters` are the request's own, as plain values; unknown ones are tolerated.
+    `parameters` are the request's own, as plain values; unknown ones are tolerated. Where `table` is there, it is what
+    the inputs would make, and they are left out.
     """
 
     model: str
@@ -126,6 +130,7 @@ class InferRequest:
     outputs: list[str] = field(default_factory=list)
     id: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    table: "Table | None" = None
 
 
 @dataclass(slots=True)

@@ -97,8 +97,11 @@ class _Request:
         try:
             body = decompress(body, _text(fields, b"content-encoding").lower())
             length = _text(fields, b"inference-header-content-length") or None
-            request, self._binary = parse_infer(self._model, self._version, body, length, protocol.plane.inputs)
-            self._job = protocol.plane.submit(request, self._deliver, protocol.peer)
+            plane = protocol.plane
+            request, self._binary = parse_infer(
+                self._model, self._version, body, length, plane.inputs, plain=plane.plain_json
+            )
+            self._job = plane.submit(request, self._deliver, protocol.peer)
         except OipError as error:
             self._refuse(error)
         except Exception as error:

@@ -15,7 +15,6 @@ from headrace.model.port import Model
 from headrace.weights.worker.source import WeightsSource
 from services.inference.oip import describe
 from services.inference.oip.events import EventSchema
-from services.inference.oip.kinds import TensorSpec
 from services.inference.oip.messages import (
     InferAnswer,
     InferRequest,
@@ -24,6 +23,7 @@ from services.inference.oip.messages import (
     OipError,
     Unavailable,
 )
+from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.tables import Table, Tables
 from services.inference.rpc.batcher import Batcher, BatchLimits
@@ -68,6 +68,9 @@ class DataPlane:
         self._events = EventSchema(name, model.event_type())
         self._predictions = PredictionSchema(name, model.prediction_type())
         self._tables = Tables(name, self._events)
+        self.inputs = self._events.inputs
+        """The tensors that a request has, in order."""
+        self.plain_json = PlainJson(self.inputs, self._events.nullable)
         executor = Executor(name, model, weights, self._tables, self._predictions, remember=remember)
         self._batcher = Batcher(executor.run, limits)
         self._max_batch, self._priorities = max_batch, priorities
@@ -80,11 +83,6 @@ class DataPlane:
             limits.threads,
             batching=describe.dynamic_batching(limits.max_delay_us, priorities.levels, priorities.default),
         )
-
-    @property
-    def inputs(self) -> list[TensorSpec]:
-        """The tensors that a request has, in order."""
-        return self._events.inputs
 
     # Health.
 
@@ -209,7 +207,7 @@ class DataPlane:
             raise Unavailable("no version of the weights is live yet")
         self._predictions.check_names(request.outputs)
         self._check_batch(request)
-        return self._tables.table(request.inputs)
+        return request.table if request.table is not None else self._tables.table(request.inputs)
 
     def order(self, names: Sequence[str]) -> list[int]:
         """In which order inputs of these names stand in a table."""
@@ -272,9 +270,10 @@ class DataPlane:
 
     def _check_batch(self, request: InferRequest) -> None:
         shape = request.inputs[0].shape if request.inputs else ()
-        if shape and shape[0] > self._max_batch:
+        rows = request.table.rows if request.table is not None else shape[0] if shape else 0
+        if rows > self._max_batch:
             raise InvalidRequest(
-                f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {shape[0]}"
+                f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {rows}"
             )
 
     def _check(self, name: str, version: str, live: int) -> None:

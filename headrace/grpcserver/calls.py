@@ -267,8 +267,10 @@ class Call:
     def reset(self, _: "ErrorCode") -> None:
         """The caller cancelled, or is gone: there is nobody to answer."""
         if not self.ended:
+            on_end = self.on_end
             self._over()
-            self._tell(Status.CANCELLED)
+            if on_end is not None:
+                on_end(Status.CANCELLED)
 
     def forgotten(self) -> None:
         """The stream is closed."""
@@ -276,16 +278,15 @@ class Call:
 
     def _abandon(self, status: Status) -> None:
         if not self.ended:
+            on_end = self.on_end
             self.fail(status, "the deadline passed before there was an answer")
-            self._tell(status)
-
-    def _tell(self, status: Status) -> None:
-        if self.on_end is not None:
-            self.on_end(status)
+            if on_end is not None:
+                on_end(status)
 
     def _over(self) -> None:
         self.ended = True
         self.buffer = bytearray()
+        self.on_message, self.on_end = _nobody, None  # both may refer to the call: no cycle is left for the collector
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

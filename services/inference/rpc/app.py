@@ -1,6 +1,7 @@
 """The role `rpc`, composed: the data plane between live weights and the two transports."""
 
 import asyncio
+import gc
 from typing import Any
 
 from headrace.model.pipeline import Pipeline
@@ -87,6 +88,8 @@ class RpcApp:
         while not await asyncio.to_thread(self._weights.wait_ready, _WATCH_S):
             if stop.is_set():
                 return
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection during a request looks at it again
         self._context.ready.set("weights", True, f"since version {self._weights.version}")  # noqa: FBT003
         told = False
         while not stop.is_set():

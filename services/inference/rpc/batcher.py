@@ -88,6 +88,7 @@ class Batcher:
     def cancel(self, job: Job) -> None:
         """Nobody wants the answer any more: a request that waits is dropped."""
         job.cancelled = True
+        job.deliver = _delivered
         self._waiting.withdraw(job)
         _stop_timer(job)
 
@@ -170,10 +171,11 @@ class Batcher:
     def _deliver(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):
             _stop_timer(job)
+            deliver, job.deliver = job.deliver, _delivered  # which may refer to the job: no cycle is left
             if job.cancelled:
                 continue
             try:
-                job.deliver(outcome)
+                deliver(outcome)
             except Exception:
                 log.exception("an answer could not be delivered")
 
@@ -189,6 +191,10 @@ class _Back:
 
     def __call__(self, done: "Future[tuple[list[Outcome], float]]") -> None:
         self.loop.call_soon_threadsafe(self.batcher.executed, self.jobs, self.events, done)
+
+
+def _delivered(_: Outcome) -> None:
+    """Once is enough."""
 
 
 def _stop_timer(job: Job) -> None:

@@ -67,6 +67,7 @@ class PlainJson:
                     len(one) != _KEYS
                     or one["datatype"] != field.datatype
                     or type(size) is not int
+                    or size < 1
                     or len(data) != size
                     or (shape != [size, 1] and shape != [size])  # noqa: PLR1714 - a set cannot hold lists
                     or type(shape[-1]) is not int

@@ -131,7 +131,7 @@ TENSOR = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["x", "key", "note", "parts", "nope"]),
         "datatype": st.sampled_from(["FP64", "FP64", "BYTES", "BYTES", "INT64"]),
-        "shape": st.sampled_from([[1], [1, 1], [2, 1], [2], [1.0], [True], [], [1, 2], "1"]),
+        "shape": st.sampled_from([[1], [1, 1], [2, 1], [2], [0], [0, 1], [1.0], [True], [], [1, 2], "1"]),
         "data": st.one_of(st.lists(ELEMENTS, max_size=2), st.just([[1.5]]), st.just(1.5), st.just("k")),
     },
     optional={"parameters": st.just({}), "more": st.just(1)},
@@ -142,7 +142,7 @@ USUAL = st.builds(
         {"name": "key", "datatype": "BYTES", "shape": [len(x)], "data": [key] * len(x)},
         {"name": "note", "datatype": "BYTES", "shape": [len(x), 1], "data": [note] * len(x)},
     ],
-    st.lists(st.one_of(st.floats(-9, 9), st.integers(-9, 9)), min_size=1, max_size=3),
+    st.lists(st.one_of(st.floats(-9, 9), st.integers(-9, 9)), max_size=3),
     st.sampled_from(["k", ""]),
     st.sampled_from([None, "n", "explode"]),
 )

@@ -9,7 +9,6 @@ from headrace.runtime.lifecycle import run_role
 from services.inference.rpc.app import build_rpc
 from services.inference.rpc.settings import RpcSettings
 
-
 _SWITCH_S = 0.0005
 """For how long a thread that computes keeps another from running Python: the event loop beside an execution."""
 

@@ -16,6 +16,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from headrace.platform import LocalPlatform
 from tests.patience import WAIT_S
 
+os.environ.setdefault("MKL_CBWR", "AUTO")  # as roles of inference set it: models run by hand give the same bytes
+
 # How long an example takes says how busy the machine is, and nothing of what is promised.
 hypothesis.settings.register_profile("headrace", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("headrace")

@@ -1,5 +1,6 @@
 """How long tests wait for what must come, and waiting for it."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -13,3 +14,11 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Return once it holds, while the event loop goes on."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)

@@ -3,6 +3,7 @@
 It needs the extra `rest`; nothing else in `headrace.runtime` imports it.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,27 @@ from headrace.runtime.errors import ConfigError
 class WebServer:
     """Serves an ASGI app.
 
+    Args:
+        app: the app.
+        host, port: where to listen; port 0 takes a free one.
+        flag: the setting that an error about the port names.
+        grace_s: seconds for requests in progress when it stops.
+        protocol: a subclass of uvicorn's protocol, for requests that it answers itself.
+
     Raises:
         ConfigError: the port is taken, or this process may not listen on it.
     """
 
-    def __init__(self, app: Any, host: str, port: int, *, flag: str = "--rest-port", grace_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        *,
+        flag: str = "--rest-port",
+        grace_s: float = 5.0,
+        protocol: type[asyncio.Protocol] | None = None,
+    ) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -31,7 +48,7 @@ class WebServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=protocol or "httptools",
                 ws="none",
                 lifespan="off",
                 log_config=None,

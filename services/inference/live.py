@@ -9,6 +9,7 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context
 from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import LiveWeights, agent_socket
+from services.inference.exact_rows import choose_fixed_kernels
 from services.inference.settings import InferenceSettings
 from services.inference.warm_up import WarmUpBatches
 
@@ -27,6 +28,7 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
     if settings.pipeline is None:
         raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
     wake_quickly()  # before any thread that serves is started
+    choose_fixed_kernels()  # before the first matrix product
     torch.set_num_threads(settings.torch_threads)
     return load_pipeline(settings.pipeline)
 

@@ -34,7 +34,13 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def model_config(
-    name: str, max_batch: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], threads: int
+    name: str,
+    max_batch: int,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    threads: int,
+    *,
+    batching: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A ModelConfig. Its parameter `json_tensors` names the tensors of BYTES whose elements are JSON, by commas."""
     return {
@@ -66,8 +72,20 @@ def model_config(
             for spec in outputs
         ],
         "instance_group": [{"name": f"{name}_0", "kind": "KIND_CPU", "count": threads}],
+        "dynamic_batching": batching or {},
         "model_transaction_policy": {"decoupled": False},
         "parameters": {"json_tensors": {"string_value": ",".join(s.name for s in (*inputs, *outputs) if s.kind.json)}},
+    }
+
+
+def dynamic_batching(max_delay_us: int, levels: int, default: int) -> dict[str, Any]:
+    """A ModelDynamicBatching."""
+    return {
+        "preferred_batch_size": [],
+        "max_queue_delay_microseconds": max_delay_us,
+        "preserve_ordering": False,
+        "priority_levels": levels,
+        "default_priority_level": default,
     }
 
 

@@ -41,7 +41,7 @@ class _Input:
             InvalidRequest: datatype, shape or data do not fit.
         """
         name, shape = self.spec.name, tensor.shape
-        self._check(tensor, model)
+        self.check(tensor, model)
         try:
             values = self._elements(tensor)
             if self.spec.kind.wide:
@@ -53,7 +53,7 @@ class _Input:
         except (TensorError, msgspec.DecodeError) as error:
             raise InvalidRequest(f"input '{name}' for model '{model}': {error}") from error
 
-    def _check(self, tensor: InputTensor, model: str) -> None:
+    def check(self, tensor: InputTensor, model: str) -> None:
         """Datatype and shape, before anything is decoded."""
         name, kind, shape = self.spec.name, self.spec.kind, tensor.shape
         if tensor.datatype != kind.datatype:
@@ -100,6 +100,11 @@ class EventSchema:
         """The tensors that a request has, in order."""
         return [i.spec for i in self._inputs]
 
+    @property
+    def nullable(self) -> list[bool]:
+        """Which of the tensors may hold null, in order."""
+        return [i.nullable and not i.spec.kind.wide for i in self._inputs]
+
     def check_names(self, sent: Sequence[InputTensor]) -> dict[str, InputTensor]:
         """The inputs by name.
 
@@ -118,6 +123,27 @@ class EventSchema:
             raise InvalidRequest(f"no input was sent to model '{self._model}'")
         return by_name
 
+    def check_shapes(self, sent: Sequence[InputTensor]) -> int:
+        """The number of events that the tensors make, by their names, datatypes and shapes; their data is not looked at.
+
+        Raises:
+            InvalidRequest: the tensors do not fit the event's fields, or each other.
+        """
+        by_name = self.check_names(sent)
+        rows = self._rows(sent)
+        for one in self._inputs:
+            if (tensor := by_name.get(one.spec.name)) is not None:
+                one.check(tensor, self._model)
+        if rows == {0}:
+            raise InvalidRequest(f"a batch of 0 events was sent to model '{self._model}'")
+        return rows.pop()
+
+    def _rows(self, sent: Sequence[InputTensor]) -> set[int]:
+        rows = {tensor.shape[0] for tensor in sent if tensor.shape}
+        if len(rows) > 1:
+            raise InvalidRequest(f"inputs of model '{self._model}' disagree on the batch size: {sorted(rows)}")
+        return rows
+
     def events(self, sent: Sequence[InputTensor]) -> list[Any]:
         """The events that the tensors make, N ≥ 1.
 
@@ -125,9 +151,7 @@ class EventSchema:
             InvalidRequest: the tensors do not fit the event's fields, or each other.
         """
         by_name = self.check_names(sent)
-        rows = {tensor.shape[0] for tensor in sent if tensor.shape}
-        if len(rows) > 1:
-            raise InvalidRequest(f"inputs of model '{self._model}' disagree on the batch size: {sorted(rows)}")
+        rows = self._rows(sent)
         columns = [
             i.column(by_name[i.spec.name], self._model) if i.spec.name in by_name else i.absent() for i in self._inputs
         ]

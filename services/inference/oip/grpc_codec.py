@@ -34,7 +34,8 @@ def parse_infer(request: pb.ModelInferRequest) -> InferRequest:
     for output in request.outputs:
         if output.parameters:
             _check_output(output)
-    return InferRequest(name, request.model_version, inputs, wanted, request.id)
+    parameters = parameter_values(request.parameters) if request.parameters else {}
+    return InferRequest(name, request.model_version, inputs, wanted, request.id, parameters)
 
 
 def _raw_input(tensor: pb.ModelInferRequest.InferInputTensor, data: bytes, model: str) -> InputTensor:

@@ -5,11 +5,14 @@ Neither transport is known here: REST and gRPC turn their messages into these an
 
 # ruff: noqa: N818 - each is named for what is wrong; their base class is the OipError
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.contracts.oip import tensors
+
+if TYPE_CHECKING:
+    from services.inference.oip.tables import Table
 
 
 class OipError(Exception):
@@ -47,6 +50,14 @@ class Unavailable(OipError):
     grpc = "UNAVAILABLE"
 
 
+class Overloaded(OipError):
+    """Too many requests wait already; the same request may succeed in `retry_after_s` seconds."""
+
+    http = 503
+    grpc = "RESOURCE_EXHAUSTED"
+    retry_after_s = 1
+
+
 class ModelFailed(OipError):
     """The model's own code raised."""
 
@@ -74,6 +85,15 @@ class OutputTensor:
     datatype: str
     shape: list[int]
     values: list[Any]
+    _part_of: "tuple[OutputTensor, int] | None" = None
+    """The tensor of the whole batch, encoded once for all of its requests, and the first element of this part."""
+    _raw: bytes | None = None
+
+    def rows(self, start: int, end: int) -> "OutputTensor":
+        """Some of its rows, as a tensor of their own."""
+        width = self.shape[1]
+        values = self.values[start * width : end * width]
+        return OutputTensor(self.name, self.datatype, [end - start, width], values, (self, start * width))
 
     def raw(self) -> bytes:
         """The elements' bytes.
@@ -81,6 +101,15 @@ class OutputTensor:
         Raises:
             ModelFailed: the model predicted something else than `Model.predictions` is annotated with.
         """
+        if self._raw is None:
+            self._raw = self._encoded()
+        return self._raw
+
+    def _encoded(self) -> bytes:
+        size = tensors.datatype(self.datatype).numpy
+        if self._part_of is not None and size is not None:
+            whole, first = self._part_of
+            return whole.raw()[first * size.itemsize : (first + len(self.values)) * size.itemsize]
         try:
             return tensors.encode(self.datatype, self.values)
         except tensors.TensorError as error:
@@ -89,13 +118,19 @@ class OutputTensor:
 
 @dataclass(slots=True)
 class InferRequest:
-    """A request to predict. Without `outputs`, all are wanted; an empty `version` is the live one."""
+    """A request to predict. Without `outputs`, all are wanted; an empty `version` is the live one.
+
+    `parameters` are the request's own, as plain values; unknown ones are tolerated. Where `table` is there, it is what
+    the inputs would make, and they are left out.
+    """
 
     model: str
     version: str
     inputs: list[InputTensor]
     outputs: list[str] = field(default_factory=list)
     id: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    table: "Table | None" = None
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from services.inference.oip.messages import (
     OutputTensor,
     Unsupported,
 )
+from services.inference.oip.plain_json import PlainJson
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_BODY = 1 << 30
@@ -84,9 +85,15 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def parse_infer(
-    model: str, version: str, body: bytes, header_length: str | None, specs: list[TensorSpec]
+    model: str,
+    version: str,
+    body: bytes,
+    header_length: str | None,
+    specs: list[TensorSpec],
+    *,
+    plain: PlainJson | None = None,
 ) -> tuple[InferRequest, BinaryOutputs]:
-    """A request to predict from its body.
+    """A request to predict from its body. `plain` is tried first with JSON inputs.
 
     Raises:
         InvalidRequest: the body is not what the protocol says.
@@ -100,14 +107,16 @@ def parse_infer(
             return InferRequest(model, version, [_raw_input(model, body, specs)]), BinaryOutputs(default=True)
         header, binary = body[: int(header_length)], _Binary(memoryview(body)[int(header_length) :])
     content = parse_json(header)
-    inputs = [_input(_object(one, "inputs"), binary) for one in _list(content, "inputs", required=True)]
+    sent = _list(content, "inputs", required=True)
+    table = plain.table(sent) if plain is not None and binary is None else None
+    inputs = [] if table is not None else [_input(_object(one, "inputs"), binary) for one in sent]
     if binary is not None and binary.left:
         raise InvalidRequest(f"{binary.left} bytes of binary data belong to no input")
     wanted, outputs = _outputs(content)
     identifier = content.get("id", "")
     if not isinstance(identifier, str):
         raise InvalidRequest("'id' must be a string")
-    return InferRequest(model, version, inputs, wanted, identifier), outputs
+    return InferRequest(model, version, inputs, wanted, identifier, _parameters(content), table), outputs
 
 
 class _Binary:

@@ -1,6 +1,7 @@
 """The role `rpc`, composed: the data plane between live weights and the two transports."""
 
 import asyncio
+import gc
 from typing import Any
 
 from headrace.model.pipeline import Pipeline
@@ -11,10 +12,12 @@ from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import WeightsSource
 from services.inference.live import live_weights, load
 from services.inference.oip.diagnostics import LogSettings
-from services.inference.rpc.batcher import DirectBatcher
+from services.inference.rpc.batcher import BatchLimits
 from services.inference.rpc.grpc import GrpcServer
-from services.inference.rpc.metrics import ProtocolCollector, RpcMetrics
+from services.inference.rpc.metrics import ProtocolCollector
+from services.inference.rpc.parameters import Priorities
 from services.inference.rpc.rest import create_app
+from services.inference.rpc.rest_infer import protocol_for
 from services.inference.rpc.service import DataPlane
 from services.inference.rpc.settings import RpcSettings
 from services.inference.warm_up import WarmUpBatches
@@ -31,15 +34,21 @@ class RpcApp:
         self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: WarmUpBatches, weights: WeightsSource
     ) -> None:
         self._context, self._settings, self._weights = context, context.settings, weights
-        self._batcher = DirectBatcher(pipeline.model, self._settings.predict_threads, rehearsal.remember)
+        settings = self._settings
         self._plane = DataPlane(
             pipeline.name,
             pipeline.model,
             weights,
-            self._batcher,
-            max_batch=self._settings.max_batch_size,
-            observers=[RpcMetrics(pipeline.name)],
-            threads=self._settings.predict_threads,
+            BatchLimits(
+                settings.batch_max_events,
+                settings.batch_max_delay_us,
+                settings.queue_max_events,
+                settings.predict_threads,
+                settings.loop_max_us,
+            ),
+            max_batch=settings.max_batch_size,
+            priorities=Priorities(settings.priority_levels, min(settings.default_priority, settings.priority_levels)),
+            remember=rehearsal.remember,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
         self._logs, self._samples = LogSettings(), rehearsal.samples
@@ -48,7 +57,8 @@ class RpcApp:
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand."""
         app = create_app(self._plane, self._logs, self._samples)
-        rest = WebServer(app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S)
+        lean = protocol_for(self._plane)
+        rest = WebServer(app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S, protocol=lean)
         grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port)
         self._weights.start()
         serving = asyncio.create_task(rest.serve())
@@ -78,6 +88,8 @@ class RpcApp:
         while not await asyncio.to_thread(self._weights.wait_ready, _WATCH_S):
             if stop.is_set():
                 return
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection during a request looks at it again
         self._context.ready.set("weights", True, f"since version {self._weights.version}")  # noqa: FBT003
         told = False
         while not stop.is_set():
@@ -94,7 +106,7 @@ class RpcApp:
         await asyncio.gather(grpc.stop(_GRACE_S), serving, return_exceptions=True)
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)
-        self._batcher.close()
+        self._plane.close()
         self._weights.stop()
 
 

@@ -1,98 +1,203 @@
-"""The one place that every prediction on request goes through: between requests and the network.
+"""Dynamic batching: requests that wait are executed together. At low load nobody waits.
 
-`DirectBatcher` executes each request by itself. One that puts several requests into one execution has the same face: it
-would make the events of each, join them, and cut the predictions apart.
+All of it happens on the event loop's thread but the executions, which run there too while they are short (`Pace`).
+
+1. `submit` puts a request into the queue, or refuses it. A flush is planned for the end of the loop's turn, so that
+   all requests which that turn received are one batch.
+2. The flush takes a batch, of all priorities and callers in turn, unless all threads are busy. Meanwhile arriving
+   requests wait, and are the next batch: the busier the server, the larger its batches.
+3. With `max_delay_us`, a batch that is not full waits so long for more.
+4. Each answer is delivered once, or the request was cancelled.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-import torch
+from headrace.runtime.logging import get_logger
+from services.inference.oip.messages import ModelFailed, Overloaded, Unavailable
+from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.pace import Pace, timed
+from services.inference.rpc.waiting import Waiting
 
-from headrace.model.port import Model
-from headrace.runtime.secrets import clean
-from headrace.weights.worker.source import Bound
-from services.inference.oip.messages import ModelFailed
-from services.inference.rpc.statistics import Phases
+log = get_logger("headrace.rpc")
 
-MakeEvents = Callable[[], list[Any]]
+Run = Callable[[Sequence[Job]], list[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
-    """The predictions of N events, and where the time went."""
+class BatchLimits:
+    """How requests are put together.
 
-    predictions: Sequence[Any]
-    phases: Phases
-
-
-class Batcher(Protocol):
-    """Executes requests."""
-
-    async def execute(self, make_events: MakeEvents, bound: Bound) -> Executed:
-        """Predict for the events that `make_events` makes, with exactly the weights of `bound`, off the event loop.
-
-        Raises:
-            OipError: what `make_events` raised, or `ModelFailed`.
-        """
-        ...
-
-    def close(self) -> None:
-        """Finish what is in hand; take no more."""
-        ...
-
-
-class DirectBatcher:
-    """Every request is an execution of its own, in a worker thread, so that the event loop stays free to answer health checks.
-
-    Args:
-        model: features and predictions.
-        threads: requests that execute at once.
-        remember: is shown the features of what was served, to warm up later versions on.
+    Attributes:
+        max_events: events of one execution; a request with more is executed alone.
+        max_delay_us: microseconds for which a batch waits to become full.
+        max_waiting: events that may wait; a request beyond is refused.
+        threads: executions at a time.
+        on_loop_us: microseconds that an execution may keep the event loop; longer ones run in threads.
     """
 
-    def __init__(
-        self, model: Model[Any, Any], threads: int = 1, remember: Callable[[torch.Tensor], None] | None = None
-    ) -> None:
-        self._model = model
-        self._remember = remember
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+    max_events: int = 256
+    max_delay_us: int = 0
+    max_waiting: int = 1 << 18
+    threads: int = 1
+    on_loop_us: int = 1000
 
-    async def execute(self, make_events: MakeEvents, bound: Bound) -> Executed:
-        """See `Batcher.execute`."""
-        execution = self._pool.submit(self._execute, make_events, bound, time.perf_counter_ns())
-        try:
-            return await asyncio.wrap_future(execution)
-        except asyncio.CancelledError:
-            if not execution.done():  # the caller is gone, but its lease must outlive the use of the network
-                await asyncio.wait([asyncio.wrap_future(execution)])
-            raise
+
+class Batcher:
+    """See the module. Its methods belong to the event loop's thread.
+
+    Args:
+        run: executes requests and returns an outcome for each; called in threads too.
+        limits: how requests are put together.
+    """
+
+    def __init__(self, run: Run, limits: BatchLimits = BatchLimits()) -> None:
+        self._run, self._limits = run, limits
+        self._waiting = Waiting()
+        self._pace = Pace(limits.on_loop_us * 1e-6)
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="predict")
+        self._running = 0
+        self._planned = self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait."""
+        return self._waiting.events
+
+    def submit(self, job: Job) -> None:
+        """Have a request executed; its `deliver` is called later.
+
+        Raises:
+            Overloaded: too many events wait.
+            Unavailable: the server stops.
+        """
+        if self._closed:
+            raise Unavailable("the server stops")
+        waiting = self._waiting.events
+        if waiting and waiting + job.table.rows > self._limits.max_waiting:
+            raise Overloaded(f"Exceeds maximum queue size: {waiting} events wait, {self._limits.max_waiting} may")
+        self._waiting.put(job)
+        if job.timeout_us:
+            job.timer = asyncio.get_running_loop().call_later(job.timeout_us * 1e-6, self._expire, job)
+        self._plan()
+
+    def cancel(self, job: Job) -> None:
+        """Nobody wants the answer any more: a request that waits is dropped."""
+        job.cancelled = True
+        job.deliver = _delivered
+        self._waiting.withdraw(job)
+        _stop_timer(job)
 
     def close(self) -> None:
-        """See `Batcher.close`."""
+        """Take no more; those that wait are refused, those in execution are delivered."""
+        self._closed = True
+        while jobs := self._waiting.take(self._limits.max_events):
+            self._deliver(jobs, [Unavailable("the server stops")] * len(jobs))
         self._pool.shutdown()
 
-    def _execute(self, make_events: MakeEvents, bound: Bound, submitted: int) -> Executed:
-        started = time.perf_counter_ns()
-        events = make_events()
+    def _expire(self, job: Job) -> None:
+        if self._waiting.withdraw(job):
+            self._deliver([job], [Unavailable("Request timeout expired")])
+
+    # Batches.
+
+    def _plan(self) -> None:
+        if not self._planned and self._running < self._limits.threads:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._planned = False
+        while self._waiting.events and self._running < self._limits.threads:
+            if self._limits.max_delay_us and self._delayed():
+                return
+            jobs = self._waiting.take(self._limits.max_events)
+            events = sum(job.table.rows for job in jobs)
+            if self._pace.on_loop(events):
+                self._execute_here(jobs, events)
+                if self._waiting.events:
+                    self._plan()  # after what has arrived meanwhile
+                return
+            self._running += 1
+            done = self._pool.submit(self._timed, jobs)
+            done.add_done_callback(_Back(self, jobs, events, asyncio.get_running_loop()))
+
+    def _delayed(self) -> bool:
+        """Whether the batch waits for more requests; then a timer ends the wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting.events >= self._limits.max_events:
+            return False
+        left = self._limits.max_delay_us * 1e-6 - (time.perf_counter_ns() - self._waiting.oldest) * 1e-9
+        if left <= 0:
+            return False
+        self._timer = asyncio.get_running_loop().call_later(left, self._flush)
+        return True
+
+    def _execute_here(self, jobs: list[Job], events: int) -> None:
+        outcomes, seconds = timed(lambda: self._safely(jobs))
+        self._pace.ran_on_loop(events, seconds)
+        self._deliver(jobs, outcomes)
+
+    def _timed(self, jobs: list[Job]) -> tuple[list[Outcome], float]:
+        started = time.thread_time()
+        return self._safely(jobs), time.thread_time() - started
+
+    def _safely(self, jobs: list[Job]) -> list[Outcome]:
         try:
-            with torch.inference_mode():
-                features = self._model.features(events)
-                prepared = time.perf_counter_ns()
-                outputs = bound.network(features)
-                predicted = time.perf_counter_ns()
-                predictions = self._model.predictions(outputs)
-        except Exception as error:  # the model is the author's code: whatever it raises is this request's error alone
-            raise ModelFailed(clean(f"version {bound.version} raised {type(error).__name__}: {error}")) from error
-        if len(predictions) != len(events):
-            raise ModelFailed(f"version {bound.version} made {len(predictions)} predictions of {len(events)} events")
-        ended = time.perf_counter_ns()
-        if self._remember is not None:
-            self._remember(features)
-        return Executed(
-            predictions, Phases(started - submitted, prepared - started, predicted - prepared, ended - predicted)
-        )
+            return self._run(jobs)
+        except Exception:
+            log.exception("an execution failed")
+            return [ModelFailed("internal error")] * len(jobs)
+
+    def executed(self, jobs: list[Job], events: int, done: "Future[tuple[list[Outcome], float]]") -> None:
+        """A thread has finished."""
+        self._running -= 1
+        error = done.exception()
+        if error is None:
+            outcomes, seconds = done.result()
+            self._pace.ran_in_thread(events, seconds)
+        else:
+            outcomes = [ModelFailed(f"the execution ended by {type(error).__name__}")] * len(jobs)
+        self._deliver(jobs, outcomes)
+        if self._waiting.events:
+            self._plan()
+
+    def _deliver(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            _stop_timer(job)
+            deliver, job.deliver = job.deliver, _delivered  # which may refer to the job: no cycle is left
+            if job.cancelled:
+                continue
+            try:
+                deliver(outcome)
+            except Exception:
+                log.exception("an answer could not be delivered")
+
+
+@dataclass(frozen=True, slots=True)
+class _Back:
+    """Brings what a thread made back to the event loop."""
+
+    batcher: Batcher
+    jobs: list[Job]
+    events: int
+    loop: asyncio.AbstractEventLoop
+
+    def __call__(self, done: "Future[tuple[list[Outcome], float]]") -> None:
+        self.loop.call_soon_threadsafe(self.batcher.executed, self.jobs, self.events, done)
+
+
+def _delivered(_: Outcome) -> None:
+    """Once is enough."""
+
+
+def _stop_timer(job: Job) -> None:
+    if job.timer is not None:
+        job.timer.cancel()
+        job.timer = None

@@ -10,31 +10,24 @@ import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.json_format import ParseDict
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from headrace.contracts.oip import POOL, service_pb2_grpc
 from headrace.contracts.oip import service_pb2 as pb
-from headrace.runtime.errors import ConfigError
-from headrace.runtime.logging import get_logger
+from headrace.grpcserver import GrpcServer as Http2Server
+from headrace.grpcserver import Limits
 from services.inference.oip import describe
 from services.inference.oip.diagnostics import LogSettings, trace_settings
 from services.inference.oip.grpc_codec import parameter_values, parse_infer, render_answer
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
+from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.service import DataPlane
-
-log = get_logger("headrace.rpc")
 
 SERVICE = "inference.GRPCInferenceService"
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of its requests
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_ping_strikes", 0),  # clients of this protocol keep alive as often as they like
-]
+_MAX_MESSAGE = 1 << 30  # bytes; as many as a body of REST may have
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context = Any  # `headrace.grpcserver.servicers.Context`, or its like
 T = TypeVar("T")
 
 
@@ -46,22 +39,21 @@ class GrpcServer:
     """
 
     def __init__(self, plane: DataPlane, logs: LogSettings, host: str, port: int) -> None:
-        self._server = grpc.aio.server(options=_OPTIONS)
+        limits = Limits(max_message_bytes=_MAX_MESSAGE, max_unfinished_bytes=_MAX_MESSAGE)
+        self._server = Http2Server(host, port, limits=limits)
         self._health = health.aio.HealthServicer()
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, logs), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        server: Any = self._server  # has what generated code calls of grpc.aio.Server
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, logs), server)
+        self._server.add_raw_method(f"/{SERVICE}/ModelInfer", RawInfer(plane))  # instead of the servicer's
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server, pool=_Pools())
-        self._host = host
-        try:
-            self._port = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError as error:
-            raise ConfigError(f"gRPC: cannot listen on {host}:{port}: {error}", hint="--grpc-port") from error
+        reflected = reflection.aio.ReflectionServicer(service_names=names, pool=_Pools())
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, server)
 
     @property
     def address(self) -> str:
         """host:port."""
-        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        return self._server.address
 
     async def start(self) -> None:
         """Begin to answer; not serving, says grpc.health.v1, until `serving`."""
@@ -97,6 +89,7 @@ class _Pools:
 
 async def _abort(context: Context, error: OipError) -> NoReturn:
     await context.abort(grpc.StatusCode[error.grpc], str(error))
+    raise error  # never: `abort` raises
 
 
 def _answering(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
@@ -146,14 +139,15 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     @_answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        return render_answer(await self._plane.infer(parse_infer(request)))
+        """The generated base class wants it; calls go to `RawInfer`, which answers the same faster."""
+        return render_answer(await self._plane.infer(parse_infer(request), _peer(context)))
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         async for request in request_iterator:
             try:
-                response = render_answer(await self._plane.infer(parse_infer(request)))
+                response = render_answer(await self._plane.infer(parse_infer(request), _peer(context)))
                 answer = pb.ModelStreamInferResponse(infer_response=response)
             except OipError as error:
                 answer = pb.ModelStreamInferResponse(error_message=str(error))
@@ -230,6 +224,10 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
             field = {bool: "bool_param", int: "uint32_param", str: "string_param"}[type(value)]
             setattr(answer.settings[name], field, value)
         return answer
+
+
+def _peer(context: Context) -> str:
+    return str(context.peer())
 
 
 def _plain(values: list[str]) -> Any:

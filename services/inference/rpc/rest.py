@@ -19,18 +19,15 @@ from services.inference.oip.diagnostics import LogSettings, trace_settings
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
 from services.inference.oip.rest_codec import (
     HEADER_LENGTH,
-    compress,
     decompress,
     parse_infer,
     parse_json,
-    render_answer,
 )
 from services.inference.rpc.openapi import document
+from services.inference.rpc.rest_infer import Headers, answer_headers, error_headers
 from services.inference.rpc.service import DataPlane
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-_COMPRESS_FROM = 4096  # bytes; generic clients accept gzip always, and for less it costs more than it saves
 
 
 def create_app(plane: DataPlane, logs: LogSettings, samples: Sequence[Any] = ()) -> FastAPI:
@@ -111,14 +108,13 @@ class _Rest:
             ) from error  # for statistics alone the protocol answers 400 to an unknown model
 
     async def infer(self, request: Request) -> Response:
+        """What `rest_infer` leaves to the framework."""
         headers = request.headers
         body = decompress(await request.body(), headers.get("content-encoding", "").lower())
         parsed, binary = parse_infer(*_model(request), body, headers.get(HEADER_LENGTH), self._plane.inputs)
-        body, header_length = render_answer(await self._plane.infer(parsed), binary)
-        if header_length is None:
-            return _answer(body, "application/json", headers.get("accept-encoding", ""), {})
-        extra = {HEADER_LENGTH: str(header_length)}
-        return _answer(body, "application/octet-stream", headers.get("accept-encoding", ""), extra)
+        client = request.client
+        answer = await self._plane.infer(parsed, f"{client.host}:{client.port}" if client else "")
+        return _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
 
     async def index(self, request: Request) -> Response:
         return _json(self._plane.index(ready_only=parse_json(await request.body()).get("ready") is True))
@@ -158,13 +154,8 @@ def _json(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _answer(body: bytes, media_type: str, accepted: str, headers: dict[str, str]) -> Response:
-    """The response, compressed if the client names one coding, or any and it is worth it."""
-    if accepted in ("gzip", "deflate") or len(body) >= _COMPRESS_FROM:
-        coding = next((c for c in ("gzip", "deflate") if c in accepted), None)
-        if coding is not None:
-            body, headers = compress(body, coding), {**headers, "Content-Encoding": coding}
-    return Response(body, media_type=media_type, headers=headers)
+def _raw(status: int, headers: Headers, body: bytes) -> Response:
+    return Response(body, status, headers={name.decode(): value.decode() for name, value in headers})
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -173,7 +164,9 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _oip_error(_: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, error.http if isinstance(error, OipError) else 500)
+    if not isinstance(error, OipError):
+        return await _unforeseen(_, error)
+    return _raw(error.http, *error_headers(error))
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:

@@ -1,21 +1,20 @@
 """The role `rpc`: predictions on request. Every transport calls this one data plane, which knows none of them.
 
-A request is bound to the version that is live when it is admitted, keeps it however long it takes, and its answer names
-it.
+A request is executed with others that wait, all with the version that is live then, and its answer names it.
 """
 
+import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
 
 from headrace.model.port import Model
-from headrace.weights.errors import NotReady
-from headrace.weights.worker.source import Bound, WeightsSource
+from headrace.weights.worker.source import WeightsSource
 from services.inference.oip import describe
 from services.inference.oip.events import EventSchema
-from services.inference.oip.kinds import TensorSpec
 from services.inference.oip.messages import (
     InferAnswer,
     InferRequest,
@@ -24,23 +23,19 @@ from services.inference.oip.messages import (
     OipError,
     Unavailable,
 )
+from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
-from services.inference.rpc.batcher import Batcher
-from services.inference.rpc.statistics import Phases, Statistics
+from services.inference.oip.tables import Table, Tables
+from services.inference.rpc.batcher import Batcher, BatchLimits
+from services.inference.rpc.execution import Executor
+from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.parameters import Priorities, timeout_of
+from services.inference.rpc.statistics import Statistics
 
 _VERSION = re.compile(r"-?[0-9]{1,18}")
 
 
-class Observer(Protocol):
-    """Is told of every request to predict. Times are ns."""
-
-    def succeeded(self, total_ns: int, phases: Phases, events: int) -> None:
-        """A request of `events` events was answered."""
-        ...
-
-    def failed(self, total_ns: int) -> None:
-        """A request was answered with an error."""
-        ...
+_LIMITS, _PRIORITIES = BatchLimits(), Priorities()
 
 
 class DataPlane:
@@ -50,10 +45,10 @@ class DataPlane:
         name: the model's name on the protocol.
         model: features and predictions.
         weights: where the live version comes from.
-        batcher: executes requests.
+        limits: how requests are put together.
         max_batch: events in one request at most.
-        observers: told of every request, beside the protocol's own statistics.
-        threads: how many requests execute at once, for the model's configuration.
+        priorities: which priorities requests may have.
+        remember: is shown the features of what was served, to warm up later versions on.
     """
 
     def __init__(
@@ -61,27 +56,33 @@ class DataPlane:
         name: str,
         model: Model[Any, Any],
         weights: WeightsSource,
-        batcher: Batcher,
+        limits: BatchLimits = _LIMITS,
         *,
-        max_batch: int,
-        observers: Sequence[Observer] = (),
-        threads: int = 1,
+        max_batch: int = 4096,
+        priorities: Priorities = _PRIORITIES,
+        remember: Callable[[torch.Tensor], None] | None = None,
     ) -> None:
         self.name = name
         self.statistics = Statistics()
         self._weights = weights
-        self._batcher = batcher
         self._events = EventSchema(name, model.event_type())
         self._predictions = PredictionSchema(name, model.prediction_type())
-        self._max_batch = max_batch
-        self._observers = (self.statistics, *observers)
-        self._loaded = True
-        self._config = describe.model_config(name, max_batch, self.inputs, self._predictions.outputs, threads)
-
-    @property
-    def inputs(self) -> list[TensorSpec]:
+        self._tables = Tables(name, self._events)
+        self.inputs = self._events.inputs
         """The tensors that a request has, in order."""
-        return self._events.inputs
+        self.plain_json = PlainJson(self.inputs, self._events.nullable)
+        executor = Executor(name, model, weights, self._tables, self._predictions, remember=remember)
+        self._batcher = Batcher(executor.run, limits)
+        self._max_batch, self._priorities = max_batch, priorities
+        self._loaded = True
+        self._config = describe.model_config(
+            name,
+            max_batch,
+            self.inputs,
+            self._predictions.outputs,
+            limits.threads,
+            batching=describe.dynamic_batching(limits.max_delay_us, priorities.levels, priorities.default),
+        )
 
     # Health.
 
@@ -157,45 +158,122 @@ class DataPlane:
 
     # Predicting.
 
-    async def infer(self, request: InferRequest) -> InferAnswer:
-        """Predict.
+    async def infer(self, request: InferRequest, peer: str = "") -> InferAnswer:
+        """Predict. A caller that is cancelled meanwhile wants no answer any more.
 
         Raises:
             OipError: what was wrong, with the status codes to answer with.
         """
-        started = time.perf_counter_ns()
+        answered: asyncio.Future[InferAnswer] = asyncio.get_running_loop().create_future()
+
+        def deliver(outcome: Outcome) -> None:
+            if answered.done():
+                return
+            if isinstance(outcome, OipError):
+                answered.set_exception(outcome)
+            else:
+                answered.set_result(outcome)
+
+        job = self.submit(request, deliver, peer)
         try:
-            answer, phases = await self._admit(request)
-        except OipError:
-            for observer in self._observers:
-                observer.failed(time.perf_counter_ns() - started)
+            return await answered
+        except asyncio.CancelledError:
+            self.cancel(job)
             raise
-        total, events = time.perf_counter_ns() - started, answer.outputs[0].shape[0]
-        for observer in self._observers:
-            observer.succeeded(total, phases, events)
-        return answer
 
-    async def _admit(self, request: InferRequest) -> tuple[InferAnswer, Phases]:
-        self._check(request.model, "", 0)
+    def submit(self, request: InferRequest, deliver: Callable[[Outcome], None], peer: str = "") -> Job:
+        """Have a request answered: `deliver` gets the answer or the error, once, on the event loop's thread, later.
+
+        Raises:
+            OipError: the request is refused; then `deliver` is not called.
+        """
+        arrived = time.perf_counter_ns()
         try:
-            with self._weights.lease() as bound:
-                return await self._predict(request, bound)
-        except NotReady as error:
-            raise Unavailable(str(error)) from error
+            table = self.admit(request)
+            job = self._job(request, table, peer, arrived)
+            return self._submit(job, deliver)
+        except OipError:
+            self.statistics.failed(time.perf_counter_ns() - arrived)
+            raise
 
-    async def _predict(self, request: InferRequest, bound: Bound) -> tuple[InferAnswer, Phases]:
-        self._check(request.model, request.version, bound.version)
+    def admit(self, request: InferRequest) -> Table:
+        """A request's columns, after all checks that need no execution.
+
+        Raises:
+            OipError: it is refused.
+        """
+        self._check(request.model, request.version, self._weights.version)
+        if not self._weights.version:
+            raise Unavailable("no version of the weights is live yet")
         self._predictions.check_names(request.outputs)
         self._check_batch(request)
-        executed = await self._batcher.execute(partial(self._events.events, request.inputs), bound)
-        outputs = self._predictions.tensors(executed.predictions, request.outputs)
-        return InferAnswer(self.name, bound.version, bound.checkpoint, outputs, request.id), executed.phases
+        return request.table if request.table is not None else self._tables.table(request.inputs)
+
+    def order(self, names: Sequence[str]) -> list[int]:
+        """In which order inputs of these names stand in a table."""
+        return self._tables.order(names)
+
+    def resubmit(
+        self, request: InferRequest, table: Table, deliver: Callable[[Outcome], None], identifier: str, peer: str
+    ) -> Job:
+        """Have a table answered whose request was like `request`, which `admit` admitted once, but for its data and id.
+
+        Raises:
+            OipError: as `submit`.
+        """
+        arrived = time.perf_counter_ns()
+        try:
+            if not self._loaded or request.version:
+                self._check(request.model, request.version, self._weights.version)
+            job = self._job(request, table, peer, arrived)
+            job.id = identifier
+            return self._submit(job, deliver)
+        except OipError:
+            self.statistics.failed(time.perf_counter_ns() - arrived)
+            raise
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait to be executed."""
+        return self._batcher.waiting
+
+    def cancel(self, job: Job) -> None:
+        """Nobody wants the answer any more."""
+        self._batcher.cancel(job)
+        self.statistics.failed(time.perf_counter_ns() - job.arrived)
+
+    def close(self) -> None:
+        """Refuse what waits, finish what is in hand."""
+        self._batcher.close()
+
+    def _job(self, request: InferRequest, table: Table, peer: str, arrived: int) -> Job:
+        priority, timeout_us = self._priorities.default, 0
+        if request.parameters:
+            priority, timeout_us = self._priorities.of(request.parameters), timeout_of(request.parameters)
+        return Job(
+            table, _nobody, request.version, tuple(request.outputs), request.id, peer, priority, timeout_us, arrived
+        )
+
+    def _submit(self, job: Job, deliver: Callable[[Outcome], None]) -> Job:
+        def counted(outcome: Outcome) -> None:
+            now, execution = time.perf_counter_ns(), job.execution
+            if execution is None or isinstance(outcome, OipError):
+                self.statistics.failed(now - job.arrived)
+            else:
+                queue = execution.started - job.arrived
+                self.statistics.succeeded(now - job.arrived, queue, execution, job.table.rows)
+            deliver(outcome)
+
+        job.deliver = counted
+        self._batcher.submit(job)
+        return job
 
     def _check_batch(self, request: InferRequest) -> None:
         shape = request.inputs[0].shape if request.inputs else ()
-        if shape and shape[0] > self._max_batch:
+        rows = request.table.rows if request.table is not None else shape[0] if shape else 0
+        if rows > self._max_batch:
             raise InvalidRequest(
-                f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {shape[0]}"
+                f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {rows}"
             )
 
     def _check(self, name: str, version: str, live: int) -> None:
@@ -211,3 +289,7 @@ class DataPlane:
             )
         if int(version) != live:
             raise NotFound(f"Request for unknown model: '{name}' version {version} is not found")
+
+
+def _nobody(_: Outcome) -> None:
+    """Before a request is submitted."""

@@ -13,7 +13,21 @@ class RpcSettings(InferenceSettings):
     rest_port: int = Field(0, ge=0, le=65535, description="port of REST, 8000 by convention; 0 takes a free one")
     grpc_port: int = Field(0, ge=0, le=65535, description="port of gRPC, 8001 by convention; 0 takes a free one")
     max_batch_size: int = Field(4096, ge=1, description="events in one request at most")
-    predict_threads: int = Field(1, ge=1, description="requests that execute at once")
+    batch_max_events: int = Field(
+        256, ge=1, description="events of several requests that are executed together at most"
+    )
+    batch_max_delay_us: int = Field(
+        0, ge=0, description="microseconds for which a batch that is not full waits for more requests; 0 for none"
+    )
+    queue_max_events: int = Field(
+        262_144, ge=1, description="events that may wait to be executed; requests beyond are refused"
+    )
+    priority_levels: int = Field(3, ge=1, le=100, description="priorities that a request may have; 1 is first")
+    default_priority: int = Field(2, ge=1, le=100, description="priority of requests that name none")
+    loop_max_us: int = Field(
+        1000, ge=0, description="microseconds that an execution may keep the event loop; longer ones run in a thread"
+    )
+    predict_threads: int = Field(1, ge=1, description="executions at a time where they run in threads")
     realtime: bool = Field(
         default=False,
         description="run before all normal processes of the machine (SCHED_RR); needs CAP_SYS_NICE or RLIMIT_RTPRIO",

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
 from headrace.model.pipeline import load_pipeline
+from services.inference.exact_rows import forward
 from tests.integration.rpc.rpc_process import FOLDER, start, stop
 from tests.patience import WAIT_S
 
@@ -58,7 +59,7 @@ class World:
         torch.manual_seed(11)
         network = model.network().eval()
         with torch.inference_mode():
-            return list(model.predictions(network(model.features([model.event_type()(**t) for t in trips]))))
+            return list(model.predictions(forward(network, model.features([model.event_type()(**t) for t in trips]))))
 
     def publish(self, *predictions: str, commit: bool = True, shadow: bool = False) -> None:
         """Put predictions, the champion's or its shadow's, where they belong, in one transaction."""

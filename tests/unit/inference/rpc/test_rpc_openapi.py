@@ -16,7 +16,6 @@ from starlette.routing import Route
 from headrace.model.port import Model
 from headrace.weights.worker.source import StaticWeights
 from services.inference.oip.diagnostics import LogSettings
-from services.inference.rpc.batcher import DirectBatcher
 from services.inference.rpc.openapi import document
 from services.inference.rpc.rest import create_app
 from services.inference.rpc.service import DataPlane
@@ -77,9 +76,9 @@ SAMPLE = Event("a", 3, 0.5, True, "country", Color.RED, [1.0, 2.0], [Part(4.0)])
 @pytest.fixture
 def plane() -> Iterator[DataPlane]:
     model = Scored()
-    batcher = DirectBatcher(model)
-    yield DataPlane("parts", model, StaticWeights(model.network(), version=7), batcher, max_batch=16)
-    batcher.close()
+    plane = DataPlane("parts", model, StaticWeights(model.network(), version=7), max_batch=16)
+    yield plane
+    plane.close()
 
 
 def client(plane: DataPlane, samples: Sequence[Any] = (SAMPLE,)) -> httpx.AsyncClient:

@@ -1,0 +1,133 @@
+"""The server: a port, the methods behind it, and an orderly end."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass
+
+from headrace.grpcserver.connection import Connection
+from headrace.grpcserver.methods import Methods
+from headrace.runtime.errors import ConfigError
+
+_KEEPALIVE_IDLE_S = 60
+_BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one peer may hold.
+
+    Attributes:
+        max_message_bytes: one message, unpacked.
+        max_unfinished_bytes: all messages of a connection that are not complete yet.
+        max_header_bytes: one call's headers.
+        max_calls: calls of a connection at a time.
+        max_cancelled: by how many the calls that a connection cancels may outnumber those that it lets finish.
+        max_frame_bytes: one frame.
+        stream_window, connection_window: bytes that may be on their way.
+        write_timeout_s: seconds for which a peer may leave answers unread.
+        preface_timeout_s: seconds within which a peer must say that it speaks HTTP/2.
+    """
+
+    max_message_bytes: int = 64 << 20
+    max_unfinished_bytes: int = 256 << 20
+    max_header_bytes: int = 64 << 10
+    max_calls: int = 1000
+    max_cancelled: int = 100_000
+    max_frame_bytes: int = 1 << 20
+    stream_window: int = 4 << 20
+    connection_window: int = 64 << 20
+    write_timeout_s: float = 30.0
+    preface_timeout_s: float = 10.0
+
+
+class GrpcServer(Methods):
+    """Answers gRPC on a port that is taken at once.
+
+    Args:
+        host, port: where to listen; port 0 takes a free one.
+        limits: what one peer may hold.
+        tls: a context for TLS; "h2" is negotiated.
+        listener: a listening socket to use instead of host and port, for several processes on one port.
+
+    Raises:
+        ConfigError: the port is taken, or may not be taken.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        limits: Limits = Limits(),
+        tls: ssl.SSLContext | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        super().__init__()
+        self._limits, self._tls = limits, tls
+        self._connections: set[Connection] = set()
+        self._none = asyncio.Event()  # set while nobody is connected
+        self._none.set()
+        self._server: asyncio.Server | None = None
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+        self._socket = listener or _listen(host, port)
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def opened(self, connection: Connection) -> None:
+        """See `headrace.grpcserver.connection.Calls`."""
+        self._connections.add(connection)
+        self._none.clear()
+
+    def closed(self, connection: Connection) -> None:
+        """See `headrace.grpcserver.connection.Calls`."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._none.set()
+
+    # Life.
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self, self._limits),
+            sock=self._socket,
+            backlog=_BACKLOG,
+            ssl=self._tls,
+        )
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, give those in hand so long to be answered, and close."""
+        if self._server is None:
+            self._socket.close()
+            return
+        self._server.close()
+        for connection in list(self._connections):
+            connection.go_away()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none.wait(), grace_s)
+        for connection in list(self._connections):
+            connection.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted connections inherit both
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"gRPC: cannot listen on {host}:{port}: {error.strerror}", hint="--grpc-port") from error
+    return listener

@@ -1,0 +1,230 @@
+"""ModelInfer without message objects: most requests differ from an earlier one in their data and id alone.
+
+A ModelInferRequest in the usual order of fields is `model_name, model_version | id | parameters, inputs, outputs |
+raw_input_contents`. What surrounds the id, up to the raw contents, is a request's metadata: it is parsed by protobuf
+once, checked once, and remembered as a `_Plan` by its bytes. Of a request whose metadata is known only the id and the
+raw contents are cut out. Any other request goes through protobuf and the data plane's checks.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from headrace.contracts.oip import service_pb2 as pb
+from headrace.contracts.oip import tensors
+from headrace.contracts.oip.tensors import TensorError
+from headrace.grpcserver import Call, Status
+from services.inference.oip.grpc_codec import parse_infer, render_answer
+from services.inference.oip.messages import InferAnswer, InferRequest, OipError
+from services.inference.oip.tables import Layout, Table, raw_part
+from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.service import DataPlane
+
+_NAME, _VERSION, _ID, _RAW_INPUT, _RAW_OUTPUT = 0x0A, 0x12, 0x1A, 0x3A, 0x32  # tags of the fields
+_LENGTH_DELIMITED, _LAST_METADATA = 2, 6
+_KNOWN, _LENGTHS = 512, 8
+_Deliver = Callable[[Outcome], None]
+
+
+class _Plan(NamedTuple):
+    """What is known of requests with the same metadata. `sizes` are their raw contents' bytes, -1 for BYTES."""
+
+    request: InferRequest
+    rows: int
+    layout: Layout
+    order: list[int]
+    sizes: list[int]
+    counts: list[int]
+
+
+class RawInfer:
+    """A raw method, see `headrace.grpcserver`."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._plans: dict[bytes, _Plan] = {}
+        self._lengths: list[int] = []  # of metadata, the latest first
+        self._answers: dict[tuple[object, ...], bytes] = {}
+
+    def __call__(self, call: Call, message: bytes) -> None:
+        """Answer a call, later."""
+
+        def deliver(outcome: Outcome) -> None:
+            if isinstance(outcome, OipError):
+                call.fail(Status[outcome.grpc], str(outcome))
+            else:
+                call.reply(self._render(outcome))
+
+        try:
+            job = self._planned(call, message, deliver) or self._parsed(call, message, deliver)
+        except OipError as error:
+            call.fail(Status[error.grpc], str(error))
+        except DecodeError as error:
+            call.fail(Status.INTERNAL, f"the message does not parse: {error}")
+        else:
+            call.on_end = _Cancel(self._plane, job)
+
+    # Requests like one before.
+
+    def _planned(self, call: Call, message: bytes, deliver: _Deliver) -> Job | None:
+        try:
+            head, rest = _around_id(message)
+            identifier = message[head + 2 : rest].decode() if rest > head else ""
+            for length in self._lengths:
+                end = rest + length - head
+                plan = self._plans.get(message[:head] + message[rest:end] if rest > head else message[:end])
+                if plan is not None:
+                    table = _table(plan, _raw_contents(message, end))
+                    break
+            else:
+                return None
+        except (_Unusual, IndexError, TensorError, UnicodeDecodeError):
+            return None
+        return self._plane.resubmit(plan.request, table, deliver, identifier, call.link.peer)
+
+    # Requests of other forms.
+
+    def _parsed(self, call: Call, message: bytes, deliver: _Deliver) -> Job:
+        request = parse_infer(pb.ModelInferRequest.FromString(message))
+        job = self._plane.submit(request, deliver, call.link.peer)
+        with contextlib.suppress(_Unusual, IndexError):  # not in the usual order: its like is parsed again
+            self._learn(message, request, job.table)
+        return job
+
+    def _learn(self, message: bytes, request: InferRequest, table: Table) -> None:
+        head, rest = _around_id(message)
+        end = _metadata_end(message, rest)
+        if any(tensor.raw is None for tensor in request.inputs) or len(_raw_contents(message, end)) != len(
+            request.inputs
+        ):
+            return
+        counts = [tensors.element_count(tensor.shape) for tensor in request.inputs]
+        kinds = [tensors.datatype(tensor.datatype).numpy for tensor in request.inputs]
+        sizes = [-1 if kind is None else count * kind.itemsize for kind, count in zip(kinds, counts, strict=True)]
+        order = self._plane.order([tensor.name for tensor in request.inputs])
+        if len(self._plans) >= _KNOWN:
+            self._plans.clear()
+        length = head + end - rest
+        self._lengths = [length, *(other for other in self._lengths if other != length)][:_LENGTHS]
+        like = InferRequest(request.model, request.version, [], request.outputs, "", request.parameters)
+        self._plans[message[:head] + message[rest:end]] = _Plan(like, table.rows, table.layout, order, sizes, counts)
+
+    # Answers.
+
+    def _render(self, answer: InferAnswer) -> bytes:
+        key = (answer.version, answer.checkpoint, *((t.name, *t.shape) for t in answer.outputs))
+        start = self._answers.get(key)
+        if start is None:
+            whole = render_answer(answer)
+            whole.ClearField("raw_output_contents")
+            whole.ClearField("id")
+            if len(self._answers) >= _KNOWN:
+                self._answers.clear()
+            start = self._answers[key] = whole.SerializeToString()
+        parts = [start]
+        if answer.id:
+            identifier = answer.id.encode()
+            parts += (b"\x1a", _varint(len(identifier)), identifier)
+        for tensor in answer.outputs:
+            raw = tensor.raw()
+            parts += (b"\x32", _varint(len(raw)), raw)
+        return b"".join(parts)
+
+
+class _Cancel:
+    """The caller is gone, or its deadline has passed."""
+
+    __slots__ = ("_job", "_plane")
+
+    def __init__(self, plane: DataPlane, job: Job) -> None:
+        self._plane, self._job = plane, job
+
+    def __call__(self, _: Status) -> None:
+        self._plane.cancel(self._job)
+
+
+class _Unusual(Exception):  # noqa: N818 - not an error: another way of writing the same message
+    """The message is not in the usual order of fields."""
+
+
+def _around_id(message: bytes) -> tuple[int, int]:
+    """Where the id field begins, and where what follows it does; the same where there is none."""
+    start = _after(message, _after(message, 0, _NAME), _VERSION)
+    return start, _after(message, start, _ID)
+
+
+def _after(message: bytes, at: int, tag: int) -> int:
+    """Where a field of fewer than 128 bytes ends; the same place where another field is there."""
+    if message[at] != tag:
+        return at
+    if message[at + 1] >= 0x80:
+        raise _Unusual
+    return at + 2 + message[at + 1]
+
+
+def _metadata_end(message: bytes, at: int) -> int:
+    """Where the first field beyond the metadata begins."""
+    while message[at] >> 3 <= _LAST_METADATA:
+        if message[at] & 7 != _LENGTH_DELIMITED or message[at] in (_NAME, _VERSION, _ID):
+            raise _Unusual
+        size, at = _read_varint(message, at + 1)
+        at += size
+    return at
+
+
+def _raw_contents(message: bytes, at: int) -> list[bytes]:
+    """The raw contents from a place on, which nothing may follow."""
+    found, end = [], len(message)
+    while at < end:
+        if message[at] != _RAW_INPUT:
+            raise _Unusual
+        size = message[at + 1]
+        at += 2
+        if size >= 0x80:
+            size, at = _read_varint(message, at - 1)
+        found.append(message[at : at + size])
+        at += size
+    if at != end:
+        raise _Unusual
+    return found
+
+
+def _table(plan: _Plan, raws: list[bytes]) -> Table:
+    if len(raws) != len(plan.sizes):
+        raise _Unusual
+    parts: list[object] = []
+    for index in plan.order:
+        raw, size = raws[index], plan.sizes[index]
+        if size < 0:
+            parts.append(raw_part("BYTES", plan.counts[index], raw))
+        elif len(raw) == size:
+            parts.append(raw)
+        else:
+            raise _Unusual
+    return Table(plan.rows, plan.layout, parts)
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise _Unusual
+
+
+def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value >= 0x80:
+        out.append(0x80 | (value & 0x7F))
+        value >>= 7
+    out.append(value)
+    return bytes(out)

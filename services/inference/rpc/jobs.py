@@ -1,0 +1,45 @@
+"""One request on its way through the batcher."""
+
+from asyncio import TimerHandle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.inference.oip.messages import InferAnswer, OipError
+from services.inference.oip.tables import Table
+from services.inference.rpc.statistics import Execution
+
+Outcome = InferAnswer | OipError
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request that was admitted.
+
+    Attributes:
+        table: its columns.
+        deliver: gets the answer or the error, once, on the event loop's thread; never after `cancelled`.
+        version: the version that it asks for; "" for the live one.
+        outputs: the outputs that it asks for; () for all.
+        id: what the caller calls it.
+        peer: whose it is; callers of the same priority take turns.
+        priority: 1 is first.
+        timeout_us: for how long it may wait to be executed; 0 is for ever.
+        arrived: by `time.perf_counter_ns`.
+        waiting: whether it waits to be executed.
+        cancelled: nobody wants its answer any more.
+        execution: the one that answered it.
+    """
+
+    table: Table
+    deliver: Callable[[Outcome], None]
+    version: str = ""
+    outputs: tuple[str, ...] = ()
+    id: str = ""
+    peer: str = ""
+    priority: int = 1
+    timeout_us: int = 0
+    arrived: int = 0
+    waiting: bool = False
+    cancelled: bool = False
+    execution: Execution | None = None
+    timer: TimerHandle | None = field(default=None, repr=False)

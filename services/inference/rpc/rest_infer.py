@@ -1,0 +1,226 @@
+"""POST .../infer without a framework: from uvicorn's parser to the data plane and back, with no task for a request.
+
+Whatever is not the plain case goes to the ASGI app, whose route `infer` answers the same: a request that follows
+another before its answer (pipelining), an unusual URL, HTTP/1.0, `Expect: 100-continue`, a client that does not read.
+"""
+
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from headrace.runtime.logging import get_logger
+from services.inference.oip.messages import InferAnswer, InvalidRequest, OipError, Overloaded
+from services.inference.oip.rest_codec import (
+    HEADER_LENGTH,
+    MAX_BODY,
+    BinaryOutputs,
+    compress,
+    decompress,
+    parse_infer,
+    render_answer,
+)
+from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.service import DataPlane
+
+log = get_logger("headrace.rpc")
+
+Headers = list[tuple[bytes, bytes]]
+
+_COMPRESS_FROM = 4096  # bytes; generic clients accept gzip always, and for less it costs more than it saves
+_START, _END = b"/v2/models/", b"/infer"
+_KNOWN_URLS = 256
+
+
+def answer_headers(answer: InferAnswer, binary: BinaryOutputs, accepted: str) -> tuple[Headers, bytes]:
+    """An answer's headers and body, compressed if the client names one coding, or any and it is worth it.
+
+    Raises:
+        OipError: the answer cannot be written as it is wanted.
+    """
+    body, header_length = render_answer(answer, binary)
+    headers: Headers = [(b"content-type", b"application/json")]
+    if header_length is not None:
+        headers = [(b"content-type", b"application/octet-stream"), (HEADER_LENGTH.encode(), b"%d" % header_length)]
+    if accepted and (accepted in ("gzip", "deflate") or len(body) >= _COMPRESS_FROM):
+        coding = next((c for c in ("gzip", "deflate") if c in accepted), None)
+        if coding is not None:
+            body = compress(body, coding)
+            headers.append((b"content-encoding", coding.encode()))
+    return headers, body
+
+
+def error_headers(error: OipError) -> tuple[Headers, bytes]:
+    """An error's headers and body."""
+    headers: Headers = [(b"content-type", b"application/json")]
+    if isinstance(error, Overloaded):
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    return headers, orjson.dumps({"error": str(error)})
+
+
+class _Request:
+    """One request; for uvicorn's protocol it is a "cycle", and its own "message event"."""
+
+    def __init__(self, protocol: "InferProtocol", model: str, version: str, headers: Headers) -> None:
+        self.response_complete = self.disconnected = False
+        self.keep_alive = True
+        self.message_event = self
+        self._protocol, self._model, self._version = protocol, model, version
+        self._fields = dict(headers)
+        self._body: list[bytes] = []
+        self._size = 0
+        self._binary = BinaryOutputs()
+        self._job: Job | None = None
+
+    def set(self) -> None:
+        """What uvicorn calls when the connection is gone."""
+        if self.disconnected and self._job is not None and not self.response_complete:
+            self.response_complete = True
+            self._protocol.plane.cancel(self._job)
+
+    def add(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._size += len(body)
+        if self._size > MAX_BODY:
+            self.keep_alive = False
+            self._refuse(InvalidRequest(f"the body is larger than {MAX_BODY} bytes"))
+        elif not self.response_complete:
+            self._body.append(body)
+
+    def complete(self) -> None:
+        """The request is whole: have it answered."""
+        if self.response_complete:
+            return
+        fields, protocol = self._fields, self._protocol
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        try:
+            body = decompress(body, _text(fields, b"content-encoding").lower())
+            length = _text(fields, b"inference-header-content-length") or None
+            plane = protocol.plane
+            request, self._binary = parse_infer(
+                self._model, self._version, body, length, plane.inputs, plain=plane.plain_json
+            )
+            self._job = plane.submit(request, self._deliver, protocol.peer)
+        except OipError as error:
+            self._refuse(error)
+        except Exception as error:
+            log.exception("a request failed")
+            self._broken(error)
+
+    def _deliver(self, outcome: Outcome) -> None:
+        try:
+            if isinstance(outcome, OipError):
+                self._refuse(outcome)
+            else:
+                self._write(200, *answer_headers(outcome, self._binary, _text(self._fields, b"accept-encoding")))
+        except OipError as error:
+            self._refuse(error)
+        except Exception as error:
+            log.exception("a request failed")
+            self._broken(error)
+
+    def _refuse(self, error: OipError) -> None:
+        self._write(error.http, *error_headers(error))
+
+    def _broken(self, error: Exception) -> None:
+        body = orjson.dumps({"error": f"internal error: {type(error).__name__}"})
+        self._write(500, [(b"content-type", b"application/json")], body)
+
+    def _write(self, status: int, headers: Headers, body: bytes) -> None:
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._protocol.respond(status, headers, body, keep_alive=self.keep_alive)
+
+
+class InferProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which answers the plain case itself. See `protocol_for`."""
+
+    plane: DataPlane
+    peer = ""
+    _urls: dict[bytes, tuple[str, str] | None]
+
+    def on_headers_complete(self) -> None:
+        """Route the request."""
+        names = self._names() if self.parser.get_method() == b"POST" else None
+        if names is None or not self._plain():
+            super().on_headers_complete()
+            return
+        self.peer = f"{self.client[0]}:{self.client[1]}" if self.client else ""
+        self.cycle = _Request(self, *names, self.headers)  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        cycle: Any = self.cycle
+        if isinstance(cycle, _Request):
+            cycle.add(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        cycle: Any = self.cycle
+        if isinstance(cycle, _Request):
+            cycle.complete()
+        else:
+            super().on_message_complete()
+
+    def respond(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
+        """Write a response and go on with the next request."""
+        if self.transport.is_closing():
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"content-length: %d\r\n\r\n" % len(body) if keep_alive else _closing(body))
+        parts.append(body)
+        self.transport.write(b"".join(parts))
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _plain(self) -> bool:
+        parser: Any = self.parser
+        cycle: Any = self.cycle
+        return (
+            (cycle is None or cycle.response_complete)
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+        )
+
+    def _names(self) -> tuple[str, str] | None:
+        """The model and version of an infer URL; None for others."""
+        url = self.url
+        if url not in self._urls:
+            if len(self._urls) >= _KNOWN_URLS:
+                self._urls.clear()
+            self._urls[url] = _parse_url(url)
+        return self._urls[url]
+
+
+def protocol_for(plane: DataPlane) -> type[InferProtocol]:
+    """The protocol, for one data plane."""
+    return type("BoundInferProtocol", (InferProtocol,), {"plane": plane, "_urls": {}})
+
+
+def _parse_url(url: bytes) -> tuple[str, str] | None:
+    if not url.startswith(_START) or not url.endswith(_END) or b"%" in url or b"?" in url or not url.isascii():
+        return None
+    match url[len(_START) : -len(_END)].decode().split("/"):
+        case [model] if model:
+            return model, ""
+        case [model, "versions", version] if model and version:
+            return model, version
+    return None
+
+
+def _text(fields: dict[bytes, bytes], name: bytes) -> str:
+    return fields.get(name, b"").decode("latin-1")
+
+
+def _closing(body: bytes) -> bytes:
+    return b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)

@@ -10,8 +10,8 @@ from grpc_tools import protoc
 ROOT = Path(__file__).parent
 PACKAGE = "headrace.contracts"
 PRIVATE = {"inference": "oip"}
-"""Folders of proto/ that become a subpackage with a descriptor pool of its own, and the subpackage: other libraries bring
-their own copy of the same messages into the process's default pool."""
+"""Folders of proto/ that become a subpackage with a descriptor pool of its own, and the subpackage. Other libraries
+bring their own copy of the same messages into the process's default pool."""
 
 
 def compile_into(out: Path) -> list[Path]:

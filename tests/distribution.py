@@ -4,7 +4,10 @@ from xdist.scheduler import LoadFileScheduling
 
 
 class ByFile(LoadFileScheduling):
-    """A file's tests stay together, and so do all of tests/e2e: two whole systems at once would be much for two cores."""
+    """A file's tests stay together, and so do all of tests/e2e.
+
+    Two whole systems at once would be much for two cores.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = str(super()._split_scope(nodeid))

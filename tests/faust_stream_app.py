@@ -1,4 +1,7 @@
-"""The role `stream` as Faust's own command line is given it in tests: `faust -A tests.faust_stream_app worker`, version 1."""
+"""The role `stream` as Faust's own command line is given it in tests.
+
+`faust -A tests.faust_stream_app worker`, version 1.
+"""
 
 import torch
 

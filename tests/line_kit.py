@@ -113,7 +113,10 @@ def example(partition: int, offset: int, label_ms: int, x: float, y: float | Non
 
 
 class MemoryExamples:
-    """The twin of `services.trainer.kafka.KafkaExamples`: partitions as lists; `fetch` records a poll, taken in turns."""
+    """The twin of `services.trainer.kafka.KafkaExamples`.
+
+    Partitions as lists; `fetch` records a poll, taken in turns.
+    """
 
     topic = "toy.examples"
 
@@ -157,7 +160,10 @@ class MemoryExamples:
 
 
 class MemoryAnnouncer:
-    """The twin of `services.trainer.kafka.KafkaAnnouncer`. `failing` makes the next announcement die before it is sent."""
+    """The twin of `services.trainer.kafka.KafkaAnnouncer`.
+
+    `failing` makes the next announcement die before it is sent.
+    """
 
     def __init__(self) -> None:
         self.events: list[CheckpointPublished] = []

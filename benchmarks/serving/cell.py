@@ -77,7 +77,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Seen:
-    """Figures, and every request that counts: [N, 2] of when it was due, on the monotonic clock, and its latency, in s."""
+    """Figures, and every request that counts.
+
+    [N, 2] of when it was due, on the monotonic clock, and its latency, in s.
+    """
 
     figures: Figures
     requests: np.ndarray

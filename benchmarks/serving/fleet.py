@@ -1,4 +1,7 @@
-"""The role `rpc` on live weights, with a new version whenever it is told: a coordinator, an agent and `rpc` as processes."""
+"""The role `rpc` on live weights, with a new version whenever it is told.
+
+A coordinator, an agent and `rpc` as processes.
+"""
 
 import os
 import sys

@@ -21,7 +21,10 @@ CHANGED = 0.01
 
 @dataclass(frozen=True)
 class Deltas:
-    """Medians over the versions; ms are of publishing into Redis, and of pulling from there into shared memory, verified."""
+    """Medians over the versions.
+
+    Ms are of publishing into Redis, and of pulling from there into shared memory, verified.
+    """
 
     size: int
     rows: int

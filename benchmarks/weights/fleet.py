@@ -67,7 +67,10 @@ class Worker:
 
 
 def versions(settings: ServiceSettings, model: str, rows: int, count: int) -> list[CheckpointPublished]:
-    """Publish versions 1 to `count`: all chunks before the first event, so that a trainer's writing is in nobody's window."""
+    """Publish versions 1 to `count`.
+
+    All chunks before the first event, so that a trainer's writing is in nobody's window.
+    """
     store = open_store(settings)
     network, weight = Network(0), torch.empty(rows, WIDTH).uniform_(generator=torch.Generator().manual_seed(1))
     torch.nn.init.zeros_(network.last.weight)
@@ -87,7 +90,10 @@ def versions(settings: ServiceSettings, model: str, rows: int, count: int) -> li
 
 @contextmanager
 def fleet(settings: ServiceSettings, model: str, rows: int, workers: int, *, realtime: bool) -> Iterator[list[Worker]]:
-    """Start the processes, the workers with the priority that `rpc --realtime` has if so; kill at the end what still runs."""
+    """Start the processes, the workers with the priority that `rpc --realtime` has if so.
+
+    Kill at the end what still runs.
+    """
     folder = settings.run_folder
     env = {
         **os.environ,

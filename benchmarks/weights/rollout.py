@@ -1,4 +1,4 @@
-"""From a checkpoint's event to every worker serving it, step by step, and what the workers' requests notice meanwhile."""
+"""From a checkpoint's event to every worker serving it, step by step, and what requests notice meanwhile."""
 
 import os
 import time
@@ -19,7 +19,7 @@ from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
 
 LOAD = 0.5
-"""What the workers' requests take of the cores' time: of one core for one worker, of all for as many workers or more."""
+"""What requests take of the cores' time: of one core for one worker, of all for as many workers or more."""
 _STEPS = ("announce", "pull", "map", "check", "load", "warm_up", "activate")
 """As agents and workers report them."""
 

@@ -1,4 +1,7 @@
-"""A TCP proxy that lets bytes from a server through at a given rate, all connections together: a store with a bandwidth."""
+"""A TCP proxy that lets bytes from a server through at a given rate, all connections together.
+
+A store with a bandwidth.
+"""
 
 import contextlib
 import socket

@@ -1,4 +1,6 @@
-"""A worker process of the benchmark: answers requests that come at random, and knows of every answer whether it is right.
+"""A worker process of the benchmark.
+
+Answers requests that come at random, and knows of every answer whether it is right.
 
     python -m benchmarks.weights.worker SOCKET MODEL NAME ROWS OUT [realtime]
 

@@ -43,7 +43,7 @@ class Flight(msgspec.Struct, frozen=True):
     departures_last_hour: int
     """Flights that left the same airport in the hour before, this one included."""
     origin_gain: float = 0.0
-    """Minutes made up (dep_delay - arr_delay) by flights from this origin that have landed, the latest weighing most."""
+    """Minutes made up (dep_delay - arr_delay) by flights from this origin that have landed; the latest weigh most."""
     destination_gain: float = 0.0
     carrier_gain: float = 0.0
     recent_gain: float = 0.0
@@ -112,7 +112,10 @@ class FlightDelay(Model[Flight, Landing]):
         return DelayNetwork()
 
     def features(self, flights: Sequence[Flight]) -> torch.Tensor:
-        """Shape [N, 39]: five bucket numbers, dep_delay, 33 numbers near 0; a missing observation is its usual value."""
+        """Shape [N, 39]: five bucket numbers, dep_delay, 33 numbers near 0.
+
+        A missing observation is its usual value.
+        """
         codes = np.array(
             [
                 (

@@ -201,7 +201,10 @@ class Weather:
         self._in_hour = lru_cache(maxsize=64)(self._observed)
 
     def get(self, origin: str, at: float) -> Sequence[float | None]:
-        """The observations in the hour of `at`, as `Flight`'s last fields: None for a missing value, () for a missing hour."""
+        """The observations in the hour of `at`, as `Flight`'s last fields.
+
+        None for a missing value, () for a missing hour.
+        """
         return self._in_hour(origin, at // HOUR)
 
     def _observed(self, origin: str, hour: float) -> Sequence[float | None]:

@@ -104,7 +104,10 @@ class RideTime(Model[Ride, Arrival]):
 
 
 class PaceAndWait(nn.Module):
-    """Features [N, 8] to minutes [N]: at first distance times the city's pace, then with what was learned about each ride's."""
+    """Features [N, 8] to minutes [N].
+
+    At first distance times the city's pace, then with what was learned about each ride's.
+    """
 
     def __init__(self, hidden: int = 64) -> None:
         super().__init__()
@@ -129,7 +132,10 @@ class PaceAndWait(nn.Module):
 
 
 class MedianRide:
-    """Every ride takes the median of those before: a step of a fortieth of a minute towards each keeps it, whatever drifts."""
+    """Every ride takes the median of those before.
+
+    A step of a fortieth of a minute towards each keeps it, whatever drifts.
+    """
 
     def __init__(self) -> None:
         self._median = 0.0

@@ -60,7 +60,8 @@ def _events(requests: Requests, first: int, free: Ints, rain: float, pace: float
     surge = np.clip(1 + np.round(wanted / (free + 1) * 2, 1) / 2, 1, 3)
     hour, weekday = clock(requests.at)
     columns = (
-        [f"ride-{i}" for i in range(first, first + n)], requests.at.tolist(), zones.tolist(), requests.destinations.tolist(),
+        [f"ride-{i}" for i in range(first, first + n)], requests.at.tolist(), zones.tolist(),
+        requests.destinations.tolist(),
         requests.km.tolist(), np.round(hour, 3).tolist(), weekday.tolist(), [rain] * n, free[zones].tolist(),
         surge[zones].tolist(), [pace] * n,
     )  # fmt: skip

@@ -1,1 +1,4 @@
-"""What services agree on: topics, system events (protobuf) and the records on the wire. Imports nothing else of Headrace."""
+"""What services agree on: topics, system events (protobuf) and the records on the wire.
+
+Imports nothing else of Headrace.
+"""

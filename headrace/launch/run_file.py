@@ -26,8 +26,8 @@ def pipeline_of(run: str | None) -> str | None:
 def model_of(name: str | None, run: str | None) -> str | None:
     """The name in the fleet of the model that is meant.
 
-    A further model of the run's pipeline may be named as pipeline.yaml does. Where none is named, it is the run's champion;
-    None where there is no run either.
+    A further model of the run's pipeline may be named as pipeline.yaml does. Where none is named, it is the run's
+    champion; None where there is no run either.
     """
     known = _noted(run)
     if name and name in known.get("models", ()):

@@ -96,8 +96,8 @@ class RestartPolicy:
     """When a process that ended is started again.
 
     The first restart is immediate, then `base_s` seconds, each wait `factor` times the one before, `most_s` at most. A
-    process that was ready and ran for `good_life_s` clears the count. After `give_up` processes in a row that never were
-    ready there is no further restart, nor after an exit code in `final`.
+    process that was ready and ran for `good_life_s` clears the count. After `give_up` processes in a row that never
+    were ready there is no further restart, nor after an exit code in `final`.
     """
 
     base_s: float = 0.5

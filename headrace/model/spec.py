@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
-"""Of a pipeline's models: the one that is its own, and those whose predictions answer nothing. The others are canaries."""
+"""Of a pipeline's models: its own, and those whose predictions answer nothing. The others are canaries."""
 REFERENCE = r"^[A-Za-z_][A-Za-z0-9_]*\.py:[A-Za-z_][A-Za-z0-9_]*$"
 
 

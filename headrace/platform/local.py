@@ -175,7 +175,9 @@ class LocalPlatform:
             server.check()
 
     def restart_kafka(self, *, kill: bool = False) -> float:
-        """Stop the embedded broker (SIGKILL where `kill`) and bring it back at the same address; seconds until it answered.
+        """Stop the embedded broker (SIGKILL where `kill`) and bring it back at the same address.
+
+        Seconds until it answered.
 
         Raises:
             PlatformError: there is no embedded broker, or it does not come back.

@@ -62,7 +62,10 @@ class ProcessId:
             return None
 
     def terminate(self, timeout: float) -> bool:
-        """SIGTERM, `timeout` seconds, then SIGKILL to its group. True if it ended by itself. For processes not our children."""
+        """SIGTERM, `timeout` seconds, then SIGKILL to its group. True if it ended by itself.
+
+        For processes not our children.
+        """
         process = self._process()
         if process is None:
             return True

@@ -1,1 +1,4 @@
-"""Producing records to a pipeline's topics from sources and files: reading, pacing, and going on after an interruption."""
+"""Producing records to a pipeline's topics from sources and files.
+
+Reading, pacing, and going on after an interruption.
+"""

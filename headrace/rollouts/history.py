@@ -124,7 +124,7 @@ class _ModelHistory:
         return [self._version(number, self._settled(number, states[number])) for number in newest]
 
     def _settled(self, number: int, state: VersionState) -> VersionState:
-        """A version that no directive names was skipped, unless its turn may come, or compaction took its directives."""
+        """A version without a directive was skipped, unless its turn may come, or compaction took its directives."""
         active = self.view.active_version
         if state.state != "published" or not active:
             return state

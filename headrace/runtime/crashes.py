@@ -30,7 +30,7 @@ Report = Callable[[str, BaseException], None]
 
 
 def render(error: BaseException, most_lines: int = MOST_LINES) -> str:
-    """The traceback of an exception and of its causes, the first cause first as in Python's, in `most_lines` at most."""
+    """The traceback of an exception and of its causes, the first cause first, in `most_lines` at most."""
     chain = list(_chain(error))
     left_out = max(0, len(chain) - MOST_ERRORS)
     shown = [*chain[:1], *chain[1 + left_out :]] if left_out else chain

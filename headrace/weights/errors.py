@@ -86,13 +86,16 @@ class ChunkCorrupt(StoreError):  # noqa: N818
 
 
 class StoreUnavailable(StoreError):  # noqa: N818
-    """The store does not answer or takes no writes. It is the storage that is away, and nothing is wrong with weights."""
+    """The store does not answer or takes no writes.
+
+    It is the storage that is away, and nothing is wrong with weights.
+    """
 
     exit_code = ExitCode.DEPENDENCY
 
 
 LOST = (ChunkMissing, ChunkCorrupt, ChainBroken)
-"""Of a version that cannot be had: no store is away, but something of it is gone from all; its trainer can put it back."""
+"""Of a version that cannot be had: no store is away, but all lack something of it; its trainer can put it back."""
 
 
 class PeerError(WeightsError):

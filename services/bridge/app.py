@@ -19,7 +19,10 @@ LONGEST_RETRY_S = 60.0
 
 
 class TritonBridgeApp:
-    """The role `triton-bridge`. While a version is being loaded newer ones may come: only the newest is published next."""
+    """The role `triton-bridge`.
+
+    While a version is being loaded newer ones may come: only the newest is published next.
+    """
 
     def __init__(self, context: Context[TritonBridgeSettings], pipeline: Pipeline) -> None:
         settings = context.settings
@@ -97,7 +100,10 @@ class TritonBridgeApp:
 
 
 def _samples(pipeline: Pipeline, rows: int) -> torch.Tensor:
-    """Features of the pipeline's sample events: the shape of Triton's input, and the question that verifies a version."""
+    """Features of the pipeline's sample events.
+
+    The shape of Triton's input, and the question that verifies a version.
+    """
     if pipeline.spec.source is None:
         raise ConfigError(
             f"{pipeline.folder}: pipeline.yaml names no source, whose samples the bridge asks Triton about",

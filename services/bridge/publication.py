@@ -1,4 +1,7 @@
-"""Publishing one version to Triton: the order of its steps, and what stays when one of them fails. Knows no Triton client."""
+"""Publishing one version to Triton: the order of its steps, and what stays when one of them fails.
+
+Knows no Triton client.
+"""
 
 import time
 from collections.abc import Callable
@@ -28,7 +31,10 @@ class Wrong(Refused):
 
 
 class ModelServer(Protocol):
-    """What is asked of Triton. Each call raises `DependencyError` where it does not answer, `Refused` where it says no."""
+    """What is asked of Triton.
+
+    Each call raises `DependencyError` where it does not answer, `Refused` where it says no.
+    """
 
     def load(self, model: str) -> None:
         """Load or reload a model from the repository; returns when its versions are served."""
@@ -105,9 +111,14 @@ class Publisher:
         # 5. Only now may older versions go.
         gone = self._repository.prune(self._keep, bound.version)
         log.info(
-            "triton serves", model=model, version=bound.version, checkpoint=bound.checkpoint, deviation=deviation, pruned=gone,
+            "triton serves",
+            model=model,
+            version=bound.version,
+            checkpoint=bound.checkpoint,
+            deviation=deviation,
+            pruned=gone,
             **timed.milliseconds,
-        )  # fmt: skip
+        )
         return deviation
 
     def _deviation(self, bound: Bound, ours: np.ndarray) -> float:
@@ -121,13 +132,17 @@ class Publisher:
         deviation = float(np.max(np.abs(mine - other)) / max(1.0, float(np.max(np.abs(mine)))))
         if not deviation <= self._tolerance:  # NaN is refused too
             raise Wrong(
-                f"Triton's {model} version {version} answers differently by {deviation:.3g}, allowed is {self._tolerance:.3g}",
+                f"Triton's {model} version {version} answers differently by {deviation:.3g}, "
+                f"allowed is {self._tolerance:.3g}",
                 hint="tolerance, if Triton computes on other hardware",
             )
         return deviation
 
     def _restore(self, bound: Bound, before: str) -> None:
-        """Go back to the configuration before: of the version that is, or was, served. Nothing else can be known of it."""
+        """Go back to the configuration before: of the version that is, or was, served.
+
+        Nothing else can be known of it.
+        """
         model = bound.manifest.model
         back = (
             bool(before) and served_version(before) != bound.version

@@ -1,4 +1,6 @@
-"""What a version consists of in Triton's repository: its network as a torch.export program, and the model's configuration.
+"""What a version consists of in Triton's repository.
+
+Its network as a torch.export program, and the model's configuration.
 
 The exported program is the network's graph with the version's weights: Triton's host needs torch to run it, and neither
 Headrace nor the pipeline's code. The graph calls the same operators as the network does, so answers on the same

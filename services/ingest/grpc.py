@@ -1,4 +1,7 @@
-"""gRPC: `headrace.v1.Ingest`, with health and reflection. Thin: messages in, `Ingest.produce`, answers and status out."""
+"""gRPC: `headrace.v1.Ingest`, with health and reflection.
+
+Thin: messages in, `Ingest.produce`, answers and status out.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -16,11 +16,14 @@ from typing import Any, NamedTuple
 from headrace.contracts.records import Example
 
 STALL_S = 5.0
-"""Seconds after which a partition that neither answers nor is at its end (its leader is gone, say) is not waited for."""
+"""Seconds after which a partition that neither answers nor is at its end, say without a leader, is not waited for."""
 
 
 class Item(NamedTuple):
-    """An example as it waits, ordered by its first three fields; `message` is its record, in case it becomes a dead letter."""
+    """An example as it waits, ordered by its first three fields.
+
+    `message` is its record, in case it becomes a dead letter.
+    """
 
     label_ms: int
     partition: int
@@ -78,7 +81,7 @@ class Batcher:
         return len(self._queues[partition])
 
     def add(self, partition: int, items: Sequence[Item], read_to: int) -> None:
-        """Take the next examples of a partition, which is now read up to `read_to` (what could not be decoded included)."""
+        """Take the next examples of a partition, which is now read up to `read_to`, undecodable records included."""
         self._queues[partition].extend(items)
         self._read[partition] = read_to
         self._at_end.discard(partition)

@@ -1,7 +1,7 @@
 """A checkpoint: everything that training needs to go on, in one safetensors file that is there whole or not at all.
 
-Tensors are named weights/..., optimizer/..., random/..., lanes/... and letters/...; the rest stands as JSON in the file's
-metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
+Tensors are named weights/..., optimizer/..., random/..., lanes/... and letters/...; the rest stands as JSON in the
+file's metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
 """
 
 import json
@@ -185,13 +185,19 @@ class Entry(NamedTuple):
 
 
 class CheckpointFolder:
-    """One model's checkpoints on shared storage: `<storage>/<model>/checkpoints/<version>-e<epoch>-<digest>.safetensors`."""
+    """One model's checkpoints on shared storage.
+
+    `<storage>/<model>/checkpoints/<version>-e<epoch>-<digest>.safetensors`.
+    """
 
     def __init__(self, storage: Path, model: str) -> None:
         self.path = storage / model / "checkpoints"
 
     def entries(self) -> list[Entry]:
-        """All files that look like checkpoints, newest first: by version, then by the epoch of the trainer that wrote them."""
+        """All files that look like checkpoints, newest first.
+
+        By version, then by the epoch of the trainer that wrote them.
+        """
         names = (path.name for path in self.path.glob("*.safetensors"))
         found = [match for match in map(_NAME.match, names) if match]
         made = (Entry(int(m[1]), int(m[2]), m[3], self.path / m[0]) for m in found)
@@ -212,7 +218,10 @@ class CheckpointFolder:
         return Checkpoint.decode(data)
 
     def readable(self) -> list[tuple[Entry, Header]]:
-        """The newest readable checkpoints, all of the same version; usually one. Damaged ones are skipped with a warning."""
+        """The newest readable checkpoints, all of the same version; usually one.
+
+        Damaged ones are skipped with a warning.
+        """
         found: list[tuple[Entry, Header]] = []
         for entry in self.entries():
             if found and entry.version != found[0][0].version:

@@ -1,11 +1,11 @@
 """When the trainer puts back what agents cannot get: they report a version of which every store lacks something.
 
-    1. the version's own chunks, out of its checkpoint file, so that whoever waits for it gets it: an agent tries what the
-       fleet is to serve again and again;
+    1. the version's own chunks, out of its checkpoint file, so that agents that wait for it get it: an agent tries
+       again and again what the fleet is to serve;
     2. the next version is an anchor, so that nothing is built on what was lost;
-    3. and it comes after the usual time even if nothing new was learned: the broken version may have been refused by the fleet.
+    3. and it comes after the usual time even if nothing new was learned: the fleet may have refused the broken version.
 
-An agent that sees other stores than the trainer complains for ever. That costs the others a look at the stores every so
+An agent that sees other stores than the trainer reports losses for ever. That costs the others a look at the stores every so
 often, and an anchor instead of a delta; no version where nothing was put back.
 """
 

@@ -1,4 +1,7 @@
-"""The trainer's ends on Kafka: examples by assign and seek, checkpoints by transactions, what agents report as it comes."""
+"""The trainer's ends on Kafka.
+
+Examples by assign and seek, checkpoints by transactions, what agents report as it comes.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -48,8 +51,8 @@ class KafkaExamples:
         for partition, (_, high) in self._bounds().items():
             if offsets[partition] > high:
                 raise DataError(
-                    f"{self.topic}[{partition}] ends at {high}, but the checkpoint has learned up to {offsets[partition]}: "
-                    "the topic was made anew",
+                    f"{self.topic}[{partition}] ends at {high}, but the checkpoint has learned up to "
+                    f"{offsets[partition]}: the topic was made anew",
                     hint="move the model's checkpoints away to begin anew",
                 )
         self._consumer.assign([TopicPartition(self.topic, p, offset) for p, offset in offsets.items()])
@@ -162,7 +165,10 @@ class KafkaAnnouncer:
             raise DependencyError(f"{doing}: {error}") from error
 
     def _commit(self) -> None:
-        """Commit; librdkafka says which errors a second call may heal. Any other ends this trainer; the next does it again."""
+        """Commit; librdkafka says which errors a second call may heal.
+
+        Any other ends this trainer; the next does it again.
+        """
         deadline = time.monotonic() + CALL_S
         while True:
             try:

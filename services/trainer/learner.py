@@ -27,7 +27,7 @@ MANY = 16
 REFILL = 4096
 """Examples whose features are computed at once when the window is filled again."""
 SWITCH, BEHIND = 0.99, 3.0
-"""Of the followed lane's recent error: below SWITCH of it another one is followed, above BEHIND of it it begins again."""
+"""Of the followed lane's recent error: a lane below SWITCH of it is followed, one above BEHIND of it begins again."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,10 @@ class Learner:
         return None
 
     def state(self) -> State:
-        """A copy that later batches do not change. Lanes that are no longer finite begin again from the followed one."""
+        """A copy that later batches do not change.
+
+        Lanes that are no longer finite begin again from the followed one.
+        """
         leader = self.lanes[self.followed]
         for lane in self.lanes:
             if lane is not leader and not lane.finite and leader.finite:

@@ -11,7 +11,10 @@ from services.trainer.publishing import Published
 
 @dataclass
 class Polled:
-    """What one poll returned, by partition: records in their order (confluent_kafka's Message or a twin), and ends reached."""
+    """What one poll returned, by partition.
+
+    Records in their order (confluent_kafka's Message or a twin), and ends reached.
+    """
 
     records: dict[int, list[Any]] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
@@ -51,7 +54,7 @@ class LostChunkReports(Protocol):
     """What agents report of versions that they cannot take."""
 
     def lost(self) -> set[int]:
-        """The model's versions of which, since the last call, an agent found something missing or corrupt in every store.
+        """The model's versions of which agents reported since the last call that every store lacks something.
 
         Does not wait.
         """

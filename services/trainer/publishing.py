@@ -97,7 +97,9 @@ class Publisher:
         return manifest
 
     def put_back(self, version: int) -> int:
-        """Put what the stores lost or damaged of a version back, and begin a new chain; return how many chunks that were.
+        """Put what the stores lost or damaged of a version back, and begin a new chain.
+
+        Return how many chunks that were.
 
         Raises:
             StoreUnavailable: a store cannot be read or written.
@@ -149,6 +151,9 @@ class Resumed(NamedTuple):
 
 
 def _announced_first(readable: Sequence[tuple[Entry, Header]], events: Sequence[CheckpointPublished]) -> Entry:
-    """Of files of one version, the one that was announced: a fenced trainer may have left a file, but never an event."""
+    """Of files of one version, the one that was announced.
+
+    A fenced trainer may have left a file, but never an event.
+    """
     known = {(event.version, event.created_at_us) for event in events}
     return next((entry for entry, header in readable if (header.version, header.created_at) in known), readable[0][0])

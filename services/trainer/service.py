@@ -262,7 +262,10 @@ class Trainer:
 
 
 def _from_checkpoint(header: Header, begin: Mapping[int, int]) -> dict[int, int]:
-    """The checkpoint's offsets; partitions that are new begin at their beginning, and what was deleted is passed over."""
+    """The checkpoint's offsets.
+
+    Partitions that are new begin at their beginning, and what was deleted is passed over.
+    """
     offsets = {partition: max(header.offsets.get(partition, first), first) for partition, first in begin.items()}
     deleted = {p: first - header.offsets[p] for p, first in begin.items() if first > header.offsets.get(p, first)}
     if deleted:

@@ -1,4 +1,7 @@
-"""What the trainer can be told. How it learns is in pipeline.yaml (`training`): that is part of what the pipeline means."""
+"""What the trainer can be told.
+
+How it learns is in pipeline.yaml (`training`): that is part of what the pipeline means.
+"""
 
 from typing import Literal
 

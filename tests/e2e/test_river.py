@@ -1,4 +1,6 @@
-"""The whole river on real flights: what came out of each topic, what gRPC and REST answer, rollback, and nothing left behind.
+"""The whole river on real flights.
+
+What came out of each topic, what gRPC and REST answer, rollback, and nothing left behind.
 
 The tests of this module share one run and go downstream in order, as the records do.
 """

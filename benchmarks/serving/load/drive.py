@@ -41,7 +41,10 @@ class Drive:
         """When requests were due for which no connection had room."""
 
     async def run(self, begin_s: float) -> Outcome:
-        """Send from `begin_s` of the monotonic clock, check and count; when time is over, wait for what is in flight."""
+        """Send from `begin_s` of the monotonic clock, check and count.
+
+        When time is over, wait for what is in flight.
+        """
         self._counted_from = begin_s + self._plan.warm_up_s
         self._end = self._counted_from + self._plan.seconds
         await asyncio.sleep(max(0.0, begin_s - time.monotonic()))

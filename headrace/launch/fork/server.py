@@ -2,10 +2,10 @@
 
 `python -m headrace.launch.fork.server TITLE MODULE...`: TITLE is only there for its length, which `ps` can show later.
 
-A request and its reply are one datagram each (`messages`). The process that runs the role is the supervisor's child, not
-the fork server's: a process in between forks it and ends at once, and Linux then gives it to the nearest ancestor that
-has asked for orphans, the supervisor. So the supervisor waits for roles itself, as for any child, and they go on if the
-fork server dies.
+A request and its reply are one datagram each (`messages`). The process that runs the role is the supervisor's child,
+not the fork server's: a process in between forks it and ends at once, and Linux then gives it to the nearest ancestor
+that has asked for orphans, the supervisor. So the supervisor waits for roles itself, as for any child, and they go on
+if the fork server dies.
 
 Only a process with a single thread is forked: a lock that another thread held would stay locked in the new process.
 """

@@ -1,4 +1,7 @@
-"""Example data to replay: made up here. Yours may come from files (`headrace produce --events FILE`) or straight from Kafka."""
+"""Example data to replay: made up here.
+
+Yours may come from files (`headrace produce --events FILE`) or straight from Kafka.
+"""
 
 import heapq
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,6 @@
-"""A class archive (AppCDS) for the JVM: a broker starts with 2.5 s of processor time instead of 5 s, and nobody waits for it.
+"""A class archive (AppCDS) for the JVM.
+
+A broker starts with 2.5 s of processor time instead of 5 s, and nobody waits for it.
 
 1. The first broker of a cache lists the classes that it loads; the list is kept when that broker has stopped in order.
 2. Beside a later broker, at the lowest priority, Java makes the archive from the list. 3. From then on every broker

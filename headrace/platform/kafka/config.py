@@ -1,4 +1,7 @@
-"""The embedded broker's settings, as data: one node that is broker and controller, small, and quick to notice failures."""
+"""The embedded broker's settings, as data.
+
+One node that is broker and controller, small, and quick to notice failures.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

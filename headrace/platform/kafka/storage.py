@@ -22,7 +22,10 @@ _BOOTSTRAP = "bootstrap.checkpoint"
 
 
 def kafka_uuid() -> str:
-    """A random id as Kafka writes them: 16 bytes in 22 characters, never starting with a dash (tools take that for a flag)."""
+    """A random id as Kafka writes them.
+
+    16 bytes in 22 characters, never starting with a dash (tools take that for a flag).
+    """
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text

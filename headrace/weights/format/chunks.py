@@ -16,7 +16,7 @@ CHUNK_SIZE = 4 << 20
 """Bytes a chunk: the size at which Redis moved the most bytes a second; smaller and larger values are slower."""
 
 PIECE = 256 << 10
-"""Bytes that a running digest takes at a time: a fraction of a core's cache, and large enough that calls cost nothing."""
+"""Bytes that a running digest takes at a time: a fraction of a core's cache, large enough that calls cost nothing."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -50,7 +50,10 @@ class RunningDigest:
 
 
 def spans(size: int, chunk_size: int) -> Iterator[tuple[int, int]]:
-    """Yield ``(start, end)`` of every chunk of a payload of ``size`` bytes, in order. No chunks for an empty payload."""
+    """Yield ``(start, end)`` of every chunk of a payload of ``size`` bytes, in order.
+
+    No chunks for an empty payload.
+    """
     for start in range(0, size, chunk_size):
         yield start, min(start + chunk_size, size)
 

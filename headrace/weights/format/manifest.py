@@ -30,7 +30,9 @@ class TensorSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Link(msgspec.Struct, frozen=True, array_like=True):
-    """A step from one payload to the next: a patch set (`headrace.weights.format.patches`), cut into chunks like a payload.
+    """A step from one payload to the next.
+
+    A patch set (`headrace.weights.format.patches`), cut into chunks like a payload.
 
     Attributes:
         base: `content_digest` of the chunks of the payload that it goes on from.

@@ -73,7 +73,7 @@ def dump(state_dict: Mapping[str, torch.Tensor]) -> bytes:
 
 
 def layout(payload: bytes | memoryview) -> list[TensorSpec]:
-    """Read the tensors' names, dtypes, shapes and byte spans (within the payload) from what `dump` wrote, by position."""
+    """Read tensors' names, dtypes, shapes and byte spans within the payload from what `dump` wrote, by position."""
     base = 8 + int.from_bytes(payload[:8], "little")
     try:
         header = _HEADER.decode(payload[8:base])

@@ -6,8 +6,8 @@ dies:
 
 - `<pool>/owner` is locked exclusively by the agent that owns the pool; a pool whose owner lock is free is a dead
   agent's.
-- A worker holds a shared lock on a slot for as long as it maps it (`headrace.weights.worker.mapping`). The agent writes a slot
-  only under an exclusive lock, so a mapped slot is never written: not by this agent, not by its successor.
+- A worker holds a shared lock on a slot for as long as it maps it (`headrace.weights.worker.mapping`). The agent writes
+  a slot only under an exclusive lock, so a mapped slot is never written: not by this agent, not by its successor.
 
 A slot is one page of header (magic, sealed or not, payload size, manifest digest), then the payload. A worker that gets
 its lock reads the digest again: a slot that was recycled between being offered and being locked is recognized and left
@@ -181,7 +181,10 @@ class SlotPool:
         return found
 
     def contents(self, *, but: Slot) -> list[list[str]]:
-        """Return the chunks of every version that is here whole, by slot, except ``but``; to be called after `resident`."""
+        """Return the chunks of every version that is here whole, by slot, except ``but``.
+
+        To be called after `resident`.
+        """
         return [slot.chunks.snapshot() for slot in self._slots if slot is not but and slot.digest]
 
     def acquire(self, size: int, keep: Collection[str] = (), digest: str = "", spare: Collection[str] = ()) -> Slot:

@@ -122,7 +122,10 @@ def pull(
 
 
 def _copied(source: memoryview, digest: str, target: memoryview) -> bool:
-    """Copy a chunk that is in memory; False, the target's content being undefined, unless it is what its digest names."""
+    """Copy a chunk that is in memory.
+
+    False, the target's content being undefined, unless it is what its digest names.
+    """
     if len(source) != len(target):
         return False
     target[:] = source

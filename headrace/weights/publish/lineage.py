@@ -23,7 +23,7 @@ from headrace.weights.format.patches import diff
 log = get_logger("headrace.weights")
 
 ANCHOR_EVERY = 32
-"""Versions from anchor to anchor: with 1 % of the rows changed each time, 4.1 % of the bytes travel, anchors included."""
+"""Versions from anchor to anchor: with 1 % of the rows changed each time, 4.1 % of the bytes travel with anchors."""
 
 LEAST = 1 << 20
 """Bytes that an anchor would have to write for a delta to be thought of: below, round trips count and bytes do not."""
@@ -46,7 +46,9 @@ class Lineage:
         self._payload: memoryview = memoryview(b"")
 
     def delta(self, manifest: Manifest, payload: memoryview) -> tuple[Manifest, memoryview] | None:
-        """Return the version as a delta from the one published last, with the bytes of its new link; None for an anchor.
+        """Return the version as a delta from the one published last, with the bytes of its new link.
+
+        None for an anchor.
 
         Args:
             manifest: the version, without a delta.

@@ -61,7 +61,10 @@ def publish_version(
 
 
 def _put_delta(manifest: Manifest, patches: memoryview, store: ChunkStore) -> bool:
-    """Put a version's new link; False, nothing being written, if anything before it in its chain is not in the stores."""
+    """Put a version's new link.
+
+    False, nothing being written, if anything before it in its chain is not in the stores.
+    """
     if not manifest.delta:
         return False
     *before, link = manifest.delta.links
@@ -85,7 +88,9 @@ def _put_delta(manifest: Manifest, patches: memoryview, store: ChunkStore) -> bo
 def put_back(
     state_dict: Mapping[str, torch.Tensor], *, model: str, store: ChunkStore, chunk_size: int = CHUNK_SIZE
 ) -> int:
-    """Put a published version's own chunks into ``store`` as far as they are missing or corrupt there; return how many were.
+    """Put a published version's own chunks into ``store`` as far as they are missing or corrupt there.
+
+    Return how many were.
 
     Agents take a version that way when its chain is broken. Of a version published as a delta, no manifest refers to
     them: they stay for the stores' grace period, by which its successor, an anchor, has them too or whoever lacks them

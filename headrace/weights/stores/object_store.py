@@ -103,7 +103,10 @@ class ObjectStoreChunkStore:
             yield
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
-        """See `ChunkStore.sweep`; ages are by the store's clock, which must not be off by more than a part of the grace."""
+        """See `ChunkStore.sweep`.
+
+        Ages are by the store's clock, which must not be off by more than a part of the grace.
+        """
         kept, swept = set(keep), 0
         with self._translated(f"sweep the chunks of model {model}"):
             cutoff = time.time() - grace_s

@@ -26,7 +26,7 @@ GRACE_S = 600.0
 """Seconds for which a sweep spares a chunk after its last use by a publisher."""
 
 _PATIENCE = 4.0
-"""How many times as long as an attempt took in vain a store is left alone: a fifth of the time goes into such attempts."""
+"""A store is left alone for so many times what a failed attempt took: a fifth of the time goes into such attempts."""
 
 
 class ChunkStore(Protocol):
@@ -69,7 +69,10 @@ class ChunkStore(Protocol):
         ...
 
     def sweep(self, model: str, keep: Collection[str], grace_s: float = GRACE_S) -> int:
-        """Delete the model's chunks that are not in ``keep`` and were not used for ``grace_s`` seconds; return how many."""
+        """Delete the model's chunks that are not in ``keep`` and were not used for ``grace_s`` seconds.
+
+        Return how many.
+        """
         ...
 
     def close(self) -> None:
@@ -160,7 +163,10 @@ class FallbackStore:
         self._down_until = float("-inf")
 
     def lost(self, model: str, absent: Collection[str]) -> set[str]:
-        """Return which of the chunks that a claim found absent the durable store lacks: the others are put back when read."""
+        """Return which of the chunks that a claim found absent the durable store lacks.
+
+        The others are put back when read.
+        """
         return self._durable.claim(model, absent)
 
     def claim(self, model: str, digests: Collection[str]) -> set[str]:

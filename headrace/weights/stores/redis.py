@@ -90,7 +90,10 @@ class RedisChunkStore:
             pass
 
     def get_each(self, model: str, wanted: Sequence[tuple[str, memoryview]]) -> Generator[None, None, None]:
-        """See `ChunkStore.get_each`; the next request is sent before a reply is read, so that Redis never waits for us."""
+        """See `ChunkStore.get_each`.
+
+        The next request is sent before a reply is read, so that Redis never waits for us.
+        """
         asked = 0
         with self._translated(f"read chunks of model {model}"), self._connection() as connection:
             for turn, (digest, buffer) in enumerate(wanted):

@@ -1,4 +1,7 @@
-"""A worker's connection to its host's agent: connects, introduces itself, delivers messages, and connects again, for ever."""
+"""A worker's connection to its host's agent.
+
+Connects, introduces itself, delivers messages, and connects again, for ever.
+"""
 
 import contextlib
 import hashlib

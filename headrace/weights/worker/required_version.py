@@ -1,4 +1,7 @@
-"""Whether a worker serves what its fleet does: it is told when it is behind, and finds out itself when it no longer is."""
+"""Whether a worker serves what its fleet does.
+
+It is told when it is behind, and finds out itself when it no longer is.
+"""
 
 import threading
 from collections.abc import Callable

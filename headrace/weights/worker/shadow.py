@@ -169,7 +169,10 @@ def load_into(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> nn.Mod
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], give_way: GiveWay = at_once) -> None:
-    """Raise `NonFiniteWeights` if a floating point tensor holds NaN or infinity. One pass, which also touches every page."""
+    """Raise `NonFiniteWeights` if a floating point tensor holds NaN or infinity.
+
+    One pass, which also touches every page.
+    """
     for turn, (name, block) in enumerate(_blocks(tensors)):
         if turn % _CHECKED_AT_ONCE == 0:
             give_way()

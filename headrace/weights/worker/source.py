@@ -4,8 +4,8 @@
         outputs = bound.network(features)       # one version, however long this takes
         ... bound.version, bound.checkpoint     # what to write beside the answer
 
-`StaticWeights` is the twin of `headrace.weights.worker.live.LiveWeights` that never changes by itself: for tests, for batch
-work and for a checkpoint file.
+`StaticWeights` is the twin of `headrace.weights.worker.live.LiveWeights` that never changes by itself: for tests, for
+batch work and for a checkpoint file.
 """
 
 import threading
@@ -50,7 +50,10 @@ class WeightsSource(Protocol):
 
     @property
     def behind(self) -> str:
-        """Why requests had better go to another worker: this one serves another version than it is to; "" if it does not."""
+        """Why requests had better go to another worker.
+
+        This one serves another version than it is to; "" if it does not.
+        """
         ...
 
     def start(self) -> None:

@@ -76,7 +76,10 @@ class Retire(Message, frozen=True):
 
 
 class Require(Message, frozen=True):
-    """The worker is not ready until it serves a version; nothing else changes for it. One that serves it is ready at once."""
+    """The worker is not ready until it serves a version; nothing else changes for it.
+
+    One that serves it is ready at once.
+    """
 
     version: int
     digest: str

@@ -50,7 +50,10 @@ def loaded(shared: Shared) -> Iterator[Loaded]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
-    """End the shared fleet before a test without it: all coordinators of a broker are one group, and others need the cores."""
+    """End the shared fleet before a test without it.
+
+    All coordinators of a broker are one group, and others need the cores.
+    """
     shared = getattr(item, "funcargs", {}).get("shared")
     yield
     if shared is not None and "shared" not in getattr(nextitem, "fixturenames", ()):

@@ -1,4 +1,4 @@
-"""Mortal roles as forks of a server that has imported everything, so that a death and its successor cost no start-up."""
+"""Mortal roles as forks of a server that has imported everything, so that deaths and successors cost no start-up."""
 
 import multiprocessing
 import os
@@ -139,7 +139,8 @@ def _train(fate: Fate, model: str, version: int) -> None:
 def checkpoint(model: str, version: int, epoch: int) -> Checkpoint:
     header = Header(
         model=model, version=version, base_version=version - 1, epoch=epoch, step=version, examples=0, topic="t",
-        offsets={0: version}, partitions=[0], batches=[], newest_label_us=0, created_at=time.time_ns() // 1000, metrics={},
+        offsets={0: version}, partitions=[0], batches=[], newest_label_us=0, created_at=time.time_ns() // 1000,
+        metrics={},
         progress={},
     )  # fmt: skip
     return Checkpoint(header, state_of(version), {}, {})

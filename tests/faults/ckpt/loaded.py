@@ -1,4 +1,7 @@
-"""One fleet for many faults: its workers answer all the time, and nothing that happens to the others may show in an answer."""
+"""One fleet for many faults.
+
+Its workers answer all the time, and nothing that happens to the others may show in an answer.
+"""
 
 import signal
 from collections.abc import Callable, Mapping

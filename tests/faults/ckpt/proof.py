@@ -49,7 +49,8 @@ class Proving(Model[Event, Label]):
     def network(self): return Proof()
     def features(self, events): return torch.zeros(len(events), 1)
     def loss(self, outputs, labels): return outputs.sum()
-    def predictions(self, outputs) -> Sequence[str]: return [f"{value & (2**64 - 1):016x}" for value in outputs[:, 0].tolist()]
+    def predictions(self, outputs) -> Sequence[str]:
+        return [f"{value & (2**64 - 1):016x}" for value in outputs[:, 0].tolist()]
     def error(self, prediction, label): return 0.0
 '''
 

@@ -1,4 +1,7 @@
-"""Versions and events that must not be served, under load: each is refused with its reason, and the next good one comes."""
+"""Versions and events that must not be served, under load.
+
+Each is refused with its reason, and the next good one comes.
+"""
 
 import pytest
 import torch
@@ -45,7 +48,10 @@ def test_a_bad_version_is_refused_with_the_reason(loaded: Loaded, state, key: by
 
 
 def test_duplicated_reordered_zombie_and_undecodable_events_change_nothing(loaded: Loaded) -> None:
-    """After a new trainer's version: the same once more, an older one late, newer ones of the trainer before it, and junk."""
+    """After a new trainer's version.
+
+    The same once more, an older one late, newer ones of the trainer before it, and junk.
+    """
     loaded.epoch += 1
     late = loaded.put()
     manifest = loaded.put()

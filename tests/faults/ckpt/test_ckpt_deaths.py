@@ -1,4 +1,6 @@
-"""SIGKILL at every named step of a rollout, under load: see tests/faults/ckpt/mortal.py for how, loaded.py for what must hold.
+"""SIGKILL at every named step of a rollout, under load.
+
+See tests/faults/ckpt/mortal.py for how, loaded.py for what must hold.
 
 Deaths follow one another: whoever takes a dead process's place finishes what it had begun, and then dies at the next
 step.
@@ -32,7 +34,10 @@ def events(loaded: Loaded, kafka: Any) -> list[tuple[int, int]]:
 def test_a_trainer_that_dies_at_any_step_of_publishing_has_announced_each_version_once(
     loaded: Loaded, kafka: Any
 ) -> None:
-    """Before the event nobody hears of the version, and the next trainer announces it; after it, the fleet serves it."""
+    """Before the event nobody hears of the version, and the next trainer announces it.
+
+    After it, the fleet serves it.
+    """
     steps = ["event committed", "file written", "chunk 1 put", "event due", "event written"]
     first = loaded.version + 1
     for step in steps:
@@ -65,7 +70,10 @@ def test_a_coordinator_that_dies_at_any_step_of_a_directive_skips_no_version(loa
 
 
 def test_a_coordinator_that_dies_at_any_step_of_an_answer_answers_once(loaded: Loaded) -> None:
-    """Each successor dies one step later; the roll back is neither lost nor done twice, which would go back two versions."""
+    """Each successor dies one step later.
+
+    The roll back is neither lost nor done twice, which would go back two versions.
+    """
     loaded.serves(loaded.publish())
     loaded.coordinator.kill()
     doomed = [loaded.coordinate(Fate("ROLL_BACK decided", loaded.version - 1))]
@@ -83,7 +91,8 @@ def test_a_coordinator_that_dies_at_any_step_of_an_answer_answers_once(loaded: L
 def test_an_agent_that_dies_at_any_step_is_taken_over_from_without_a_skipped_version(loaded: Loaded) -> None:
     """In the middle of a pull, with a full slot, before and after its workers' words are reported."""
     steps = [
-        "chunk 2 pulled", "slot filled", "STAGED to be reported", "STAGED reported", "ACTIVE to be reported", "ACTIVE reported",
+        "chunk 2 pulled", "slot filled", "STAGED to be reported", "STAGED reported", "ACTIVE to be reported",
+        "ACTIVE reported",
     ]  # fmt: skip
     loaded.agent.kill()
     for step in steps:

@@ -1,4 +1,6 @@
-"""Faults that need a fleet of their own: a standby coordinator, and a quorum that bears a worker which cannot take part.
+"""Faults that need a fleet of their own.
+
+A standby coordinator, and a quorum that bears a worker which cannot take part.
 
 All others share a fleet under load: test_ckpt_deaths.py, test_ckpt_broken_stores.py, test_ckpt_bad_versions.py.
 """

@@ -14,7 +14,8 @@ from tests.integration.ckpt.fleet import Fleet, Process
 WORKERS = 2
 KEPT = 4
 SLOTS = 4
-"""What an agent makes at most, by default. The last one comes when a worker lets go late: in the long form, sooner or later."""
+"""What an agent makes at most, by default. The last one comes when a worker lets go late: in the long form, sooner or
+later."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,10 @@ _POISONED = {5, 6}  # too many bad records; the weights are at fault
 
 
 class Chaos:
-    """Keeps about two workers alive, and does things to them. `done` counts faults by kind, `ends` workers by exit code."""
+    """Keeps about two workers alive, and does things to them.
+
+    `done` counts faults by kind, `ends` workers by exit code.
+    """
 
     KINDS = (
         "kill", "freeze", "long_freeze", "join", "leave", "slow_version", "nan_version", "raising_version",
@@ -106,7 +109,10 @@ class Chaos:
         self._poison("raises")
 
     def _poison(self, kind: str) -> None:
-        """Served to a worker that has predicted much; whoever predicts with it ends. The sound version comes when one has."""
+        """Served to a worker that has predicted much; whoever predicts with it ends.
+
+        The sound version comes when one has.
+        """
         proven = self._working(None)
         wait_for(
             lambda: proven.metric("records_total") > 2000 or not proven.alive, WAIT_S, f"{proven.name} predicts nothing"

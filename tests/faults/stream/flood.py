@@ -1,4 +1,4 @@
-"""Numbered events on a topic for as long as faults happen, a bad record among them now and then, each with an id of its own."""
+"""Numbered events on a topic for as long as faults happen; now and then a bad record with an id of its own."""
 
 import random
 import threading

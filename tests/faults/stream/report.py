@@ -37,10 +37,10 @@ class Report:
     def __str__(self) -> str:
         phases = Counter(phase for _, phase in self.flood.bad)
         return (
-            f"seed {self.seed}: {self.chaos.done.total()} faults over {self.flood.events} events in {self.seconds:.0f} s: "
-            f"{_counts(self.verdict)}\n"
-            f"  dead letters: {len(self.flood.bad)} bad records ({_counts(phases)}), {self.missing.total()} of them missing, "
-            f"{self.surplus.total()} letters of good ones or twice\n"
+            f"seed {self.seed}: {self.chaos.done.total()} faults over {self.flood.events} events "
+            f"in {self.seconds:.0f} s: {_counts(self.verdict)}\n"
+            f"  dead letters: {len(self.flood.bad)} bad records ({_counts(phases)}), "
+            f"{self.missing.total()} of them missing, {self.surplus.total()} letters of good ones or twice\n"
             f"  faults: {_counts(self.chaos.done)}\n"
             f"  workers that ended, by exit code: {_counts(self.chaos.ends) or 'none'}"
         )

@@ -103,7 +103,10 @@ class Requests:
 
 
 def test_triton_answers_with_every_version_that_the_fleet_activates(fleet, triton, client, tmp_path):
-    """New versions, a roll back, and a Triton that was killed and starts empty; no request fails while versions change."""
+    """New versions, a roll back, and a Triton that was killed and starts empty.
+
+    No request fails while versions change.
+    """
     pipeline = write_pipeline(fleet.model, tmp_path)
     fleet.coordinator()
     bridge = fleet._start(

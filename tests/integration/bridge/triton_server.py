@@ -53,7 +53,8 @@ class TritonServer:
                     "--model-control-mode=explicit", "--allow-http=false", "--allow-metrics=false",
                     "--grpc-address=127.0.0.1", f"--grpc-port={self.address.split(':')[1]}",
                 ],
-                stdout=log, stderr=log, env={**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path, "OMP_NUM_THREADS": "1"},
+                stdout=log, stderr=log,
+                env={**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path, "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
         deadline = time.monotonic() + START_S
         with contextlib.closing(grpc.InferenceServerClient(self.address)) as client:

@@ -11,6 +11,9 @@ __all__ = ["applied", "fleet"]
 
 @pytest.fixture(autouse=True, scope="session")
 def quiet_threads():
-    """Workers of this process log from their threads: not to standard output, where a command's answer may be collected."""
+    """Workers of this process log from their threads.
+
+    Not to standard output, where a command's answer may be collected.
+    """
     structlog.reset_defaults()  # capturing logs, as a test before may have, leaves them configured
     leave_to_host()

@@ -1,4 +1,7 @@
-"""Deltas from a trainer's publishing to a worker's network: real Kafka, Redis, shared storage, coordinator and agent."""
+"""Deltas from a trainer's publishing to a worker's network.
+
+Real Kafka, Redis, shared storage, coordinator and agent.
+"""
 
 import time
 

@@ -1,4 +1,7 @@
-"""Agents that take chunks from each other: real processes, a real Kafka, and a Valkey behind a narrow pipe of its own."""
+"""Agents that take chunks from each other.
+
+Real processes, a real Kafka, and a Valkey behind a narrow pipe of its own.
+"""
 
 import dataclasses
 import os

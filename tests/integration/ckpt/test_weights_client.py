@@ -20,7 +20,10 @@ class Client:
         self.log = fleet.folder / f"{name}.log"
         with self.log.open("w") as errors:
             self.child = subprocess.Popen(
-                [sys.executable, "-W", "error::UserWarning", str(EXAMPLE), "--model", fleet.model, "--versions", "3", *flags],
+                [
+                    *(sys.executable, "-W", "error::UserWarning", str(EXAMPLE)),
+                    *("--model", fleet.model, "--versions", "3", *flags),
+                ],
                 env={**fleet.env, "REDIS_URL": ""}, stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
 

@@ -50,7 +50,10 @@ def now_us() -> int:
 
 
 def test_the_fleet_and_its_versions_are_read_from_the_topics(kafka: Any, send: Callable[..., None]) -> None:
-    """Two versions, the newer one rolled back; one worker follows, one refuses; what cannot be decoded is passed over."""
+    """Two versions, the newer one rolled back.
+
+    One worker follows, one refuses; what cannot be decoded is passed over.
+    """
     model = kafka.unique("toy")
     for spec in (topics.CHECKPOINTS, topics.ROLLOUTS, topics.APPLIED):
         send(spec, model, Garbage(model))
@@ -79,7 +82,8 @@ def test_the_fleet_and_its_versions_are_read_from_the_topics(kafka: Any, send: C
         send(topics.ROLLOUTS, f"{model}/active", told)
     for worker, state, version in (("a", "ACTIVE", 1), ("b", "HEARTBEAT", 2), ("b", "FAILED", 1)):
         said = WeightsApplied(
-            model=model, worker=worker, role="rpc", host="here", state=WeightsApplied.State.Value(state), version=version,
+            model=model, worker=worker, role="rpc", host="here", version=version,
+            state=WeightsApplied.State.Value(state),
             at_us=now_us(), error="no room" if state == "FAILED" else "",
         )  # fmt: skip
         send(topics.APPLIED, f"{model}/{worker}", said)

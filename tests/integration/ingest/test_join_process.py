@@ -80,7 +80,10 @@ def test_killed_twice_it_emits_every_pair_once_and_every_bad_record_once(kafka: 
 
 
 def test_clocks_that_are_wrong_cost_no_pair_and_are_counted(kafka: Any, tmp_path: Path) -> None:
-    """Some records are 50 minutes ahead, a day behind or of 1970. The first of a partition has none to be compared with."""
+    """Some records are 50 minutes ahead, a day behind or of 1970.
+
+    The first of a partition has none to be compared with.
+    """
     name = kafka.unique("toy")
     pipeline = write_toy(tmp_path / "pipeline", name, window_s=600)
     producer, now = Producer({"bootstrap.servers": kafka.bootstrap_servers}), round(time.time() * 1000)

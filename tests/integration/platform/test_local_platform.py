@@ -1,4 +1,7 @@
-"""The embedded platform on real processes: ready means answering, stopped means gone, and every failure says what to do."""
+"""The embedded platform on real processes.
+
+Ready means answering, stopped means gone, and every failure says what to do.
+"""
 
 import http.server
 import json

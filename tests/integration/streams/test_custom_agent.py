@@ -1,4 +1,7 @@
-"""Custom agents on the chunked transport, as docs/processors.md shows them: orders joined with their items' newest prices."""
+"""Custom agents on the chunked transport, as docs/processors.md shows them.
+
+Orders joined with their items' newest prices.
+"""
 
 import asyncio
 from collections import Counter

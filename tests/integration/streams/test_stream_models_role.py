@@ -1,4 +1,7 @@
-"""The role `stream` with a champion, a canary and a shadow, on a real broker: all or nothing of each round, on both topics."""
+"""The role `stream` with a champion, a canary and a shadow, on a real broker.
+
+All or nothing of each round, on both topics.
+"""
 
 from collections import Counter
 

@@ -118,7 +118,10 @@ def each(store, model, parts):
 
 @pytest.mark.parametrize("bad", [0, 2, 3])
 def test_several_are_read_in_order_until_one_cannot_be_had(store, model, bad):
-    """The first, one in the middle, the last: missing or corrupt, with the next one perhaps on its way; then all is well."""
+    """The first, one in the middle, the last.
+
+    Missing or corrupt, with the next one perhaps on its way; then all is well.
+    """
     parts = [bytes([i + 1]) * 100_000 for i in range(4)]
     for part in parts:
         store.put(model, digest_of(part), part)

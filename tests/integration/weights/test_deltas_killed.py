@@ -1,4 +1,7 @@
-"""An agent that is killed while it builds a version by deltas, with a real Redis and shared storage: its successor goes on."""
+"""An agent that is killed while it builds a version by deltas, with a real Redis and shared storage.
+
+Its successor goes on.
+"""
 
 import signal
 import subprocess
@@ -35,7 +38,10 @@ def rows(version):
 def test_the_successor_of_an_agent_that_was_killed_while_it_built_a_version_has_it_bit_for_bit(
     tmp_path, redis_url, unique, steps, begins_with
 ):
-    """Before the first byte, between copies, between links, while verifying, after it; from version 2, and from nothing."""
+    """Before the first byte, between copies, between links, while verifying, after it.
+
+    From version 2, and from nothing.
+    """
     redis, shared, model = RedisChunkStore(redis_url), SharedStorageChunkStore(tmp_path / "storage"), unique("model")
     store, lineage, files = FallbackStore(redis, shared), Lineage(least=0), []
     versions = [

@@ -1,4 +1,4 @@
-"""examples/rides: the same seed gives the same city, the drift changes what is true, and the model learns and recovers."""
+"""examples/rides: the same seed gives the same city, the drift changes what is true, and the model recovers."""
 
 import sys
 from itertools import islice, pairwise, takewhile

@@ -16,7 +16,8 @@ from tests.line_kit import MemoryAnnouncer
 
 ROWS = 40_000
 FIRST = Header(
-    model="m", version=1, base_version=0, epoch=1, step=1, examples=1, topic="m.examples", offsets={0: 1}, partitions=[0],
+    model="m", version=1, base_version=0, epoch=1, step=1, examples=1, topic="m.examples", offsets={0: 1},
+    partitions=[0],
     batches=[], newest_label_us=0, created_at=1, metrics={}, progress={},
 )  # fmt: skip
 

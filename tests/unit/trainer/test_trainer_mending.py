@@ -1,4 +1,7 @@
-"""Chunks that every store lost or damaged: the trainer hears of it from agents, puts them back, and begins a new chain."""
+"""Chunks that every store lost or damaged.
+
+The trainer hears of it from agents, puts them back, and begins a new chain.
+"""
 
 from pathlib import Path
 

@@ -321,7 +321,10 @@ def test_what_was_learned_is_published_after_a_while_even_if_it_is_little(tmp_pa
 def test_a_further_models_trainer_has_versions_of_its_own_and_leaves_dead_letters_to_the_champions(
     tmp_path: Path,
 ) -> None:
-    """Its checkpoints are named for it; what it cannot learn from is counted, since a replay would teach the champion twice."""
+    """Its checkpoints are named for it.
+
+    What it cannot learn from is counted, since a replay would teach the champion twice.
+    """
     world = World(tmp_path, values(400))
     world.examples[0][3] = b"no json"
     folder = write_toy(

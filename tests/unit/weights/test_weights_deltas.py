@@ -129,7 +129,10 @@ def test_any_version_built_by_deltas_is_the_one_that_was_published_bit_for_bit(s
 @settings(max_examples=30, deadline=None)
 @given(lives(), st.data())
 def test_whatever_the_store_loses_a_version_that_its_trainer_puts_back_is_had_bit_for_bit(states, data):
-    """By a host that follows and by one that has nothing; and what cannot be had is said to be lost, never something else."""
+    """By a host that follows and by one that has nothing.
+
+    And what cannot be had is said to be lost, never something else.
+    """
     store, lineage = MemoryChunkStore(), Lineage(anchor_every=9, least=0)
     steady, chunk = Host(store), data.draw(st.sampled_from([100, 777]))
     for version, state in enumerate(states, 1):
@@ -393,7 +396,7 @@ def test_a_link_that_cannot_be_read_leaves_the_versions_own_chunks(store, how, l
 
 
 def test_a_link_that_cannot_be_read_costs_little_of_what_is_in_the_buffer(store):
-    """Built in place: what is there is good for another attempt, once the link is back, but for what was tried meanwhile."""
+    """Built in place: what is there is good for another attempt once the link is back."""
     first, second = chain(store, 2)
     host = Host(store)
     host.take(first)
@@ -446,8 +449,9 @@ def test_a_link_that_leads_elsewhere_is_found_out(store, full, forged):
     host.take(first)
     other = embedding(2)
     other["embedding"][2 * 37] += 1
+    changed = set(range(len(first.chunks)))
     patches = b"junk in place of a delta" if forged == "junk" else diff(
-        first.tensors, dump(embedding(1)), dump(other), chunk_size=CHUNK, changed=set(range(len(first.chunks))), budget=1 << 20
+        first.tensors, dump(embedding(1)), dump(other), chunk_size=CHUNK, changed=changed, budget=1 << 20
     )  # fmt: skip
     assert patches
     cut = [patches[a:b] for a, b in spans(len(patches), CHUNK)]
@@ -493,7 +497,10 @@ def test_a_store_that_does_not_answer_is_asked_again_later(store):
 @pytest.mark.parametrize("begun_from", ["memory", "place", "nothing"])
 @pytest.mark.parametrize("remembered", [True, False])
 def test_a_build_may_end_at_any_step_and_goes_on(store, begun_from, remembered):
-    """Given up for a newer version, or its process killed, so that only the bytes are left: the next attempt is right."""
+    """Given up for a newer version, or its process killed, so that only the bytes are left.
+
+    The next attempt is right.
+    """
     versions = chain(store, 4)
     target, payload, steps = versions[3], dump(embedding(4)), 0
     while True:

@@ -1,4 +1,7 @@
-"""Chunks between agents: the protocol, the shelf, and whole exchanges over loopback with servers that fail in every way."""
+"""Chunks between agents.
+
+The protocol, the shelf, and whole exchanges over loopback with servers that fail in every way.
+"""
 
 import contextlib
 import socket

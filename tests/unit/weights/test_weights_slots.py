@@ -193,7 +193,10 @@ def test_no_room_is_an_error_that_says_so(pool, monkeypatch):
 
 
 def test_a_map_thinned_out_still_shows_the_slot(pool):
-    """Its pages leave the process piece by piece; its bytes are there, without what was written over them in this process."""
+    """Its pages leave the process piece by piece.
+
+    Its bytes are there, without what was written over them in this process.
+    """
     large = version(1, 700_000)
     path = fill(pool, large)
     mapped = map_slot(path, large, large.digest)

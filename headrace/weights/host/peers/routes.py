@@ -94,7 +94,10 @@ class Routes:
         return int(self._plan.min_bytes)
 
     def peers(self, chunk: int) -> list[str]:
-        """Return the addresses at which to ask for a chunk, in this order; then the store. Empty for the store at once."""
+        """Return the addresses at which to ask for a chunk, in this order; then the store.
+
+        Empty for the store at once.
+        """
         if not self._plan.members:
             return []
         stripe = chunk % max(1, self._plan.stripes)

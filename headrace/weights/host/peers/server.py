@@ -24,7 +24,8 @@ log = get_logger("headrace.weights")
 BEAT_S = 0.25
 """Seconds between words to somebody who waits."""
 GRACE_S = 0.5
-"""Seconds for which a chunk that nobody here has heard of may still turn up: others may have heard of its version sooner."""
+"""Seconds for which a chunk that nobody here has heard of may still turn up: others may have heard of its version
+sooner."""
 GREETING_S = 5.0
 """Seconds within which whoever connects has to introduce itself."""
 IDLE_S = 30.0

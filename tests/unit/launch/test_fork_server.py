@@ -26,7 +26,7 @@ ENV = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT}"}
 
 @pytest.fixture
 def forks(tmp_path):
-    made = ForkServer(tmp_path / "fork-server.log", ENV, ["wave"])
+    made = ForkServer(tmp_path / "fork-server.log", {**os.environ, **ENV}, ["wave"])
     made.start()
     yield made
     made.stop()
@@ -38,7 +38,7 @@ def log(tmp_path):
 
 
 def spawn(forks, log, *args, **env):
-    return forks.spawn("forked_child", args, log, {**ENV, **env})
+    return forks.spawn("forked_child", args, log, {**os.environ, **ENV, **env})
 
 
 def test_a_forked_process_is_what_a_new_interpreter_would_be(forks, log):
@@ -136,13 +136,15 @@ def test_a_stopped_fork_server_starts_nothing_and_ends_nothing(forks, log):
 
 
 def test_variables_that_are_read_once_decide_whether_a_process_can_be_forked(forks):
-    assert forks.suits({**ENV, "HEADRACE_INSTANCE": "x"})
-    assert not forks.suits({**ENV, "OMP_NUM_THREADS": "7"})
-    assert not forks.suits({name: value for name, value in ENV.items() if name != "PYTHONPATH"})
+    env = {**os.environ, **ENV}
+    assert forks.suits({**env, "HEADRACE_INSTANCE": "x"})
+    assert not forks.suits({**env, "OMP_NUM_THREADS": "7"})
+    assert not forks.suits({name: value for name, value in env.items() if name != "PYTHONPATH"})
 
 
 def test_a_process_with_threads_is_not_forked_and_the_role_is_a_new_interpreter(tmp_path):
-    forks = ForkServer(tmp_path / "fork-server.log", ENV, ["threaded"])
+    # As a supervisor's roles: libraries that other tests import may have added variables of their own since.
+    forks = ForkServer(tmp_path / "fork-server.log", {**os.environ, **ENV}, ["threaded"])
     role = RoleSpec("a", "supervised_child", "serve", ["serve"])
     try:
         with Supervisor(tmp_path, env=ENV, forks=forks) as supervisor:

@@ -77,7 +77,8 @@ def _add_submit(app: FastAPI, jobs: Jobs, submission: Submission) -> None:
         max_bad_rows: Annotated[int | None, Query(ge=0, le=2**62, description="fail if more are rejected")] = None,
     ) -> Response:
         """Answered once the job is durable. A new one is 202, one that this key submitted before is 200."""
-        jobs.check_room()
+        if not jobs.has(key):
+            jobs.check_room()
         options = Options(output, version, columns, delimiter, encoding, max_bad_rows)
         record = submission.new(options, key)
         folder = jobs.folder.begin(record.id)

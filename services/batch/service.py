@@ -150,6 +150,10 @@ class Jobs:
             raise KeyReusedError("this Idempotency-Key was used for another request")
         return record
 
+    def has(self, key: str) -> bool:
+        """Whether a job was submitted with this Idempotency-Key."""
+        return key in self._keys
+
     def check_room(self) -> None:
         """Raise `BusyError` if as many jobs wait as may."""
         if len(self._waiting) >= self._max_waiting + max(0, self._max_running - len(self._running)):

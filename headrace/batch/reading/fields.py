@@ -18,6 +18,7 @@ from headrace.batch.values import without_none
 from headrace.model.values import find_bad_number
 
 _NUMBERS = (inspect.FloatType, inspect.IntType, inspect.DecimalType)
+_EXACT = 2**53  # from there on a float does not tell neighbouring integers apart
 _PLAIN = (inspect.FloatType(), inspect.IntType(), inspect.BoolType(), inspect.StrType())
 
 
@@ -47,6 +48,7 @@ class FieldReader:
         inner, self._nullable = without_none(kind)
         self._plain = inner if inner in _PLAIN else None
         parts = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+        self._integer = isinstance(inner, inspect.IntType)
         self._number = any(isinstance(part, _NUMBERS) for part in parts)
 
     def read(self, column: pa.Array | None, rows: int) -> Column:
@@ -92,6 +94,8 @@ class FieldReader:
             values = [None if isinstance(v, float) and math.isnan(v) else v for v in values]
         elif not self._nullable and not self.required and None in values:
             values = [self.default() if v is None else v for v in values]
+        if self._integer:  # tools write integers as floats where some are missing
+            values = [int(v) if isinstance(v, float) and v.is_integer() and abs(v) < _EXACT else v for v in values]
         try:
             made = msgspec.convert(values, list[self._annotation])  # type: ignore[name-defined]
             if find_bad_number(made) is None:

@@ -104,7 +104,8 @@ class Predictor:
     def _features(self, rows: Rows, start: int, stop: int) -> torch.Tensor:
         if rows.columns is None:
             return self._model.features((rows.events or ())[start:stop])
-        features = self._model.features_of_columns({name: values[start:stop] for name, values in rows.columns.items()})
+        whole = start == 0 and stop == len(rows.numbers)
+        features = self._model.features_of_columns(rows.columns if whole else rows.columns.cut(start, stop))
         if features is None:
             raise PipelineError("features_of_columns returned None: it is not overridden where there is no such form")
         return features

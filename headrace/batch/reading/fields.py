@@ -5,7 +5,7 @@ decoded record; only where that fails is the column searched, value by value, fo
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,13 +26,15 @@ _PLAIN = (inspect.FloatType(), inspect.IntType(), inspect.BoolType(), inspect.St
 class Column:
     """A field's values, by row; `bad` says what is wrong with those that the field may not hold."""
 
-    values: np.ndarray | list[Any]
+    values: np.ndarray | pa.Array | list[Any]
     bad: dict[int, str] = field(default_factory=dict)
 
     def array(self) -> np.ndarray:
         """As `Model.features_of_columns` takes it."""
         if isinstance(self.values, np.ndarray):
             return self.values
+        if isinstance(self.values, pa.Array):
+            return np.asarray(self.values.to_numpy(zero_copy_only=False))
         made = np.empty(len(self.values), object)
         made[:] = self.values
         return made
@@ -68,7 +70,7 @@ class FieldReader:
             if isinstance(self._plain, inspect.StrType) and (
                 pa.types.is_string(kind) or pa.types.is_large_string(kind)
             ):
-                return Column(column.to_pylist())
+                return Column(column)
         return self._values(column.to_pylist())
 
     def default(self) -> Any:
@@ -136,6 +138,9 @@ def _plain_list(values: list[Any], plain: inspect.Type | None, *, nullable: bool
 
 def event_values(column: Column) -> Sequence[Any]:
     """The values as fields of events: Python's own, None where a column has NaN."""
+    if isinstance(column.values, pa.Array):
+        texts: list[Any] = column.values.to_pylist()
+        return texts
     if not isinstance(column.values, np.ndarray):
         return column.values
     values: list[Any] = column.values.tolist()
@@ -144,6 +149,22 @@ def event_values(column: Column) -> Sequence[Any]:
     return values
 
 
-def arrays(columns: Mapping[str, Column]) -> dict[str, np.ndarray]:
-    """Columns as `Model.features_of_columns` takes them."""
-    return {name: column.array() for name, column in columns.items()}
+class Arrays(Mapping[str, np.ndarray]):
+    """Columns as `Model.features_of_columns` takes them; each is made when it is asked for."""
+
+    def __init__(self, columns: Mapping[str, Column], rows: slice | None = None) -> None:
+        self._columns, self._rows = columns, rows
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        values = self._columns[name].array()
+        return values if self._rows is None else values[self._rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def cut(self, start: int, stop: int) -> "Arrays":
+        """Rows [start, stop) of them."""
+        return Arrays(self._columns, slice(start, stop))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headrace.batch.job import InputFile, Part, Plan, Rejected
-from headrace.batch.reading.fields import Column, FieldReader, arrays, event_values
+from headrace.batch.reading.fields import Arrays, Column, FieldReader, event_values
 from headrace.batch.reading.plan import parquet_metadata
 from headrace.batch.reading.rows import Rows
 from headrace.runtime.errors import ConfigError
@@ -85,7 +85,7 @@ class ParquetReader:
             numbers = [before + 1 + int(i) for i in np.flatnonzero(keep)]
         rejected = [Rejected(file, before + i + 1, *bad[i]) for i in sorted(bad)]
         if self._columnar:
-            return Rows(file, None, arrays(columns), carried, numbers, rejected, count)
+            return Rows(file, None, Arrays(columns), carried, numbers, rejected, count)
         events = self._make([event_values(column) for column in columns.values()])
         return Rows(file, events, None, carried, numbers, rejected, count)
 
@@ -102,6 +102,8 @@ def _bad_rows(columns: dict[str, Column]) -> dict[int, tuple[str, str]]:
 def _kept(column: Column, keep: np.ndarray) -> Column:
     if isinstance(column.values, np.ndarray):
         return Column(column.values[keep])
+    if isinstance(column.values, pa.Array):
+        return Column(column.values.filter(pa.array(keep)))
     return Column([value for value, good in zip(column.values, keep, strict=True) if good])
 
 

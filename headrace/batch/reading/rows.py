@@ -1,13 +1,13 @@
 """What every reader gives: a batch of rows, checked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from headrace.batch.job import Part, Rejected
+from headrace.batch.reading.fields import Arrays
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Rows:
 
     file: str
     events: Sequence[Any] | None
-    columns: Mapping[str, np.ndarray] | None
+    columns: Arrays | None
     carried: pa.RecordBatch
     numbers: Sequence[int]
     bad: list[Rejected]

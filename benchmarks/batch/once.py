@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: `python -m benchmarks.batch.once ours|bare JOB.json`; prints seconds, and CPU seconds.
+"""One measurement in a process of its own: `python -m benchmarks.batch.once ours|bare JOB.json`; prints seconds.
 
 The clock starts when everything is imported and the pipeline is loaded, and stops when the output is durable.
 

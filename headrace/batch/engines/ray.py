@@ -14,7 +14,7 @@ import msgspec
 from headrace.batch.engines.port import raise_if
 from headrace.batch.engines.runner import OnRows, PartRunner, one_thread
 from headrace.batch.job import PartResult
-from headrace.runtime.errors import ConfigError
+from headrace.runtime.errors import ConfigError, DependencyError
 
 
 class _Actor:
@@ -34,6 +34,15 @@ class _Actor:
 
         result = self._runner.run(int(row["part"]), count)
         return {**msgspec.to_builtins(result), "read": read}
+
+
+def _begin(ray: Any) -> None:
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False)
+    except Exception as error:  # Ray raises plain `Exception` where its processes do not come up
+        raise DependencyError(
+            f"Ray does not start, or does not answer: {error}", hint="RAY_ADDRESS names a cluster; ray status"
+        ) from error
 
 
 class RayEngine:
@@ -59,7 +68,7 @@ class RayEngine:
         ray = self._ray
         mine = not ray.is_initialized()
         if mine:
-            ray.init(log_to_driver=False, include_dashboard=False)
+            _begin(ray)
         try:
             data = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
             done = data.map(_Actor, fn_constructor_args=(str(self._folder),), concurrency=min(self._count, len(parts)))

@@ -1,4 +1,4 @@
-"""Settling a job: its files, their parts, the columns that are carried, the weights; and comparing it when it is resumed."""
+"""Settling a job: files, parts, columns that are carried, weights; and comparing it when it is resumed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,12 +29,27 @@ _SAID = {
 }
 
 
+def summary_file(output: Path) -> Path:
+    """Where the summary is."""
+    return output.with_name(f"{output.name}.summary.json")
+
+
+def rejected_file(output: Path) -> Path:
+    """Where the rejected rows are, a JSON object a line."""
+    return output.with_name(f"{output.name}.rejected.jsonl")
+
+
+def outputs(output: Path) -> set[Path]:
+    """All files that a job leaves."""
+    return {path.resolve() for path in (output, summary_file(output), rejected_file(output))}
+
+
 def identity(job: Job, pipeline: Pipeline) -> dict[str, str]:
     """What an unfinished job must have been begun with to be gone on with, by name.
 
     How many processes do it, and how many bad rows are allowed, may change.
     """
-    files = [stat(path) for path in find_files(job.inputs)[1]]
+    files = [stat(path) for path in find_files(job.inputs, outputs(job.output_path))[1]]
     described = "\n".join(f"{file.path} {file.size} {file.mtime_ns}" for file in files)
     wanted = f"file {weights.file_digest(Path(job.weights))}" if job.weights else f"version {job.version or 'newest'}"
     options = (job.model, job.columns, job.form, job.batch_rows, job.part_rows, job.part_bytes, Path(job.output).name)
@@ -67,7 +82,7 @@ def make_plan(job: Job, pipeline: Pipeline, settings: ServiceSettings, now: Mapp
     Raises:
         ConfigError, WeightsError, DependencyError: something is wrong with the files, the columns or the weights.
     """
-    kind, paths = find_files(job.inputs)
+    kind, paths = find_files(job.inputs, outputs(job.output_path))
     files = [unpacked(stat(path), folder / "unpacked" / str(i)) for i, path in enumerate(paths)]
     parts, schema = _parts_and_schema(job, pipeline, kind, files)
     if missing := [name for name in job.columns or () if name not in schema.names]:

@@ -123,6 +123,6 @@ def check_columns(pipeline: Pipeline, columns: Mapping[str, np.ndarray], events:
     by_events = model.features(few)
     if by_columns is None or by_columns.dtype != by_events.dtype or not torch.equal(by_columns, by_events):
         raise PipelineError(
-            f"{type(model).__name__}: features_of_columns and features make different tensors of the same {len(few)} rows",
+            f"{type(model).__name__}: features_of_columns and features differ over the same {len(few)} rows",
             hint="the network was trained on what `features` makes: make both of one function",
         )

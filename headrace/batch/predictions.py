@@ -1,4 +1,4 @@
-"""Predictions to columns: `prediction` where one is a value; `prediction_<field>` for each field where it is a struct."""
+"""Predictions to columns: `prediction` where one is a value, `prediction_<field>` for each field of a struct."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -1,20 +1,23 @@
 """A batch job from its beginning, or from where it was, to its output. `run_batch` has its steps in order."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import pyarrow as pa
 import torch
 
 from headrace.batch.engines.local import InProcess, Workers
 from headrace.batch.engines.port import Engine
 from headrace.batch.engines.runner import PartRunner, one_thread
 from headrace.batch.job import Job, PartResult, Plan, TooManyBadRows, Version, output_kind
-from headrace.batch.planning import check_same, identity, make_plan
+from headrace.batch.planning import check_same, identity, make_plan, rejected_file, summary_file
 from headrace.batch.work import Work, work_folder
 from headrace.batch.writing.assembling import Assembler
 from headrace.batch.writing.files import remove, synced
@@ -60,16 +63,6 @@ class Observer(Protocol):
         ...
 
 
-def summary_file(output: Path) -> Path:
-    """Where the summary is."""
-    return output.with_name(f"{output.name}.summary.json")
-
-
-def rejected_file(output: Path) -> Path:
-    """Where the rejected rows are, a JSON object a line."""
-    return output.with_name(f"{output.name}.rejected.jsonl")
-
-
 def run_batch(
     job: Job,
     settings: ServiceSettings,
@@ -103,7 +96,10 @@ def run_batch(
             _empty(folder)
         plan = work.plan()
         if plan is None:
-            _check_free(job, folder, overwrite=overwrite)
+            if job.output_path.exists() and not overwrite:
+                raise ConfigError(
+                    f"{job.output}: is there already, made by another job", hint="--overwrite replaces it"
+                )
             plan = make_plan(job, pipeline, settings, now, folder)
             work.begin(plan)
         else:
@@ -111,6 +107,10 @@ def run_batch(
             plan = msgspec.structs.replace(plan, job=job)
         summary = _Run(plan, pipeline, work, observer, stop).run()
         remove(folder)
+    except BaseException:
+        if not (folder / "plan.json").exists():  # nothing was begun, so nothing is left
+            remove(folder)
+        raise
     finally:
         work.close()
     return summary
@@ -125,18 +125,8 @@ def _finished(output: Path, now: Mapping[str, str]) -> Summary | None:
     return summary if output.exists() and summary.identity == now else None
 
 
-def _check_free(job: Job, folder: Path, *, overwrite: bool) -> None:
-    if job.output_path.exists() and not overwrite:
-        _empty(folder)
-        folder.joinpath("lock").unlink(missing_ok=True)
-        folder.rmdir()
-        raise ConfigError(f"{job.output}: is there already, made by another job", hint="--overwrite replaces it")
-
-
 def _empty(folder: Path) -> None:
     """Remove what is in the folder but its lock."""
-    import shutil
-
     for path in sorted(
         folder.iterdir(), key=lambda p: p.name != "plan.json"
     ):  # the plan first: without it nothing counts
@@ -153,7 +143,7 @@ class _Run:
 
     def __init__(self, plan: Plan, pipeline: Pipeline, work: Work, observer: Observer, stop: threading.Event) -> None:
         self._plan, self._work, self._observer, self._stop = plan, work, observer, stop
-        self._threads = torch.get_num_threads()
+        self._threads = torch.get_num_threads(), pa.cpu_count()
         self._runner = PartRunner(work.folder, plan, pipeline)
         self._done: dict[int, PartResult] = {}
 
@@ -180,13 +170,15 @@ class _Run:
         if not left:
             return
         try:
-            for result in self._engine(len(left)).run(left, self._observer.rows, self._stop):
-                self._work.record(result)
-                self._done[result.part] = result
-                assembler.add(result)
-                self._check_bad()
+            with closing(self._engine(len(left)).run(left, self._observer.rows, self._stop)) as results:
+                for result in results:
+                    self._work.record(result)
+                    self._done[result.part] = result
+                    assembler.add(result)
+                    self._check_bad()
         finally:
-            torch.set_num_threads(self._threads)
+            torch.set_num_threads(self._threads[0])
+            pa.set_cpu_count(self._threads[1])
 
     def _engine(self, parts: int) -> Engine:
         job = self._plan.job
@@ -217,7 +209,7 @@ class _Run:
         }
 
     def _finish(self, assembler: Assembler, resumed: int, started: float) -> Summary:
-        """In order: rejected rows and output into their places, both durable; then the summary that declares it done."""
+        """In order: rejected rows and output into their places, durable; then the summary, which says it is done."""
         job, version = self._plan.job, self._plan.version
         bad = sum(result.bad for result in self._done.values())
         rejected = rejected_file(job.output_path)

@@ -35,7 +35,7 @@ class BatchApp:
         context.ready.declare("rest")
 
     async def run(self, stop: Stop) -> None:
-        """Answer requests and run jobs until `stop` is set; then stop them, so that the next start goes on with them."""
+        """Answer requests and run jobs until `stop` is set; then stop them: the next start goes on with them."""
         serving = asyncio.create_task(self._rest.serve())
         self._jobs.open()
         self._context.publish_endpoint("rest", self._rest.url)

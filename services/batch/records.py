@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.batch.job import Job, Kind
-from headrace.batch.writing.files import remove, synced
+from headrace.batch.writing.files import remove, sync_folder, synced
 from headrace.runtime.logging import get_logger
 
 log = get_logger("headrace.batch")
@@ -37,8 +37,8 @@ class State(StrEnum):
 class Record(msgspec.Struct, kw_only=True):
     """A job, as the service knows it. Times are µs since the epoch, 0 for not yet.
 
-    `total` and `done` count rows (lines, of text files), `bad` those that were rejected; `version` and `checkpoint` name
-    the weights, once they are settled; `key` and `request` are the Idempotency-Key and the digest of its request.
+    `total` and `done` count rows (lines, of text files), `bad` those that were rejected; `version` and `checkpoint`
+    name the weights, once they are settled; `key` and `request` are the Idempotency-Key and the digest of its request.
     """
 
     id: str
@@ -99,6 +99,7 @@ class Folder:
         """Make a job's folder, for its upload; without a record it is no job."""
         folder = self.of(job)
         folder.mkdir()
+        sync_folder(self.root)
         return folder
 
     def save(self, record: Record) -> None:

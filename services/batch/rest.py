@@ -1,6 +1,8 @@
 """REST of the role `batch`: bodies and queries in, `Jobs`, answers out. Every error is {"error": "..."}."""
 
+import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
@@ -126,6 +128,8 @@ async def _upload(request: Request, path: FilePath, most: int) -> str:
                 raise TooLargeError(f"the body is larger than {most} bytes")
             digest.update(part)
             file.write(part)
+        file.flush()
+        await asyncio.to_thread(os.fsync, file.fileno())
     metrics.UPLOADED.inc(size)
     return digest.hexdigest()
 

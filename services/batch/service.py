@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from headrace.batch.job import Kind
-from headrace.batch.run import rejected_file
+from headrace.batch.planning import rejected_file
 from headrace.batch.work import work_folder
 from headrace.batch.writing.files import remove
 from headrace.runtime.logging import get_logger
@@ -231,7 +231,7 @@ class Jobs:
 
         def heard(line: Mapping[str, Any]) -> None:
             summary.update(line.get("summary", {}))
-            record.error = line.get("error", "")
+            record.error = str(line.get("error", "")).replace(f"{self.folder.of(record.id)}/", "")
             for name in ("total", "done", "bad", "version", "checkpoint"):
                 setattr(record, name, line.get(name, getattr(record, name)))
             self._notify(record)
@@ -264,7 +264,7 @@ class Jobs:
 
     def _end(self, record: Record, state: State) -> None:
         record.state, record.finished_us = state, _now_us()
-        if state is State.CANCELLED and (work := work_folder(record.job.output_path)).exists():
+        if state is not State.DONE and (work := work_folder(record.job.output_path)).exists():
             remove(work)
         self.folder.save(record)
         metrics.FINISHED.labels(str(state)).inc()

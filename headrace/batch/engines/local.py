@@ -7,7 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class InProcess:
     def __init__(self, runner: PartRunner) -> None:
         self._runner = runner
 
-    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Iterator[PartResult]:
+    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Generator[PartResult, None, None]:
         """See `Engine.run`."""
 
         def observe(read: int, bad: int) -> None:
@@ -82,7 +82,7 @@ class _Died(NamedTuple):
 
 
 class Workers:
-    """`count` processes of `python -m headrace.batch.engines.worker`. One that dies is replaced, its part done again."""
+    """`count` processes of `headrace.batch.engines.worker`. One that dies is replaced, and its part done again."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder, self._count = folder, count
@@ -92,7 +92,7 @@ class Workers:
         self._lock = threading.Lock()
         self._closing = False
 
-    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Iterator[PartResult]:
+    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Generator[PartResult, None, None]:
         """See `Engine.run`."""
         for part in parts:
             self._parts.put(part)

@@ -1,7 +1,7 @@
 """What runs a job's parts."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from headrace.batch.engines.runner import OnRows
@@ -13,7 +13,7 @@ Finished = Callable[[PartResult], None]
 class Engine(Protocol):
     """Runs parts."""
 
-    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Iterator[PartResult]:
+    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Generator[PartResult, None, None]:
         """Run the parts, in any order, and yield each when it is on disk.
 
         Raises:

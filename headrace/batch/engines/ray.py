@@ -5,7 +5,7 @@ it, as by a worker of this host, so the output is the same and so is what is res
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class RayEngine:
             ) from error
         self._ray: Any = ray
 
-    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Iterator[PartResult]:
+    def run(self, parts: Sequence[int], on_rows: OnRows, stop: threading.Event) -> Generator[PartResult, None, None]:
         """See `Engine.run`; rows are told of when their part is done."""
         ray = self._ray
         mine = not ray.is_initialized()

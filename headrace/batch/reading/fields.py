@@ -1,7 +1,7 @@
 """Columns of a Parquet file to the fields of an event, a column at a time, and checked by the rules of all entries.
 
-Numbers, bools and text without constraints are checked by loops in C. Any other field is converted as msgspec converts a
-decoded record; only where that fails is the column searched, value by value, for the rows that it refuses.
+Numbers, bools and text without constraints are checked by loops in C. Any other field is converted as msgspec converts
+a decoded record; only where that fails is the column searched, value by value, for the rows that it refuses.
 """
 
 import math

@@ -3,19 +3,21 @@
 import glob
 import lzma
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 import pyarrow as pa
 
 from headrace.batch.job import InputFile, Kind, kind_of
-from headrace.batch.writing.files import synced
+from headrace.batch.writing.files import sync_folder, synced
 from headrace.runtime.errors import ConfigError
 
 
-def find_files(inputs: Sequence[str]) -> tuple[Kind, list[Path]]:
-    """The files in a fixed order: as given, those of a folder or a pattern by name. A folder is read with its subfolders.
+def find_files(inputs: Sequence[str], but: Collection[Path] = ()) -> tuple[Kind, list[Path]]:
+    """The files in a fixed order: as given, those of a folder, subfolders included, or of a pattern by name.
+
+    Those in `but`, resolved, are passed over: what the job itself writes.
 
     Raises:
         ConfigError: there is none, one is unknown, or they are of several kinds.
@@ -23,7 +25,8 @@ def find_files(inputs: Sequence[str]) -> tuple[Kind, list[Path]]:
     found: dict[Path, Kind] = {}
     for given in inputs:
         for path in _expanded(given):
-            found.setdefault(path.resolve(), kind_of(path)[0])
+            if (resolved := path.resolve()) not in but:
+                found.setdefault(resolved, kind_of(path)[0])
     kinds = sorted(set(found.values()))
     if not found:
         raise ConfigError("no input file", hint="--input FILE, FOLDER or 'PATTERN'; repeatable")
@@ -39,7 +42,7 @@ def _expanded(given: str) -> list[Path]:
     elif path.exists():
         return [path]
     else:
-        paths = sorted(p for p in map(Path, glob.glob(given, recursive=True)) if p.is_file())  # noqa: PTH207 - absolute patterns too
+        paths = sorted(p for p in map(Path, glob.glob(given, recursive=True)) if p.is_file())  # noqa: PTH207
     if not paths:
         raise ConfigError(f"--input {given}: no such file")
     return paths
@@ -73,6 +76,7 @@ def unpacked(file: InputFile, into: Path) -> InputFile:
         return file
     target = into / Path(file.path).name.removesuffix(packed)
     into.mkdir(parents=True, exist_ok=True)
+    sync_folder(into.parent)
     try:
         with _stream(file.path, packed) as source, synced(target) as sink:
             shutil.copyfileobj(source, sink, 1 << 20)

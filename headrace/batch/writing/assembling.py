@@ -1,4 +1,4 @@
-"""The output, made of the parts in their order while later ones are still being done, and put into its place at the end."""
+"""The output, made of the parts in order while later ones are being done, and put into its place at the end."""
 
 import gzip
 import os

@@ -13,7 +13,7 @@ from tests.integration.batch.conftest import TRIPS, Batches
 
 
 def publish(kafka: Any, batches: Batches, tmp: Path) -> tuple[Path, str]:
-    """A copy of the trips pipeline under a name of its own, with versions 1 and 2 published; its folder and its name."""
+    """A copy of the trips pipeline under another name, with versions 1 and 2 published; its folder and its name."""
     name = kafka.unique("trips")
     folder = tmp / "pipeline"
     shutil.copytree(TRIPS, folder)

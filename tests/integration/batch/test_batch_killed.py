@@ -14,7 +14,7 @@ from headrace.batch.work import work_folder
 from tests.integration.batch.conftest import Batches, trips, write
 from tests.patience import WAIT_S, wait_for
 
-ROWS = 24_000
+ROWS = 6_000
 
 
 def journal_lines(output: Path) -> int:
@@ -29,9 +29,9 @@ def undisturbed(batches: Batches, source: Path, output: Path, **options: object)
 
 def source_of(kind: str, tmp_path: Path) -> Path:
     rows = trips(ROWS)
-    for i in range(0, ROWS, 1000):
+    for i in range(0, ROWS, 250):
         rows[i]["zone"] = 100  # refused
-    return write(rows, tmp_path / f"x.{kind}", row_group_size=1000)
+    return write(rows, tmp_path / f"x.{kind}", row_group_size=250)
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("parquet", 1), ("csv", 2), ("jsonl", 2)])
@@ -39,16 +39,16 @@ def test_killed_at_random_moments_it_makes_the_same_bytes(
     batches: Batches, tmp_path: Path, kind: str, workers: int
 ) -> None:
     source = source_of(kind, tmp_path)
-    options = {"workers": workers, "part_rows": 1000, "part_bytes": 100_000, "batch_rows": 64}
+    options = {"workers": workers, "part_rows": 250, "part_bytes": 25_000, "batch_rows": 64}
     wanted = undisturbed(batches, source, tmp_path / f"whole.{kind}", **options)
     rejected = (tmp_path / f"whole.{kind}.rejected.jsonl").read_bytes()
-    assert rejected.count(b"\n") == ROWS // 1000
+    assert rejected.count(b"\n") == ROWS // 250
 
     output, chance, kills = tmp_path / f"y.{kind}", random.Random(kind), 0
     (tmp_path / "into").mkdir()
     output = tmp_path / "into" / f"whole.{kind}"
     job = batches.job(source, output, **options)
-    while kills < 4:
+    while kills < 3:
         before = journal_lines(output)
         process = batches.start(job)
         wait_for(lambda: process.poll() is not None or journal_lines(output) > before)  # noqa: B023
@@ -67,7 +67,7 @@ def test_killed_at_random_moments_it_makes_the_same_bytes(
 
 def test_workers_end_with_the_process_that_is_killed(batches: Batches, tmp_path: Path) -> None:
     output = tmp_path / "y.csv"
-    process = batches.start(batches.job(source_of("csv", tmp_path), output, workers=2, part_bytes=100_000))
+    process = batches.start(batches.job(source_of("csv", tmp_path), output, workers=2, part_bytes=25_000))
     workers = _children(process, 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -75,7 +75,7 @@ def test_workers_end_with_the_process_that_is_killed(batches: Batches, tmp_path:
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_part_done_again(batches: Batches, tmp_path: Path) -> None:
-    source, options = source_of("csv", tmp_path), {"workers": 2, "part_bytes": 100_000, "batch_rows": 16}
+    source, options = source_of("csv", tmp_path), {"workers": 2, "part_bytes": 25_000, "batch_rows": 16}
     (tmp_path / "into").mkdir()
     wanted = undisturbed(batches, source, tmp_path / "into" / "y.csv", **options)
     output = tmp_path / "y.csv"
@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_part_done_again(batches: Ba
 
 
 def test_a_torn_line_of_the_journal_is_done_again(batches: Batches, tmp_path: Path) -> None:
-    source, options = source_of("jsonl", tmp_path), {"workers": 1, "part_bytes": 100_000, "batch_rows": 64}
+    source, options = source_of("jsonl", tmp_path), {"workers": 1, "part_bytes": 25_000, "batch_rows": 64}
     (tmp_path / "into").mkdir()
     wanted = undisturbed(batches, source, tmp_path / "into" / "y.jsonl", **options)
     output = tmp_path / "y.jsonl"

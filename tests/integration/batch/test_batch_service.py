@@ -151,7 +151,7 @@ def test_documentation_health_and_metrics(service: Service) -> None:
 
 
 def long_job(service: Service) -> str:
-    job = service.upload(trips(60_000), columns="zone").json()["id"]
+    job = service.upload(trips(30_000), columns="zone").json()["id"]
     wait_for(lambda: service.client.get(f"{JOBS}/{job}").json()["rows"]["done"] > 0)
     return str(job)
 
@@ -184,7 +184,7 @@ def test_jobs_survive_a_restart_of_the_service(tmp_path: Path, number: signal.Si
         assert service.ended(waiting)["state"] == "done"
         lines = service.client.get(f"{JOBS}/{running}/output").content
         (tmp_path / "y.parquet").write_bytes(lines)
-        assert [row["trip_id"] for row in read(tmp_path / "y.parquet")] == [f"t{i}" for i in range(60_000)]
+        assert [row["trip_id"] for row in read(tmp_path / "y.parquet")] == [f"t{i}" for i in range(30_000)]
     finally:
         service.close()
 

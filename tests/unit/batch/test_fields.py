@@ -1,4 +1,4 @@
-"""Columns of Parquet become the values that the same rows have at every other entry, or are refused by the same words."""
+"""Columns of Parquet become the values that the same rows have at every other entry, or are refused as there."""
 
 import datetime as dt
 import math

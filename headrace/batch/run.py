@@ -96,10 +96,8 @@ def run_batch(
             _empty(folder)
         plan = work.plan()
         if plan is None:
-            if job.output_path.exists() and not overwrite:
-                raise ConfigError(
-                    f"{job.output}: is there already, made by another job", hint="--overwrite replaces it"
-                )
+            if not overwrite:
+                _check_free(job)
             plan = make_plan(job, pipeline, settings, now, folder)
             work.begin(plan)
         else:
@@ -123,6 +121,11 @@ def _finished(output: Path, now: Mapping[str, str]) -> Summary | None:
     except (OSError, msgspec.DecodeError):
         return None
     return summary if output.exists() and summary.identity == now else None
+
+
+def _check_free(job: Job) -> None:
+    if job.output_path.exists():
+        raise ConfigError(f"{job.output}: is there already, made by another job", hint="--overwrite replaces it")
 
 
 def _empty(folder: Path) -> None:

@@ -11,7 +11,7 @@ ARGS   ?=
 # Tests in two processes, each with a Kafka and a Redis of its own; a file's tests stay together, and files start in order.
 TWO    := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check lint types unit integration faults triton lock proto clean venv
+.PHONY: demo test check lint types unit integration faults triton ray lock proto clean venv
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)            ## the whole river on this machine: make demo ARGS="rides --plain --duration 60"
@@ -39,6 +39,16 @@ faults: $(STAMP)          ## the long form of the fault tests
 
 triton: build/triton/wheel  ## the bridge against a real Triton server, from a wheel of 55 MB that the lock cannot hold
 	TRITON_WHEEL=$(CURDIR)/build/triton/wheel $(BIN)/python -m pytest tests/integration/bridge $(ARGS)
+
+ray: build/ray/.installed ## batch jobs on a real Ray, in an environment of its own: which ours does not hold
+	RAY_PYTHON=$(CURDIR)/build/ray/bin/python $(BIN)/python -m pytest tests/integration/batch/test_batch_ray.py $(ARGS)
+
+build/ray/.installed: tests/integration/batch/ray.txt requirements.lock $(STAMP) | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(@D)/bin/python requirements.lock
+	$(BIN)/uv pip install --quiet --require-hashes --python $(@D)/bin/python -r tests/integration/batch/ray.txt
+	$(BIN)/uv pip install --quiet --no-deps --python $(@D)/bin/python --editable .
+	@touch $@
 
 bench-stream: $(PEERS:%=$(PEER_ENVS)/%/.installed)
 bench-learning: $(PEER_ENVS)/learning/.installed
@@ -93,6 +103,9 @@ lock: | $(BIN)/uv         ## pin what pyproject.toml asks for
 	        --no-header --constraint build/shared.txt benchmarks/$$peer.in -o benchmarks/$$peer.txt || exit 1; done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    benchmarks/learning/rivals/rivals.in -o benchmarks/learning/rivals/rivals.txt
+	sed 's/ \\$$//' requirements.lock | grep -E '^[a-zA-Z0-9_.-]+==' > build/all.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --constraint build/all.txt tests/integration/batch/ray.in -o tests/integration/batch/ray.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -56,6 +56,24 @@ PARTS = (6.0, 10.0, 15.0, 20.0)  # of the day: night, morning, midday, evening, 
 # input.
 
 
+USED = ("zone", "destination", "distance_km", "hour", "weekday", "drivers", "surge", "pace")
+
+
+def _features(used: np.ndarray) -> torch.Tensor:
+    zone, destination, distance, hour, weekday, drivers, surge, pace = used
+    columns: list[np.ndarray] = [
+        zone % ZONES,
+        destination % ZONES,
+        np.digitize(hour, PARTS),
+        np.clip(distance, 0, 200),
+        np.clip(pace, 0, 60),
+        np.where(weekday < 5, 0.5, -0.5),
+        np.log1p(np.maximum(drivers, 0)) / 2 - 2,
+        np.clip(surge, 0, 5) - 1,
+    ]
+    return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+
+
 class RideTime(Model[Ride, Arrival]):
     """Predicts minutes."""
 
@@ -68,22 +86,12 @@ class RideTime(Model[Ride, Arrival]):
 
     def features(self, rides: Sequence[Ride]) -> torch.Tensor:
         """Shape [N, 8]: zone, destination, part of the day, the distance in km, the pace, and 3 numbers near 0."""
-        raw = np.array(
-            [(r.zone, r.destination, r.distance_km, r.hour, r.weekday, r.drivers, r.surge, r.pace) for r in rides],
-            dtype=np.float32,
-        ).reshape(len(rides), 8)
-        zone, destination, distance, hour, weekday, drivers, surge, pace = raw.T
-        columns: list[np.ndarray] = [
-            zone % ZONES,
-            destination % ZONES,
-            np.digitize(hour, PARTS),
-            np.clip(distance, 0, 200),
-            np.clip(pace, 0, 60),
-            np.where(weekday < 5, 0.5, -0.5),
-            np.log1p(np.maximum(drivers, 0)) / 2 - 2,
-            np.clip(surge, 0, 5) - 1,
-        ]
-        return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+        rows = [(r.zone, r.destination, r.distance_km, r.hour, r.weekday, r.drivers, r.surge, r.pace) for r in rides]
+        return _features(np.array(rows, dtype=np.float32).reshape(len(rides), 8).T)
+
+    def features_of_columns(self, columns: Mapping[str, np.ndarray]) -> torch.Tensor:
+        """The same of the fields' columns, as files have them."""
+        return _features(np.stack([columns[name].astype(np.float32) for name in USED]))
 
     def loss(self, outputs: torch.Tensor, arrivals: Sequence[Arrival]) -> torch.Tensor:
         """Huber, absolute beyond 2 minutes."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 import torch
 
 from headrace.runtime.errors import PipelineError
@@ -49,6 +50,15 @@ class Model(ABC, Generic[E, L]):
     @abstractmethod
     def features(self, events: Sequence[E]) -> torch.Tensor:
         """A batch of events as one tensor, shape [N, ...], N = len(events), finite. Serving and training share this."""
+
+    def features_of_columns(self, columns: Mapping[str, np.ndarray]) -> torch.Tensor | None:  # noqa: ARG002
+        """What `features` returns, bit for bit, made of the events' fields as columns: for files, where that is faster.
+
+        Optional: without it files are read to events as everything else is. `columns` has every field by its name in
+        JSON, N values each: float64 (NaN for None), int64, bool, else Python objects (int and bool too, where some are
+        None). Batch jobs compare both forms on their first rows.
+        """
+        return None
 
     @abstractmethod
     def loss(self, outputs: torch.Tensor, labels: Sequence[L]) -> torch.Tensor:

@@ -47,7 +47,7 @@ def csv_rows(path: Path, struct: type[Any], form: FileFormat) -> Iterator[tuple[
 
 
 def _rows(path: Path, struct: type[Any], encoding: str, header: Header) -> Iterator[tuple[int, Any]]:
-    reader = _RowReader(struct, header, encoding)
+    reader = RowReader(struct, header, encoding)
     for line, cells in _cells(path, encoding, header):
         read = reader.read(cells) if isinstance(cells, list) else BadValue("", cells)
         yield line, BadRow.at_line(path, line, *read) if isinstance(read, BadValue) else read
@@ -100,8 +100,8 @@ class _Column:
         return cls(index, field.encode_name, empty, text, nullable and numbers and not text, integer)
 
 
-class _RowReader:
-    """Makes a struct of a row's cells, or says what is wrong with them."""
+class RowReader:
+    """Makes a struct of a row's cells, or says what is wrong with them. `header` is of a file in this `encoding`."""
 
     def __init__(self, struct: type[Any], header: Header, encoding: str) -> None:
         fields = {f.encode_name: f for f in msgspec.structs.fields(struct)}

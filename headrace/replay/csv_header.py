@@ -22,13 +22,18 @@ _MOST_LINES = 20
 
 @dataclass(frozen=True)
 class Header:
-    """A header that fits. `columns` are those that are fields, by position; `spaced`: a space follows separators."""
+    """A header that fits.
+
+    `columns` are those that are fields, by position; `names` are all, as the file has them; `spaced`: a space follows
+    separators.
+    """
 
     delimiter: str
     columns: tuple[tuple[int, str], ...]
     width: int
     lines: int
     spaced: bool
+    names: tuple[str, ...] = ()
 
 
 def read_header(path: Path, struct: type[Any], encoding: str, delimiter: str | None) -> Header:
@@ -56,7 +61,7 @@ def read_header(path: Path, struct: type[Any], encoding: str, delimiter: str | N
         f.encode_name for f in msgspec.structs.fields(struct) if f.required and f.encode_name not in columns
     ]:
         raise _incomplete(where, text, delimiter, missing, struct)
-    return Header(delimiter, tuple((i, name) for name, i in columns.items()), len(names), lines, spaced=spaced)
+    return Header(delimiter, tuple((i, name) for name, i in columns.items()), len(names), lines, spaced, tuple(names))
 
 
 def _names(text: str, delimiter: str) -> tuple[list[str], bool]:

@@ -22,11 +22,12 @@ def json_rows(path: Path, struct: type[Any], form: FileFormat) -> Iterator[tuple
         ConfigError: the file cannot be opened, or is not one object a line.
     """
     encoding = encoding_of(path, form.encoding)
-    _check_start(path, encoding, struct)
+    check_start(path, encoding, struct)
     return _rows(path, struct, encoding)
 
 
-def _check_start(path: Path, encoding: str, struct: type[Any]) -> None:
+def check_start(path: Path, encoding: str, struct: type[Any]) -> None:
+    """Raise `ConfigError` if the file is one JSON array, and not one object a line."""
     with opened(path, encoding, newline="\n") as file:
         start = next((line.strip() for line in file if line.strip()), "")
     if start.startswith("[") and not struct.__struct_config__.array_like:
@@ -45,11 +46,12 @@ def _rows(path: Path, struct: type[Any], encoding: str) -> Iterator[tuple[int, A
         except DECODE_ERRORS as error:
             if not data.strip():
                 continue
-            bad = _refused(data, error, encoding)
+            bad = refused(data, error, encoding)
         yield line, value if bad is None else BadRow.at_line(path, line, *bad)
 
 
-def _refused(data: bytes | str, error: Exception, encoding: str) -> BadValue:
+def refused(data: bytes | str, error: Exception, encoding: str) -> BadValue:
+    """What is wrong with a line that decoding refused with `error`, one of `DECODE_ERRORS`."""
     if not isinstance(error, UnicodeError):
         return json_problem(data.encode() if isinstance(data, str) else data, error)
     text = data if isinstance(data, str) else data.decode(errors=MARK_BYTES)

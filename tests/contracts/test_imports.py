@@ -18,6 +18,7 @@ LAYER = {
     "client": 3,
     "launch": 3,
     "replay": 3,
+    "batch": 3,
     "cli": 4,
 }
 MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])

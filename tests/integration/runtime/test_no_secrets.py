@@ -35,7 +35,7 @@ RIDES = Path("examples/rides")
 # Where each role fails: in model.py's import, in the model's constructor, in `network`, in pipeline.yaml, or at Kafka.
 ROLE_FAILURES = [
     ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
-    ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"),
+    ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"), ("batch", "yaml"),
     ("agent", "kafka"), ("coordinator", "kafka"), ("trainer", "kafka"), ("ingest", "kafka"),
 ]  # fmt: skip
 EXIT_CODES = {
@@ -51,6 +51,7 @@ COMMAND_LINES = {
     "check": ["{import}"],
     "produce": ["{rides}", "--limit", "1"],
     "predict": ["{rides}", "--event", "MARK-4"],
+    "batch": ["{import}", "--input", "rides.jsonl", "--output", "y.jsonl", "--weights", "MARK-4"],
     "status": [],
     "tail": ["rides.events", "--kafka", "127.0.0.1:1"],
     "dlq": ["list"],

@@ -1,0 +1,1 @@
+"""Which process does which part: this one, several beside it, or Ray's."""

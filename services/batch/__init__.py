@@ -1,0 +1,1 @@
+"""The role `batch`: jobs of batch inference by REST."""

@@ -1,0 +1,53 @@
+"""Which files of the host a job may read: those below one folder, wherever names, patterns and links lead."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.batch.errors import BadRequestError, ForbiddenError, TooLargeError
+
+_MOST = 100_000
+
+
+def allowed_files(root: Path | None, given: Sequence[str], most_bytes: int) -> list[str]:
+    """The files that the names, folders and patterns mean, resolved. They are relative to `root`.
+
+    Raises:
+        ForbiddenError: no folder is allowed, or a path leads out of it.
+        BadRequestError: there is no such file.
+        TooLargeError: they are too large, or too many.
+    """
+    if root is None:
+        raise ForbiddenError("this service reads no files by path: upload the file (--input-dir allows a folder)")
+    home = root.resolve()
+    found: dict[str, int] = {}
+    for name in given:
+        for path in _matches(home, name):
+            found[str(path)] = path.stat().st_size
+            if len(found) > _MOST:
+                raise TooLargeError(f"more than {_MOST} files")
+    if not found:
+        raise BadRequestError("no input file")
+    if sum(found.values()) > most_bytes:
+        raise TooLargeError(f"the files have {sum(found.values())} bytes; {most_bytes} are allowed")
+    return list(found)
+
+
+def _matches(home: Path, name: str) -> list[Path]:
+    if "\0" in name or ".." in Path(name).parts:
+        raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
+    path = home / name
+    if not path.is_relative_to(home):
+        raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
+    if path.is_dir():
+        matches = sorted(p for p in path.rglob("*") if p.is_file())
+    elif path.exists():
+        matches = [path]
+    else:
+        matches = sorted(p for p in map(Path, glob.iglob(str(path), recursive=True)) if p.is_file())  # noqa: PTH207
+    resolved = [match.resolve() for match in matches]
+    if any(not match.is_relative_to(home) for match in [path.resolve(), *resolved]):
+        raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
+    if not resolved:
+        raise BadRequestError(f"{name!r}: no such file")
+    return [match for match in resolved if match.is_file()]

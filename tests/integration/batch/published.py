@@ -28,7 +28,13 @@ def publish(kafka: Any, batches: Batches, tmp: Path) -> tuple[Path, str]:
         state = dict(batches.network.state_dict())
         for last in ("2.weight", "2.bias"):
             state[last] = state[last] * version
-        manifest = publish_version(state, VersionFacts(model=name, version=version, base_version=version - 1, epoch=1, step=version, offsets={}, metrics={}, created_at=version), store=store)  # fmt: skip
+        manifest = publish_version(
+            state,
+            VersionFacts(
+                model=name, version=version, base_version=version - 1, epoch=1, step=version, created_at=version
+            ),
+            store=store,
+        )
         producer.produce(CHECKPOINTS.name(), checkpoint_event(manifest).SerializeToString(), key=name.encode())
     assert producer.flush(30) == 0
     store.close()

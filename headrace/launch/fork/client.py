@@ -142,6 +142,10 @@ class ForkServer:
         started = msgspec.json.decode(reply, type=Started)
         if not started.pid:
             raise ForkError(started.error)
+        try:
+            control.recv(MOST_BYTES)  # GONE_ON; without it the new process ends with 1
+        except OSError:
+            self._end()  # the next request starts another one
         return ForkedChild(started.pid)
 
     def _start(self) -> socket.socket:

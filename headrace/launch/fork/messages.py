@@ -5,6 +5,8 @@ import msgspec
 SERVER_MODULE = "headrace.launch.fork.server"
 MOST_BYTES = 1 << 20
 """Size of the longest message."""
+GONE_ON = b"gone on"
+"""What follows `Started` once the new process no longer depends on the fork server."""
 
 
 class Start(msgspec.Struct, frozen=True):

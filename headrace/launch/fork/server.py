@@ -21,7 +21,7 @@ from typing import NamedTuple
 import msgspec
 
 from headrace.launch.fork import preloaded, role_process
-from headrace.launch.fork.messages import MOST_BYTES, SERVER_MODULE, Start, Started
+from headrace.launch.fork.messages import GONE_ON, MOST_BYTES, SERVER_MODULE, Start, Started
 from headrace.launch.fork.pages import drop_file_pages
 
 _TASKS = Path("/proc/self/task")
@@ -71,6 +71,7 @@ def serve(control: socket.socket) -> Start | None:
         control.send(msgspec.json.encode(Started(forked.pid)))
         os.write(forked.gate, _GO)
         os.close(forked.gate)
+        control.send(GONE_ON)
     return None
 
 

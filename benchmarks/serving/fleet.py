@@ -20,7 +20,7 @@ from benchmarks.serving.servers import Server, launch
 from headrace.contracts.topics import CHECKPOINTS, model_partition, system_topics
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
-from headrace.weights import checkpoint_event, open_store, publish_version
+from headrace.weights import VersionFacts, checkpoint_event, open_store, publish_version
 
 
 class Versions:
@@ -39,9 +39,10 @@ class Versions:
         self.version += 1
         state = {**self._state, self._last: self._state[self._last] + torch.tensor(float(self.version))}
         manifest = publish_version(
-            state, model=MODEL, version=self.version, base_version=self.version - 1, epoch=1, step=self.version,
-            offsets={}, metrics={}, store=self._store,
-        )  # fmt: skip
+            state,
+            VersionFacts(model=MODEL, version=self.version, base_version=self.version - 1, epoch=1, step=self.version),
+            store=self._store,
+        )
         event = checkpoint_event(manifest).SerializeToString()
         self._producer.produce(CHECKPOINTS.name(), event, MODEL, model_partition(MODEL))
         self._producer.flush()

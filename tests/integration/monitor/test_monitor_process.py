@@ -308,7 +308,13 @@ def test_models_beside_the_champion_are_scored_apart(kafka: Any, tmp_path: Path)
             toy.prediction(i, 2.5, 4, shadow, topics.SHADOWS)
             toy.label(i, y=2.0)
         toy.flush()
-        seen = process.when(lambda s: s.counts.joined == 60 and bool(s.models) and s.models[2].scored == 60)
+        seen = process.when(
+            lambda s: (
+                s.counts.joined == 60
+                and bool(s.models)
+                and (s.models[2].scored, s.models[2].versions.newest) == (60, 5)
+            )
+        )
     finally:
         process.stop()
     assert (seen.counts.predictions, seen.counts.duplicates, seen.counts.missing) == (60, 0, 0)

@@ -13,6 +13,7 @@ from headrace.streams.chunks import Partition
 REQUEST_S = 15.0
 _PAUSE_S = 0.01
 _WAKE_S = 0.2
+_WAKE_ALL_S = 1.0
 
 
 def at(partition: tuple[str, int], offset: int | None = None) -> TopicPartition:
@@ -71,9 +72,12 @@ def wake_fetchers(consumer: Consumer, resumed: Iterable[tuple[str, int]]) -> Non
     """Have librdkafka fetch resumed partitions at once.
 
     Resuming does not wake the thread that fetches from their leader. With nothing else to fetch that thread sleeps for
-    up to a second; a request to the same broker wakes it.
+    up to a second; a request to the same broker wakes it. A broker that does not answer holds nobody up for long.
     """
+    until = time.monotonic() + _WAKE_ALL_S
     for partition in resumed:
+        if time.monotonic() > until:
+            return
         with contextlib.suppress(KafkaException):  # then it fetches when it wakes by itself
             consumer.get_watermark_offsets(at(partition), timeout=_WAKE_S)
 

@@ -23,11 +23,11 @@ from headrace.runtime.lifecycle import Stop, until_stopped
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.buffer import Limits
 from headrace.streams.chunks import Partition
-from headrace.streams.consumer import ChunkConsumer
 from headrace.streams.delivery import Output
 from headrace.streams.flow import AgentFlow, Flow
 from headrace.streams.membership import Membership
-from headrace.streams.transport import ChunkTransport
+from headrace.streams.transport.consumer import ChunkConsumer
+from headrace.streams.transport.driver import ChunkTransport
 
 Commit = Literal["acknowledged", "transactions"]
 

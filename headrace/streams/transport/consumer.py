@@ -16,10 +16,10 @@ from faust.transport import consumer as base
 from faust.types import TP, ConsumerMessage, Message
 
 from headrace.runtime.errors import ConfigError, DependencyError, HeadraceError
-from headrace.streams import positions
 from headrace.streams.buffer import ChunkBuffer
 from headrace.streams.chunks import NO_TIMESTAMP, Chunk, Partition
-from headrace.streams.poller import Poller
+from headrace.streams.transport import positions
+from headrace.streams.transport.poller import Poller
 
 if TYPE_CHECKING:
     from headrace.streams.app import ChunkApp

@@ -140,6 +140,20 @@ def header(record: Record, name: str) -> bytes | None:
     return found
 
 
+def headers_named(records: Iterable[Record], name: str) -> list[Headers | None] | None:
+    """Of every record the last header of that name, alone in a list, or None; None where no record has one."""
+    found = [_only(record.headers(), name) for record in records]
+    return found if any(found) else None
+
+
+def _only(headers: Headers | None, name: str) -> Headers | None:
+    if not headers:
+        return None
+    if len(headers) == 1:
+        return headers if headers[0][0] == name else None
+    return next(([pair] for pair in reversed(headers) if pair[0] == name), None)
+
+
 R = TypeVar("R", bound=Record)
 
 

@@ -25,7 +25,7 @@ from headrace.contracts.topics import EVENTS, PREDICTIONS, dead_letters
 from headrace.deadletters.letters import Phase, dead_letter
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import DataError
-from headrace.streams.chunks import Chunk, Partition, Record, header, timestamps_ms
+from headrace.streams.chunks import Chunk, Partition, Record, header, headers_named, timestamps_ms
 from headrace.streams.delivery import Batch, Outgoing, Output
 from headrace.streams.isolation import Breaker, TooManyBadError, bisect
 from headrace.weights.worker.source import Bound, WeightsSource
@@ -284,15 +284,8 @@ class StreamPredictor:
             ]
         values = self._encode_all(made)
         where = partition if self._same_partitions else None
-        # Batched produces take no headers, and the partition's order must hold: with one header, all go one by one.
-        if any(record.headers() for record in row.records):
-            output.singles += [
-                Outgoing(self._sink, record.key(), value, _trace(record), where)
-                for record, value in zip(row.records, values, strict=True)
-            ]
-            return
         keyed = [{"value": v, "key": r.key()} for v, r in zip(values, row.records, strict=True)]
-        output.batches.append(Batch(self._sink, where, keyed))
+        output.batches.append(Batch(self._sink, where, keyed, headers_named(row.records, TRACEPARENT)))
 
     def _encode_all(self, predictions: Sequence[Prediction[Any]]) -> list[bytes]:
         """Each prediction's JSON, by one call: in JSON a line break never stands for itself, unless it is a `msgspec.Raw`'s."""

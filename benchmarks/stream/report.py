@@ -28,10 +28,10 @@ class Results:
     runs: dict[str, list[Figures]] = field(default_factory=dict)
     two: list[Figures] = field(default_factory=list)
     """Ours in two processes, on the backlog that one had."""
-    headers: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
-    """By kind of headers and contestant: the bare loop and ours."""
     latencies: dict[str, list[Latency]] = field(default_factory=dict)
     memory: Memory | None = None
+    headers: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
+    """By kind of headers and contestant: the bare loop and ours."""
 
     def ratios(self) -> dict[str, float]:
         """Ours by theirs, by the others' names; two processes of ours by one; by kind of headers, ours by the bare loop."""

@@ -63,13 +63,15 @@ class Chunk:
     """Records of one partition in offset order, at least one. Offsets may have gaps (transaction markers, compaction).
 
     `generation` counts the assignments of this process: a chunk of an older generation must not be committed, since its
-    partition may have moved.
+    partition may have moved. `round_size` is the number of chunks in the round that the consumer handed out, this one
+    counted.
     """
 
     topic: str
     partition: int
     records: Sequence[Record]
     generation: int = 0
+    round_size: int = 1
 
     def __post_init__(self) -> None:
         if not self.records:

@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.stream.contestants import BARE, CONTESTANTS, FAUST_TAKE, OURS, QUIX, Contestant
+from benchmarks.stream.headers import KINDS
 from benchmarks.stream.report import Results, report
 from benchmarks.stream.run import Bench, Plan
 from headrace.platform import LocalPlatform
 from headrace.runtime.settings import ServiceSettings
 
 WIDTH = 128
-SHORT = ("throughput", "two", "latency")
+SHORT = ("throughput", "two", "headers", "latency")
 ALL = (*SHORT, "memory")
 
 
@@ -63,6 +64,7 @@ def plan_of(options: argparse.Namespace, console: Console) -> Plan:
         rounds=rounds,
         peer_rounds=rounds if full or options.only else min(rounds, 2),
         two_processes="two" in measure,
+        headers=tuple(KINDS) if "headers" in measure else (),
         memory_records=options.memory_records if "memory" in measure else 0,
         rates=options.rates,
         seconds=options.seconds or (20.0 if full else 4.0),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks.stream.headers import make_headers
 from benchmarks.stream.task.event import make_events
 from headrace.contracts.topics import EVENTS, PREDICTIONS, pipeline_topics
 from headrace.runtime import kafka
@@ -28,6 +29,19 @@ def fill(settings: ServiceSettings, records: int) -> None:
             producer.produce_batch(SOURCE, [dict(record) for record in mine[:left]], partition=partition)
             while len(producer) > 500_000:
                 producer.poll(0.05)
+    producer.flush()
+
+
+def fill_with_headers(settings: ServiceSettings, records: int, kind: str) -> None:
+    """Produce so many events that carry headers of this kind, the same number to every partition."""
+    events = make_events()
+    headers = make_headers(kind, len(events))
+    producer = kafka.producer(settings, **{"queue.buffering.max.messages": 2_000_000})
+    for n in range(records // PARTITIONS * PARTITIONS):
+        value, key = events[n % len(events)]
+        producer.produce(SOURCE, value, key, n % PARTITIONS, headers=headers[n % len(events)])
+        if n % 10_000 == 0:
+            producer.poll(0)
     producer.flush()
 
 

@@ -1,19 +1,23 @@
 """Contestant: what one would write by hand with confluent-kafka, torch and msgspec, one thing after the other.
 
 consume → decode → features → forward → encode → produce_batch → send_offsets_to_transaction → commit_transaction
+
+Where events carry a `traceparent`, its predictions do too, and are produced one by one: `produce_batch` takes no headers.
 """
 
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 import msgspec
 import torch
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, Producer, TopicPartition
 
+from benchmarks.stream.headers import TRACEPARENT
 from benchmarks.stream.task.event import Event
 from benchmarks.stream.task.mlp import features, make_network
-from benchmarks.stream.terms import told
+from benchmarks.stream.terms import Terms, told
 from headrace.contracts.records import Prediction
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
@@ -49,13 +53,26 @@ def main(argv: list[str]) -> None:
         ]
         offsets = {(m.topic(), m.partition()): m.offset() + 1 for m in messages}
         producer.begin_transaction()
-        producer.produce_batch(
-            terms.predictions, [{"value": v, "key": m.key()} for m, v in zip(messages, values, strict=True)]
-        )
+        _produce(producer, terms, messages, values)
         producer.send_offsets_to_transaction(
             [TopicPartition(t, p, o) for (t, p), o in offsets.items()], consumer.consumer_group_metadata()
         )
         producer.commit_transaction()
+
+
+def _produce(producer: Producer, terms: Terms, messages: Sequence[Message], values: Sequence[bytes]) -> None:
+    carried = [_trace(m) for m in messages] if terms.carry_headers else []
+    if any(carried):
+        for message, value, headers in zip(messages, values, carried, strict=True):
+            producer.produce(terms.predictions, value, message.key(), headers=headers)
+    else:
+        producer.produce_batch(
+            terms.predictions, [{"value": v, "key": m.key()} for m, v in zip(messages, values, strict=True)]
+        )
+
+
+def _trace(message: Message) -> list[tuple[str, bytes]]:
+    return [(name, value) for name, value in message.headers() or () if name == TRACEPARENT]
 
 
 if __name__ == "__main__":

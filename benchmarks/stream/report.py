@@ -10,8 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.stream.contestants import CONTESTANTS, OURS, TWO
+from benchmarks.stream.contestants import BARE, CONTESTANTS, OURS, TWO
 from benchmarks.stream.figures import Figures, Latency, Memory, median, ratio
+from benchmarks.stream.headers import KINDS
 from benchmarks.stream.latency import FLOOR
 
 OUT = Path("build/bench/stream.json")
@@ -29,16 +30,17 @@ class Results:
     """Ours in two processes, on the backlog that one had."""
     latencies: dict[str, list[Latency]] = field(default_factory=dict)
     memory: Memory | None = None
+    headers: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
+    """By kind of headers and contestant: the bare loop and ours."""
 
     def ratios(self) -> dict[str, float]:
-        """Ours by theirs, by the others' names; and two processes of ours by one."""
+        """Ours by theirs, by the others' names; two processes of ours by one; by kind of headers, ours by the bare loop."""
         ours = self.runs.get(OURS.name, [])
-        if not ours:
-            return {}
-        found = {name: ratio(ours, theirs) for name, theirs in self.runs.items() if name != OURS.name}
-        if self.two:
+        found = {name: ratio(ours, theirs) for name, theirs in self.runs.items() if ours and name != OURS.name}
+        if ours and self.two:
             found[TWO] = ratio(self.two, ours)
-        return found
+        raced = ((kind, by[OURS.name], by[BARE.name]) for kind, by in self.headers.items())
+        return {**found, **{kind: ratio(with_, bare) for kind, with_, bare in raced if with_}}
 
     def as_json(self) -> dict[str, Any]:
         """What build/bench/stream.json holds."""
@@ -48,6 +50,8 @@ class Results:
             measured[name] = {**median(runs).as_dict(), "records": self.records[name], "rounds_records_per_s": rates}
         if self.two:
             measured[TWO] = median(self.two).as_dict()
+        for kind, raced in self.headers.items():
+            measured[kind] = {name: median(found).as_dict() for name, found in raced.items() if found}
         if self.memory is not None:
             measured.setdefault(OURS.name, {})["memory"] = self.memory.as_dict()
         for name, found in self.latencies.items():
@@ -57,12 +61,12 @@ class Results:
 
 def report(results: Results, console: Console) -> None:
     """Print, and write the file."""
-    if results.runs:
+    if results.runs or results.headers:
         console.print(_throughput_table(results))
     if results.latencies:
         console.print(_latency_table(results.latencies))
     for name, value in results.ratios().items():
-        console.print("two processes / one" if name == TWO else f"ours / {name}", f"{value:.2f}")
+        console.print(_ratio_title(name), f"{value:.2f}")
     if results.memory is not None:
         console.print(results.memory.told())
     if results.load_before > (os.cpu_count() or 1) / 2:
@@ -71,6 +75,12 @@ def report(results: Results, console: Console) -> None:
         )
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(results.as_json(), indent=2))
+
+
+def _ratio_title(name: str) -> str:
+    if name == TWO:
+        return "two processes / one"
+    return f"with {name}: ours / {BARE.name}" if name in KINDS else f"ours / {name}"
 
 
 def _throughput_table(results: Results) -> Table:
@@ -86,6 +96,11 @@ def _throughput_table(results: Results) -> Table:
     if results.two:
         rate, cpu = median(results.two).records_per_s, median(results.two).cpu_us_per_record
         table.add_row("Headrace stream, two processes", OURS.guarantee, "", f"{rate:,.0f}", f"{cpu:.2f}", "", "")
+    for kind, raced in results.headers.items():
+        for name, runs in raced.items():
+            if runs:
+                rate, cpu = median(runs).records_per_s, median(runs).cpu_us_per_record
+                table.add_row(f"{CONTESTANTS[name].title}, {kind}", "", "", f"{rate:,.0f}", f"{cpu:.2f}", "", "")
     return table
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.stream.backlog import PARTITIONS, SINK, SOURCE, create_topics, fill
-from benchmarks.stream.contestants import OURS, QUIX, TWO, Contestant
+from benchmarks.stream.backlog import PARTITIONS, SINK, SOURCE, create_topics, fill, fill_with_headers
+from benchmarks.stream.contestants import BARE, OURS, QUIX, TWO, Contestant
 from benchmarks.stream.figures import Figures, figures, memory
 from benchmarks.stream.latency import floor, latencies
 from benchmarks.stream.race import race
@@ -30,6 +30,8 @@ class Plan:
     peer_rounds: int
     """Rounds in which the peers, and two processes of ours, take part; the bare loop and ours take part in all."""
     two_processes: bool
+    headers: Sequence[str]
+    """Kinds of headers with which the bare loop and ours are raced again."""
     memory_records: int
     rates: Sequence[float]
     seconds: float
@@ -62,6 +64,8 @@ class Bench:
             self._round(n)
         if self._plan.memory_records:
             self._memory()
+        for kind in self._plan.headers:
+            self._with_headers(kind)
         if self._plan.answering:
             self._latencies()
 
@@ -74,10 +78,19 @@ class Bench:
         if self._plan.two_processes and n < self._plan.peer_rounds:
             self._results.two.append(self._race(OURS, TWO, n, 2))
 
-    def _race(self, who: Contestant, name: str, n: int, processes: int) -> Figures:
-        records = self._plan.share(who)
+    def _with_headers(self, kind: str) -> None:
+        """The bare loop and ours in turn, on a backlog of as many events that carry headers."""
+        with self._timed(f"backlog with {kind}"):
+            fill_with_headers(self._settings, self._plan.records, kind)
+        raced = self._results.headers.setdefault(kind, {BARE.name: [], OURS.name: []})
+        for n in range(self._plan.rounds):
+            for who in (BARE, OURS):
+                raced[who.name].append(self._race(who, f"{who.name}.{kind}", n, 1, carry_headers=True))
+
+    def _race(self, who: Contestant, name: str, n: int, processes: int, *, carry_headers: bool = False) -> Figures:
+        records, terms = self._plan.share(who), self._terms(f"{name}.{n}", carry_headers=carry_headers)
         with self._timed(f"{name}, round {n + 1}"):
-            return figures(race(who, self._settings, self._terms(f"{name}.{n}"), records, processes=processes), records)
+            return figures(race(who, self._settings, terms, records, processes=processes), records)
 
     def _memory(self) -> None:
         records = self._plan.memory_records
@@ -97,8 +110,15 @@ class Bench:
                     who, self._settings, terms, rates=offered, seconds=seconds
                 )
 
-    def _terms(self, group: str, *, low_latency: bool = False) -> Terms:
-        return Terms(self._settings.kafka_bootstrap_servers, SOURCE, SINK, f"bench.{group}", low_latency=low_latency)
+    def _terms(self, group: str, *, carry_headers: bool = False, low_latency: bool = False) -> Terms:
+        return Terms(
+            self._settings.kafka_bootstrap_servers,
+            SOURCE,
+            SINK,
+            f"bench.{group}",
+            carry_headers=carry_headers,
+            low_latency=low_latency,
+        )
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

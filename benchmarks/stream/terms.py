@@ -16,6 +16,8 @@ class Terms:
     group: str
     folder: Path = Path()
     """Empty at first, for whatever it keeps on disk; shared by the processes of one group."""
+    carry_headers: bool = False
+    """Set where events carry headers: what belongs to a trace goes on to the prediction."""
     low_latency: bool = False
     """Set where latency is measured: a contestant that must be set for either throughput or latency reads it."""
 
@@ -27,6 +29,7 @@ class Terms:
         }  # fmt: skip
         return [
             *(f"--{name}={value}" for name, value in told.items()),
+            *(["--carry-headers"] if self.carry_headers else []),
             *(["--low-latency"] if self.low_latency else []),
         ]
 
@@ -37,5 +40,6 @@ def told(argv: Sequence[str]) -> Terms:
     for name in ("servers", "events", "predictions", "group"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--carry-headers", action="store_true")
     parser.add_argument("--low-latency", action="store_true")
     return Terms(**vars(parser.parse_args(argv)))

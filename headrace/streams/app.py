@@ -9,12 +9,10 @@ async def watch(stream):
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import faust
-from confluent_kafka import Consumer, Producer
 from faust.tables.manager import TableManager
 from faust.types import Message
 
@@ -24,32 +22,12 @@ from headrace.runtime.lifecycle import Stop, until_stopped
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.buffer import Limits
 from headrace.streams.chunks import Partition
-from headrace.streams.consumer import ChunkConsumer
 from headrace.streams.delivery import Output
 from headrace.streams.flow import AgentFlow, Flow
 from headrace.streams.membership import Membership
-from headrace.streams.transport import ChunkTransport
-
-Commit = Literal["acknowledged", "transactions"]
-
-
-@dataclass
-class ChunkOptions:
-    """What a chunk app's transport is made of.
-
-    `make_consumer(protocol)` makes a consumer of the group for the group protocol "consumer" or, where the broker does
-    not have it, "classic". `commit` says who commits offsets: Faust, for what agents have acknowledged (at least once),
-    or nobody here, since transactions carry them. `most_per_round` bounds the records that one round hands out.
-    """
-
-    make_consumer: Callable[[str], Consumer]
-    make_producer: Callable[[], Producer]
-    commit: Commit = "acknowledged"
-    flow: Flow = field(default_factory=AgentFlow)
-    membership: Membership = field(default_factory=Membership)
-    limits: Limits = field(default_factory=Limits)
-    most_per_round: int = 10_000
-    reset: str = "earliest"
+from headrace.streams.options import ChunkOptions, Commit
+from headrace.streams.transport.consumer import ChunkConsumer
+from headrace.streams.transport.driver import ChunkTransport
 
 
 class NoTables(TableManager):

@@ -63,13 +63,15 @@ class Chunk:
     """Records of one partition in offset order, at least one. Offsets may have gaps (transaction markers, compaction).
 
     `generation` counts the assignments of this process: a chunk of an older generation must not be committed, since its
-    partition may have moved.
+    partition may have moved. `round_size` is the number of chunks in the round that the consumer handed out, this one
+    counted.
     """
 
     topic: str
     partition: int
     records: Sequence[Record]
     generation: int = 0
+    round_size: int = 1
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -138,6 +140,20 @@ def header(record: Record, name: str) -> bytes | None:
         if key == name:
             found = value
     return found
+
+
+def headers_named(records: Iterable[Record], name: str) -> list[Headers | None] | None:
+    """Of every record the last header of that name, alone in a list, or None; None where no record has one."""
+    found = [_only(record.headers(), name) for record in records]
+    return found if any(found) else None
+
+
+def _only(headers: Headers | None, name: str) -> Headers | None:
+    if not headers:
+        return None
+    if len(headers) == 1:
+        return headers if headers[0][0] == name else None
+    return next(([pair] for pair in reversed(headers) if pair[0] == name), None)
 
 
 R = TypeVar("R", bound=Record)

@@ -11,7 +11,7 @@ Guarantee = Literal["exactly_once", "at_least_once"]
 
 
 class Outgoing(NamedTuple):
-    """A record that carries headers, and so cannot go in a batched produce."""
+    """A single record, with or without headers."""
 
     topic: str
     key: bytes | None
@@ -21,15 +21,16 @@ class Outgoing(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Records without headers for one topic, as confluent_kafka's `produce_batch` takes them: dicts of "value" and "key".
+    """Records for one topic, as confluent_kafka's `produce_batch` takes them: dicts of "value" and "key".
 
-    `partition` of None lets the key choose. Neither headers nor timestamps can be given there: the records carry the
-    time at which they were produced.
+    `partition` of None lets the key choose. `headers` has one entry a record, or is None where no record has any. The
+    records carry the time at which they were produced.
     """
 
     topic: str
     partition: int | None
     records: list[dict[str, Any]]
+    headers: Sequence[Headers | None] | None = None
 
 
 @dataclass

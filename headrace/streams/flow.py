@@ -42,8 +42,8 @@ class Flow(Protocol):
         """Whether the next round, of up to `buffered` records, is wanted now."""
         ...
 
-    def issued(self, chunks: int) -> None:
-        """A round of so many chunks, one a partition, is on its way to the agents."""
+    def issued(self) -> None:
+        """A round is on its way to the agents: a chunk a partition, each with the round's size."""
         ...
 
     def begin(self, generation: int) -> None:
@@ -71,8 +71,8 @@ class AgentFlow:
         """Whenever something is there; a full queue of the agent holds the fetcher back."""
         return buffered > 0
 
-    def issued(self, chunks: int) -> None:
-        """Not counted."""
+    def issued(self) -> None:
+        """Of no concern: `open` never changes."""
 
     def begin(self, generation: int) -> None:
         """Faust itself skips chunks of earlier generations."""

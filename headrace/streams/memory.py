@@ -57,6 +57,7 @@ def memory_chunk(
     partition: int = 0,
     first_offset: int = 0,
     generation: int = 0,
+    round_size: int = 1,
     headers: Headers | None = None,
 ) -> Chunk:
     """A chunk of consecutive offsets; record i has the key b"<i>" and the timestamp 1000 + i ms."""
@@ -64,4 +65,4 @@ def memory_chunk(
         MemoryRecord(value, str(i).encode(), topic, partition, first_offset + i, 1000 + i, headers)
         for i, value in enumerate(values)
     ]
-    return Chunk(topic, partition, records, generation)
+    return Chunk(topic, partition, records, generation, round_size)

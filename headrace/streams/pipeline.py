@@ -56,7 +56,7 @@ class ChunkPipeline:
         self._overlap_records = overlap_records
         self._wake: Callable[[], None] = lambda: None
         self._host: Host | None = None
-        self._coming = 0
+        self._coming = False
         self._pending: list[Chunk] = []
         self._void = 0
         self._aborts = 0
@@ -96,13 +96,13 @@ class ChunkPipeline:
             return False
         return buffered >= self._overlap_records or self.idle
 
-    def issued(self, chunks: int) -> None:
-        """So many chunks will be submitted."""
-        self._coming = chunks
+    def issued(self) -> None:
+        """The chunks of a round will be submitted."""
+        self._coming = True
 
     def begin(self, generation: int) -> None:  # noqa: ARG002 - chunks carry theirs
         """Chunks that were on their way never come."""
-        self._coming = 0
+        self._coming = False
         self._pending.clear()
         self._complete.clear()
 
@@ -121,8 +121,8 @@ class ChunkPipeline:
         if chunk.generation != self._membership.generation:
             return
         self._pending.append(chunk)
-        self._coming -= 1
-        if self._coming <= 0:
+        if len(self._pending) >= chunk.round_size:
+            self._coming = False
             self._complete.set()
 
     # -- life

@@ -8,7 +8,7 @@ restarted process aborts at once what its predecessor left open.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -16,7 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError, HeadraceError
 from headrace.runtime.logging import get_logger
-from headrace.streams.delivery import AbortedError, Output
+from headrace.streams.chunks import Headers
+from headrace.streams.delivery import AbortedError, Batch, Output
 from headrace.streams.membership import Member
 
 log = get_logger("headrace.streams")
@@ -24,6 +25,8 @@ log = get_logger("headrace.streams")
 _CALL_S = 15.0
 _PAUSE_S = 0.05
 _ATTEND_S = 0.5
+_ANY_PARTITION = -1
+"""librdkafka's number for a partition that the key chooses."""
 PRODUCER_CONFIG: dict[str, Any] = {
     # One output is bounded by the chunk limits, and flushed before the next: the queue must never be what refuses a
     # record.
@@ -31,6 +34,7 @@ PRODUCER_CONFIG: dict[str, Any] = {
     "queue.buffering.max.kbytes": 1_048_576,
     "batch.num.messages": 10_000,
 }
+OnDelivery = Callable[[KafkaError | None, Message], None]
 Observe = Callable[[str, float], None]
 Lost = Callable[[HeadraceError], None]
 
@@ -196,17 +200,36 @@ def _close(producer: Producer | None) -> None:
         log.warning("closing the producer", error=error.args[0].str())
 
 
-def _produce(producer: Producer, output: Output, on_delivery: Callable[..., None] | None = None) -> None:
-    """Queue everything; batched where there are no headers."""
-    extra: dict[str, Any] = {} if on_delivery is None else {"on_delivery": on_delivery}
-    for topic, partition, records in output.batches:
-        where: dict[str, Any] = {} if partition is None else {"partition": partition}
-        if producer.produce_batch(topic, records, **where, **extra) != len(records):
-            raise KafkaException(next(r["_error"] for r in records if "_error" in r))
+def _produce(producer: Producer, output: Output, on_delivery: OnDelivery | None = None) -> None:
+    """Queue everything."""
+    for batch in output.batches:
+        if batch.headers is None:
+            _produce_batch(producer, batch, on_delivery)
+        else:
+            _produce_with_headers(producer, batch, batch.headers, on_delivery)
     for single in output.singles:
-        where = {} if single.partition is None else {"partition": single.partition}
-        producer.produce(single.topic, single.value, single.key, headers=list(single.headers), **where, **extra)
+        partition = _ANY_PARTITION if single.partition is None else single.partition
+        producer.produce(
+            single.topic, single.value, single.key, partition, on_delivery=on_delivery, headers=list(single.headers)
+        )
     producer.poll(0)
+
+
+def _produce_batch(producer: Producer, batch: Batch, on_delivery: OnDelivery | None) -> None:
+    extra: dict[str, Any] = {} if on_delivery is None else {"on_delivery": on_delivery}
+    where: dict[str, Any] = {} if batch.partition is None else {"partition": batch.partition}
+    if producer.produce_batch(batch.topic, batch.records, **where, **extra) != len(batch.records):
+        raise KafkaException(next(r["_error"] for r in batch.records if "_error" in r))
+
+
+def _produce_with_headers(
+    producer: Producer, batch: Batch, headers: Sequence[Headers | None], on_delivery: OnDelivery | None
+) -> None:
+    """One call a record, since `produce_batch` takes no headers; arguments by position, which saves a third of its cost."""
+    produce: Callable[..., None] = producer.produce
+    topic, partition = batch.topic, _ANY_PARTITION if batch.partition is None else batch.partition
+    for record, own in zip(batch.records, headers, strict=True):
+        produce(topic, record["value"], record["key"], partition, None, on_delivery, 0, own)
 
 
 def _patiently(call: Callable[..., None], *arguments: Any) -> None:

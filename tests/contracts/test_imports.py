@@ -1,6 +1,7 @@
 """Imports go one way: services → launch, replay, deadletters → streams, weights, model → runtime → contracts."""
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,61 @@ def test_rollouts_know_of_weights_only_their_format_and_errors(path: Path) -> No
 def test_what_rollouts_stand_on_does_not_import_them() -> None:
     paths = [*ROOT.glob("headrace/weights/format/*.py"), ROOT / "headrace/weights/errors.py"]
     assert not [path for path in paths for name in imported(path) if name.startswith("headrace.rollouts")]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def dependencies(sources: Mapping[str, Path]) -> dict[str, set[str]]:
+    """By module, the modules that it imports, under TYPE_CHECKING and in functions too.
+
+    `from package import name` depends on the submodule of that name where there is one, else on the package.
+    """
+    known = {name: imported(path) for name, path in sources.items()}
+    return {
+        module: {
+            name if name in known else name.rpartition(".")[0]
+            for name in names
+            if not any(other in known and other.startswith(f"{name}.") for other in names)
+        }
+        & known.keys() - {module}
+        for module, names in known.items()
+    }
+
+
+def cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other: strongly connected components of more than one, by Tarjan's algorithm."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for needed in sorted(graph[module]):
+            if needed not in index:
+                visit(needed)
+            if needed in stack:
+                low[module] = min(low[module], low[needed])
+        if low[module] == index[module]:
+            at = stack.index(module)
+            found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for module in sorted(graph):
+        if module not in index:
+            visit(module)
+    return [component for component in found if len(component) > 1]
+
+
+def test_no_modules_import_each_other() -> None:
+    sources = {module_name(path): path for path in MODULES}
+    assert cycles(dependencies(sources)) == []
+
+
+def test_cycles_are_found_whatever_their_length() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a", "e"}, "e": {"d"}, "f": {"a"}}
+    assert cycles(graph) == [["a", "b", "c"], ["d", "e"]]

@@ -9,8 +9,8 @@ import msgspec
 
 from headrace.contracts.records import TRACEPARENT, Prediction
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
-from headrace.streams.chunks import Headers, Record, header, timestamps_ms
-from headrace.streams.delivery import Batch, Outgoing, Output
+from headrace.streams.chunks import Headers, Record, header, headers_named, timestamps_ms
+from headrace.streams.delivery import Batch, Output
 from services.inference.stream.decoding import BadRecord, Rows
 from services.inference.stream.rounds import Answers, Maker
 
@@ -86,15 +86,8 @@ class Writer:
             return
         values = self._encode_all(made.structs())
         where = made.partition if self._same_partitions else None
-        # Batched produces take no headers, and the partition's order must hold: with one header, all go one by one.
-        if any(record.headers() for record in made.records):
-            output.singles += [
-                Outgoing(self._sink, record.key(), value, trace_of(record), where)
-                for record, value in zip(made.records, values, strict=True)
-            ]
-            return
         keyed = [{"value": v, "key": r.key()} for v, r in zip(values, made.records, strict=True)]
-        output.batches.append(Batch(self._sink, where, keyed))
+        output.batches.append(Batch(self._sink, where, keyed, headers_named(made.records, TRACEPARENT)))
 
     def shadow(self, made: Predictions, output: Output) -> list[Exception | str]:
         """Add one chunk's predictions of a shadow, but for those that cannot be written: what was wrong with them."""

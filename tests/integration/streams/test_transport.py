@@ -18,7 +18,8 @@ from headrace.streams.chunks import Chunk, Partition
 from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output
 from headrace.streams.membership import Member, Membership
 from headrace.streams.pipeline import ChunkPipeline
-from headrace.streams.transactions import TransactionalSink
+from headrace.streams.transactions import AcknowledgedSink, TransactionalSink
+from tests.conftest import Kafka
 from tests.patience import WAIT_S
 
 
@@ -352,6 +353,23 @@ def test_a_member_without_proof_of_membership_is_not_let_through(settings, kafka
         with pytest.raises(AbortedError):
             sink.deliver(output, member)
     sink.close()
+
+
+def test_a_batch_with_headers_keeps_its_order_and_every_record_its_own(settings: ServiceSettings, kafka: Kafka) -> None:
+    """Records of one batch with and without a header, as a consumer reads them back."""
+    target, trace = kafka.create_topic(), [("traceparent", b"1")]
+    records = [{"value": str(n).encode(), "key": b"k"} for n in range(4)]
+    sink = AcknowledgedSink(lambda: clients.producer(settings))
+    sink.open()
+    sink.deliver(Output(1, {}, batches=[Batch(target, 0, records, [None, trace, None, trace])]), Member(1, None))
+    sink.close()
+    reader = clients.consumer(settings, kafka.unique("reader"))
+    reader.assign([TopicPartition(target, 0, 0)])
+    got = reader.consume(4, WAIT_S)
+    reader.close()
+    assert [(m.value(), m.key(), m.headers()) for m in got] == [
+        (b"0", b"k", None), (b"1", b"k", trace), (b"2", b"k", None), (b"3", b"k", trace),
+    ]  # fmt: skip
 
 
 async def test_records_with_headers_go_in_the_same_transaction(kafka, make, settings, produce):

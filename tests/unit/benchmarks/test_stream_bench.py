@@ -142,7 +142,7 @@ def test_events_are_the_same_every_time() -> None:
 
 
 def test_results_name_every_ratio() -> None:
-    """Ours by each other contestant, and two processes by one."""
+    """Ours by each other contestant, two processes by one, and ours by the bare loop for each kind of headers."""
     runs = {
         name: [Figures(rate, 1, 1, 1)]
         for name, rate in zip(CONTESTANTS, (50.0, 100.0, 20.0, 25.0, 2.0, 4.0), strict=True)
@@ -154,10 +154,17 @@ def test_results_name_every_ratio() -> None:
         runs,
         [Figures(150.0, 1, 1, 1)],
         {"floor": [latency], OURS.name: [latency]},
+        headers={
+            "headers": {"bare_loop": [Figures(50.0, 1, 1, 1)], OURS.name: [Figures(60.0, 1, 1, 1)]},
+            "traceparent": {"bare_loop": [Figures(50.0, 1, 1, 1)], OURS.name: []},
+        },
     )
     written = results.as_json()
     assert written["ratios"] == {
         "bare_loop": 2.0, "quix_exactly_once": 5.0, "arroyo": 4.0, "faust": 50.0, "faust_take": 25.0, TWO: 1.5,
+        "headers": 1.2,
     }  # fmt: skip
+    assert written["figures"]["headers"][OURS.name]["records_per_s"] == 60
+    assert written["figures"]["traceparent"] == {"bare_loop": Figures(50.0, 1, 1, 1).as_dict()}
     assert written["figures"][OURS.name]["latency_ms"][0]["p999"] == 3
     assert written["figures"][OURS.name]["rounds_records_per_s"] == [100]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.streams.chunks import Chunk, Partition, by_partition, header, timestamp_ms
+from headrace.streams.chunks import Chunk, Partition, by_partition, header, headers_named, timestamp_ms
 from headrace.streams.memory import MemoryRecord, memory_chunk
 
 
@@ -50,6 +50,15 @@ def test_the_last_header_of_a_name_counts():
     assert header(record, "traceparent") == b"3"
     assert header(record, "missing") is None
     assert header(MemoryRecord(b""), "traceparent") is None
+
+
+def test_headers_of_one_name_are_a_column() -> None:
+    """Each record's last header of that name; no column at all where no record has one."""
+    trace, other = ("traceparent", b"1"), ("ce_type", b"x")
+    carried: list[list[tuple[str, bytes]] | None] = [[trace], [other], None, [("traceparent", b"0"), other, trace]]
+    records = [MemoryRecord(b"", headers_=headers) for headers in carried]
+    assert headers_named(records, "traceparent") == [[trace], None, None, [trace]]
+    assert headers_named(records, "tracestate") is None
 
 
 def test_a_record_without_a_timestamp_has_zero():

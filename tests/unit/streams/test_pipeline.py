@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Self
 
 import pytest
@@ -83,9 +84,9 @@ class World:
         await self.pipeline.close()
 
     def round(self, *chunks: Chunk) -> None:
-        self.pipeline.issued(len(chunks))
+        self.pipeline.issued()
         for chunk in chunks:
-            self.pipeline.submit(chunk)
+            self.pipeline.submit(replace(chunk, round_size=len(chunks)))
 
     def chunk(self, first: int, count: int = 3, partition: int = 0) -> Chunk:
         return memory_chunk(
@@ -114,12 +115,12 @@ async def test_a_round_of_several_partitions_is_one_delivery():
 
 async def test_a_round_waits_for_all_its_chunks():
     async with World() as world:
-        world.pipeline.issued(2)
-        world.pipeline.submit(world.chunk(0))
+        world.pipeline.issued()
+        world.pipeline.submit(replace(world.chunk(0), round_size=2))
         assert not world.pipeline.open(100_000)
         await asyncio.sleep(0)
         assert world.pipeline.idle
-        world.pipeline.submit(world.chunk(10, partition=1))
+        world.pipeline.submit(replace(world.chunk(10, partition=1), round_size=2))
         await world.until(lambda: world.seen)
         assert len(world.sink.delivered) == 1
 
@@ -199,8 +200,8 @@ async def test_quiesce_finishes_what_was_started_and_forgets_the_rest():
         world.sink.gate.clear()
         world.round(world.chunk(0))
         await asyncio.to_thread(world.sink.entered.wait, 5)
-        world.pipeline.issued(2)
-        world.pipeline.submit(world.chunk(3))
+        world.pipeline.issued()
+        world.pipeline.submit(replace(world.chunk(3), round_size=2))
         quiet = asyncio.create_task(world.pipeline.quiesce())
         await asyncio.sleep(0)
         assert not quiet.done()

@@ -303,15 +303,17 @@ def test_a_trace_goes_on_to_the_prediction_and_the_order_of_the_partition_is_kep
         for i in range(3)
     ]
     output = Predictor().process([Chunk("doubles.events", 0, records)])
-    assert output.batches == []
-    assert [
-        (p.source[1], s.headers, s.partition)
-        for p, s in zip(decoded(s.value for s in output.singles), output.singles, strict=True)
-    ] == [
-        (0, [], 0),
-        (1, [("traceparent", trace)], 0),
-        (2, [], 0),
-    ]
+    (batch,) = output.batches
+    assert [p.source[1] for p in decoded(r["value"] for r in batch.records)] == [0, 1, 2]
+    assert batch.headers == [None, [("traceparent", trace)], None]
+    assert (batch.partition, output.singles) == (0, [])
+
+
+def test_headers_that_no_prediction_carries_keep_the_batched_produce() -> None:
+    """An application's header stays with its event."""
+    records = [MemoryRecord(event(i), b"k", "doubles.events", 0, i, 1, [("ce_type", b"x")]) for i in range(3)]
+    (batch,) = Predictor().process([Chunk("doubles.events", 0, records)]).batches
+    assert (len(batch.records), batch.headers) == (3, None)
 
 
 def test_the_version_is_bound_once_for_the_whole_round():

@@ -10,29 +10,26 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from faust.transport import consumer as base
 from faust.types import TP, ConsumerMessage, Message
 
 from headrace.runtime.errors import ConfigError, DependencyError, HeadraceError
-from headrace.streams import positions
 from headrace.streams.buffer import ChunkBuffer
 from headrace.streams.chunks import NO_TIMESTAMP, Chunk, Partition
-from headrace.streams.poller import Poller
-
-if TYPE_CHECKING:
-    from headrace.streams.app import ChunkApp
+from headrace.streams.transport import positions
+from headrace.streams.transport.host import ChunkHost
+from headrace.streams.transport.poller import Poller
 
 
 class ChunkConsumer(base.Consumer):
     """Consumer whose messages are chunks. Its options are the app's `ChunkOptions`."""
 
-    app: "ChunkApp"
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        options = self.app.chunks
+        self._host: ChunkHost = cast("ChunkHost", self.app)
+        options = self._host.chunks
         self._options = options
         self._flow = options.flow
         self._buffer = ChunkBuffer(options.limits)
@@ -87,7 +84,7 @@ class ChunkConsumer(base.Consumer):
 
     def on_assignment(self, assigned: set[Partition], metadata: bytes | None) -> None:
         """Begin a generation and let Faust start its streams on it."""
-        generation = self.app.membership.advance(metadata)
+        generation = self._host.membership.advance(metadata)
         self.app.consumer_generation_id = generation
         asyncio.run_coroutine_threadsafe(self._assigned({TP(*p) for p in assigned}, generation), self._main)
 
@@ -97,17 +94,17 @@ class ChunkConsumer(base.Consumer):
 
     def on_metadata(self, metadata: bytes) -> None:
         """Keep the group metadata fresh."""
-        self.app.membership.refresh(metadata)
+        self._host.membership.refresh(metadata)
 
     def on_error(self, error: HeadraceError) -> None:
         """End the app with this error."""
-        self._main.call_soon_threadsafe(self.app.fail, error)
+        self._main.call_soon_threadsafe(self._host.fail, error)
 
     async def _quiesce(self, revoked: set[TP], *, lost: bool) -> None:
         self.app.on_rebalance_start()
         if lost:
             self.stop_flow()
-            self.app.consumer_generation_id = self.app.membership.advance(None)
+            self.app.consumer_generation_id = self._host.membership.advance(None)
         if self._poller.assigned:
             await self.on_partitions_revoked(revoked)
 
@@ -123,7 +120,7 @@ class ChunkConsumer(base.Consumer):
         for book in (self._acked, self._acked_index, self._read_offset, self._committed_offset):
             book.clear()
         await self.on_partitions_assigned(assigned, generation)
-        await self.app.tell_assignment({Partition(*tp) for tp in assigned})
+        await self._host.tell_assignment({Partition(*tp) for tp in assigned})
 
     async def rewind(self) -> None:
         """Give up what is in hand and start again at the committed offsets."""
@@ -153,8 +150,8 @@ class ChunkConsumer(base.Consumer):
                 wanted = self._poller.assigned if active_partitions is None else active_partitions
                 taken = self._buffer.take(cast("set[Partition]", wanted), self._options.most_per_round)
                 if taken:
-                    self._flow.issued(len(taken))
-                    return {TP(*p): [Chunk(*p, records, generation)] for p, records in taken.items()}
+                    self._flow.issued()
+                    return {TP(*p): [Chunk(*p, records, generation, len(taken))] for p, records in taken.items()}
             if not await self._woken(deadline):
                 break
         return {}

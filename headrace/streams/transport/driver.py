@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import confluent_kafka
 from faust.transport import base
 
-from headrace.streams.consumer import ChunkConsumer
-from headrace.streams.producer import ChunkProducer
+from headrace.streams.transport.consumer import ChunkConsumer
+from headrace.streams.transport.producer import ChunkProducer
 
 
 class ChunkTransport(base.Transport):

@@ -6,7 +6,7 @@ Transactional output does not go through here but through `headrace.streams.tran
 import asyncio
 import threading
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -15,9 +15,7 @@ from faust.transport import producer as base
 from faust.types import TP, RecordMetadata
 
 from headrace.runtime import kafka
-
-if TYPE_CHECKING:
-    from headrace.streams.app import ChunkApp
+from headrace.streams.transport.host import ChunkHost
 
 _POLL_S = 0.1
 _FLUSH_S = 30.0
@@ -25,8 +23,6 @@ _FLUSH_S = 30.0
 
 class ChunkProducer(base.Producer):
     """Producer on confluent-kafka; its client is made at the first send."""
-
-    app: "ChunkApp"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -102,7 +98,7 @@ class ChunkProducer(base.Producer):
     def _ensure_client(self) -> Producer:
         with self._lock:
             if self._client is None:
-                self._client = self.app.chunks.make_producer()
+                self._client = cast("ChunkHost", self.app).chunks.make_producer()
                 threading.Thread(target=self._poll, args=(self._client,), name="kafka-produce", daemon=True).start()
             return self._client
 

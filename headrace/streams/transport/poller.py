@@ -26,8 +26,8 @@ from headrace.runtime.errors import HeadraceError
 from headrace.runtime.logging import get_logger
 from headrace.streams.buffer import ChunkBuffer
 from headrace.streams.chunks import Partition, Record, by_partition
-from headrace.streams.commands import Commands
-from headrace.streams.positions import REQUEST_S, at, committed, names, seek, wake_fetchers
+from headrace.streams.transport.commands import Commands
+from headrace.streams.transport.positions import REQUEST_S, at, committed, names, seek, wake_fetchers
 
 log = get_logger("headrace.streams")
 T = TypeVar("T")

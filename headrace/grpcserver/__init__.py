@@ -8,6 +8,7 @@ Reads from below to above: `frames` → `headers` → `calls` → `connection` �
 """
 
 from headrace.grpcserver.calls import Call, Status
-from headrace.grpcserver.server import GrpcServer, Limits
+from headrace.grpcserver.limits import Limits
+from headrace.grpcserver.server import GrpcServer
 
 __all__ = ["Call", "GrpcServer", "Limits", "Status"]

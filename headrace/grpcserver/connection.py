@@ -41,7 +41,7 @@ from headrace.grpcserver.outgoing import Outgoing
 from headrace.runtime.logging import get_logger
 
 if TYPE_CHECKING:
-    from headrace.grpcserver.server import Limits
+    from headrace.grpcserver.limits import Limits
 
 log = get_logger("headrace.grpc")
 

@@ -4,42 +4,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from dataclasses import dataclass
 
 from headrace.grpcserver.connection import Connection
+from headrace.grpcserver.limits import DEFAULT_LIMITS, Limits
 from headrace.grpcserver.methods import Methods
 from headrace.runtime.errors import ConfigError
 
 _KEEPALIVE_IDLE_S = 60
 _BACKLOG = 2048
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one peer may hold.
-
-    Attributes:
-        max_message_bytes: one message, unpacked.
-        max_unfinished_bytes: all messages of a connection that are not complete yet.
-        max_header_bytes: one call's headers.
-        max_calls: calls of a connection at a time.
-        max_cancelled: by how many the calls that a connection cancels may outnumber those that it lets finish.
-        max_frame_bytes: one frame.
-        stream_window, connection_window: bytes that may be on their way.
-        write_timeout_s: seconds for which a peer may leave answers unread.
-        preface_timeout_s: seconds within which a peer must say that it speaks HTTP/2.
-    """
-
-    max_message_bytes: int = 64 << 20
-    max_unfinished_bytes: int = 256 << 20
-    max_header_bytes: int = 64 << 10
-    max_calls: int = 1000
-    max_cancelled: int = 100_000
-    max_frame_bytes: int = 1 << 20
-    stream_window: int = 4 << 20
-    connection_window: int = 64 << 20
-    write_timeout_s: float = 30.0
-    preface_timeout_s: float = 10.0
 
 
 class GrpcServer(Methods):
@@ -60,7 +32,7 @@ class GrpcServer(Methods):
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
         tls: ssl.SSLContext | None = None,
         listener: socket.socket | None = None,
     ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.contracts.oip import tensors
 
 if TYPE_CHECKING:
-    from services.inference.oip.tables import Table
+    from services.inference.oip.layout import Table
 
 
 class OipError(Exception):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.inference.oip.kinds import TensorSpec
-from services.inference.oip.tables import Column, Layout, Table
+from services.inference.oip.layout import Column, Layout, Table
 
 _TYPES: dict[str, frozenset[type]] = {
     "BOOL": frozenset((bool,)),

@@ -6,35 +6,14 @@ its shape says. What an element may be is checked when the joined columns become
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from headrace.contracts.oip import tensors
 from headrace.contracts.oip.tensors import TensorError
 from services.inference.oip.events import EventSchema
 from services.inference.oip.kinds import TensorSpec
+from services.inference.oip.layout import Column, Layout, Table
 from services.inference.oip.messages import InputTensor, InvalidRequest
-
-
-class Column(NamedTuple):
-    """How one input came: its place in the schema, elements a row, and whether as bytes or with nulls."""
-
-    place: int
-    width: int
-    raw: bool
-    nulls: bool
-
-
-Layout = tuple[Column, ...]
-
-
-@dataclass(slots=True)
-class Table:
-    """One request's columns, in the schema's order: bytes where the layout says `raw`, else lists of elements."""
-
-    rows: int
-    layout: Layout
-    parts: list[Any]
 
 
 class Tables:

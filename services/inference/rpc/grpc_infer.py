@@ -17,8 +17,9 @@ from headrace.contracts.oip import tensors
 from headrace.contracts.oip.tensors import TensorError
 from headrace.grpcserver import Call, Status
 from services.inference.oip.grpc_codec import parse_infer, render_answer
+from services.inference.oip.layout import Layout, Table
 from services.inference.oip.messages import InferAnswer, InferRequest, OipError
-from services.inference.oip.tables import Layout, Table, raw_part
+from services.inference.oip.tables import raw_part
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.service import DataPlane
 

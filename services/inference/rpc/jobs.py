@@ -4,8 +4,8 @@ from asyncio import TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from services.inference.oip.layout import Table
 from services.inference.oip.messages import InferAnswer, OipError
-from services.inference.oip.tables import Table
 from services.inference.rpc.statistics import Execution
 
 Outcome = InferAnswer | OipError

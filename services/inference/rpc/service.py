@@ -15,6 +15,7 @@ from headrace.model.port import Model
 from headrace.weights.worker.source import WeightsSource
 from services.inference.oip import describe
 from services.inference.oip.events import EventSchema
+from services.inference.oip.layout import Table
 from services.inference.oip.messages import (
     InferAnswer,
     InferRequest,
@@ -25,7 +26,7 @@ from services.inference.oip.messages import (
 )
 from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
-from services.inference.oip.tables import Table, Tables
+from services.inference.oip.tables import Tables
 from services.inference.rpc.batcher import Batcher, BatchLimits
 from services.inference.rpc.execution import Executor
 from services.inference.rpc.jobs import Job, Outcome

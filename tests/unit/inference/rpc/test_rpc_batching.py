@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from headrace.model.port import Model
 from headrace.weights.worker.source import StaticWeights
 from services.inference.exact_rows import choose_fixed_kernels
+from services.inference.oip.layout import Table
 from services.inference.oip.messages import (
     InferRequest,
     InputTensor,
@@ -26,7 +27,6 @@ from services.inference.oip.messages import (
     Overloaded,
     Unavailable,
 )
-from services.inference.oip.tables import Table
 from services.inference.rpc.batcher import BatchLimits
 from services.inference.rpc.jobs import Job
 from services.inference.rpc.service import DataPlane

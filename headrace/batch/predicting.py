@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from headrace.batch.job import Plan, Rejected
 from headrace.batch.predictions import PredictionColumns
 from headrace.batch.reading.rows import Rows
+from headrace.model.exact_rows import choose_fixed_kernels, forward
 from headrace.model.pipeline import Pipeline
 from headrace.model.port import Model
 from headrace.runtime.errors import PipelineError
@@ -40,6 +41,7 @@ def open_network(pipeline: Pipeline, file: str) -> torch.nn.Module:
     Raises:
         IncompatibleWeights: they are not this network's.
     """
+    choose_fixed_kernels()
     return load_into(pipeline.model.network(), load_file(Path(file)))
 
 
@@ -87,7 +89,7 @@ class Predictor:
     def _some(self, rows: Rows, start: int, stop: int, failed: dict[int, tuple[str, str]]) -> list[Any]:
         """Predictions of rows [start, stop) but those that the model raises for, which go into `failed`."""
         try:
-            predictions = list(self._model.predictions(self._network(self._features(rows, start, stop))))
+            predictions = list(self._model.predictions(forward(self._network, self._features(rows, start, stop))))
             if len(predictions) != stop - start:
                 what = f"the model made {len(predictions)} predictions of {stop - start} events"
                 raise PipelineError(what)  # noqa: TRY301 - of no single row, so it is not searched for

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headrace.model.exact_rows import choose_fixed_kernels
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context
 from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import LiveWeights, agent_socket
-from services.inference.exact_rows import choose_fixed_kernels
 from services.inference.settings import InferenceSettings
 from services.inference.warm_up import WarmUpBatches
 

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple, cast
 import msgspec
 import torch
 
+from headrace.model.exact_rows import forward
 from headrace.model.pipeline import Pipeline
 from headrace.streams.isolation import bisect
 from headrace.weights.worker.source import Bound, WeightsSource
@@ -178,7 +179,7 @@ class ModelRunner:
 
     def outputs(self, bound: Bound, features: torch.Tensor) -> torch.Tensor:
         """The network's outputs, shape [N, ...], by passes of `stream.max_batch` rows at most; errors as `features`."""
-        parts = [bound.network(part) for part in torch.split(features, self._max_batch)]
+        parts = [forward(bound.network, part) for part in torch.split(features, self._max_batch)]
         outputs: torch.Tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         _check_length("the network", outputs, len(features))
         return outputs

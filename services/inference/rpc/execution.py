@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from headrace.model.exact_rows import forward
 from headrace.model.port import Model
 from headrace.runtime.secrets import clean
 from headrace.weights.errors import NotReady
 from headrace.weights.worker.source import Bound, WeightsSource
-from services.inference.exact_rows import forward
 from services.inference.oip.messages import InferAnswer, ModelFailed, NotFound, OipError, OutputTensor, Unavailable
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.tables import Tables

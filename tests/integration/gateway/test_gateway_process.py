@@ -19,8 +19,8 @@ from confluent_kafka import Producer
 from safetensors.torch import save_file
 
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
+from headrace.model.exact_rows import forward
 from headrace.model.pipeline import load_pipeline
-from services.inference.exact_rows import forward
 from tests.integration.rpc.rpc_process import FOLDER, start, stop
 from tests.patience import WAIT_S
 

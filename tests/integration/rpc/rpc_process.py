@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from headrace.model.exact_rows import choose_fixed_kernels, forward
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.endpoints import read_endpoints
-from services.inference.exact_rows import choose_fixed_kernels, forward
 from tests.patience import WAIT_S
 
 choose_fixed_kernels()

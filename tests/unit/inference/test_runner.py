@@ -89,11 +89,11 @@ def test_only_batches_that_were_predicted_at_once_are_remembered() -> None:
 
 
 def test_a_pass_has_at_most_max_batch_rows() -> None:
-    made, sizes = runner(max_batch=4), []
+    made, sizes = runner(max_batch=8), []
     with made.lease() as bound:
         bound.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     assert run(made, [float(i) for i in range(10)]).values == [2.0 * i for i in range(10)]
-    assert sizes == [4, 4, 2]
+    assert sizes == [8, 8]
 
 
 @pytest.mark.parametrize("step", ["features", "the network", "predictions"])

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.model.exact_rows import choose_fixed_kernels
 from headrace.model.port import Model
 from headrace.weights.worker.source import StaticWeights
-from services.inference.exact_rows import choose_fixed_kernels
 from services.inference.oip.layout import Table
 from services.inference.oip.messages import (
     InferRequest,

@@ -1,11 +1,11 @@
 """One request on its way through the batcher."""
 
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.inference.oip.layout import Table
-from services.inference.oip.messages import InferAnswer, OipError
+from services.inference.oip.messages import InferAnswer, OipError, OutputPlace
 from services.inference.rpc.statistics import Execution
 
 Outcome = InferAnswer | OipError
@@ -28,6 +28,7 @@ class Job:
         waiting: whether it waits to be executed.
         cancelled: nobody wants its answer any more.
         execution: the one that answered it.
+        places: the outputs that go to shared memory.
     """
 
     table: Table
@@ -42,4 +43,5 @@ class Job:
     waiting: bool = False
     cancelled: bool = False
     execution: Execution | None = None
+    places: Mapping[str, OutputPlace] = field(default_factory=dict)
     timer: TimerHandle | None = field(default=None, repr=False)

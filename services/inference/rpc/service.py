@@ -26,6 +26,7 @@ from services.inference.oip.messages import (
 )
 from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
+from services.inference.oip.shared_memory import Regions, deposit
 from services.inference.oip.tables import Tables
 from services.inference.rpc.batcher import Batcher, BatchLimits
 from services.inference.rpc.execution import Executor
@@ -50,6 +51,7 @@ class DataPlane:
         max_batch: events in one request at most.
         priorities: which priorities requests may have.
         remember: is shown the features of what was served, to warm up later versions on.
+        regions: system shared memory; by default it is switched off.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class DataPlane:
         max_batch: int = 4096,
         priorities: Priorities = _PRIORITIES,
         remember: Callable[[torch.Tensor], None] | None = None,
+        regions: Regions | None = None,
     ) -> None:
         self.name = name
         self.statistics = Statistics()
+        self.regions = regions or Regions()
         self._weights = weights
         self._events = EventSchema(name, model.event_type())
         self._predictions = PredictionSchema(name, model.prediction_type())
@@ -252,11 +256,22 @@ class DataPlane:
         if request.parameters:
             priority, timeout_us = self._priorities.of(request.parameters), timeout_of(request.parameters)
         return Job(
-            table, _nobody, request.version, tuple(request.outputs), request.id, peer, priority, timeout_us, arrived
+            table,
+            _nobody,
+            request.version,
+            tuple(request.outputs),
+            request.id,
+            peer,
+            priority,
+            timeout_us,
+            arrived,
+            places=request.places,
         )
 
     def _submit(self, job: Job, deliver: Callable[[Outcome], None]) -> Job:
         def counted(outcome: Outcome) -> None:
+            if job.places and isinstance(outcome, InferAnswer):
+                outcome = _deposited(outcome, job)
             now, execution = time.perf_counter_ns(), job.execution
             if execution is None or isinstance(outcome, OipError):
                 self.statistics.failed(now - job.arrived)
@@ -290,6 +305,13 @@ class DataPlane:
             )
         if int(version) != live:
             raise NotFound(f"Request for unknown model: '{name}' version {version} is not found")
+
+
+def _deposited(answer: InferAnswer, job: Job) -> Outcome:
+    try:
+        return deposit(answer, job.places)
+    except OipError as error:
+        return error
 
 
 def _nobody(_: Outcome) -> None:

@@ -22,6 +22,7 @@ from services.inference.oip.grpc_codec import parameter_values, parse_infer, ren
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
 from services.inference.oip.shared_memory import NO_CUDA
 from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.grpc_stream import InferStream
 from services.inference.rpc.service import DataPlane
 
 SERVICE = "inference.GRPCInferenceService"
@@ -143,20 +144,11 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         """The generated base class wants it; calls go to `RawInfer`, which answers the same faster."""
         return render_answer(await self._plane.infer(parse_infer(request, self._plane.regions), _peer(context)))
 
-    async def ModelStreamInfer(
+    async def ModelStreamInfer(  # type: ignore[override]  # the server takes coroutines that write, too
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
-    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        async for request in request_iterator:
-            try:
-                response = render_answer(
-                    await self._plane.infer(parse_infer(request, self._plane.regions), _peer(context))
-                )
-                answer = pb.ModelStreamInferResponse(infer_response=response)
-            except OipError as error:
-                answer = pb.ModelStreamInferResponse(error_message=str(error))
-                answer.infer_response.id = request.id
-            answer.infer_response.parameters["triton_final_response"].bool_param = True
-            yield answer
+    ) -> None:
+        """Answers through `context.write`, since requests are read meanwhile."""
+        await InferStream(self._plane, _peer(context), context.write).run(request_iterator)
 
     @_answering
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:

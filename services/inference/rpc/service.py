@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from headrace.model.port import Model
+from headrace.weights.errors import NotReady
 from headrace.weights.worker.source import WeightsSource
 from services.inference.oip import describe
 from services.inference.oip.events import EventSchema
@@ -32,6 +33,7 @@ from services.inference.rpc.batcher import Batcher, BatchLimits
 from services.inference.rpc.execution import Executor
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.parameters import Priorities, timeout_of
+from services.inference.rpc.response_cache import ResponseCache, key_of
 from services.inference.rpc.statistics import Statistics
 
 _VERSION = re.compile(r"-?[0-9]{1,18}")
@@ -52,6 +54,7 @@ class DataPlane:
         priorities: which priorities requests may have.
         remember: is shown the features of what was served, to warm up later versions on.
         regions: system shared memory; by default it is switched off.
+        cache: keeps answers; None executes every request.
     """
 
     def __init__(
@@ -65,10 +68,12 @@ class DataPlane:
         priorities: Priorities = _PRIORITIES,
         remember: Callable[[torch.Tensor], None] | None = None,
         regions: Regions | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         self.name = name
         self.statistics = Statistics()
         self.regions = regions or Regions()
+        self._cache = cache
         self._weights = weights
         self._events = EventSchema(name, model.event_type())
         self._predictions = PredictionSchema(name, model.prediction_type())
@@ -269,7 +274,53 @@ class DataPlane:
         )
 
     def _submit(self, job: Job, deliver: Callable[[Outcome], None]) -> Job:
+        return self._execute(job, deliver) if self._cache is None else self._cached(self._cache, job, deliver)
+
+    def _cached(self, cache: ResponseCache, job: Job, deliver: Callable[[Outcome], None]) -> Job:
+        """Answer from the cache, else have the request executed and keep its answer."""
+        started = time.perf_counter_ns()
+        key = key_of(job)
+        found = None if key is None else self._find(cache, key, job.version)
+        took = time.perf_counter_ns() - started
+        if found is not None:
+            job.deliver = self._hit(job, took, deliver)
+            asyncio.get_running_loop().call_soon(_deliver, job, found)
+            return job
+
+        def keep(outcome: Outcome) -> None:
+            if key is not None and isinstance(outcome, InferAnswer):
+                started = time.perf_counter_ns()
+                cache.keep(key, outcome)
+                self.statistics.cache_miss.add(took + time.perf_counter_ns() - started)
+
+        return self._execute(job, deliver, keep)
+
+    def _find(self, cache: ResponseCache, key: bytes, version: str) -> InferAnswer | None:
+        try:
+            with self._weights.lease() as bound:
+                return cache.find(key, bound.checkpoint, version)
+        except NotReady:
+            return None
+
+    def _hit(self, job: Job, took: int, deliver: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
         def counted(outcome: Outcome) -> None:
+            if job.places and isinstance(outcome, InferAnswer):
+                outcome = _deposited(outcome, job)
+            total = time.perf_counter_ns() - job.arrived
+            if isinstance(outcome, OipError):
+                self.statistics.failed(total)
+            else:
+                self.statistics.found(total, took, job.table.rows)
+            deliver(outcome)
+
+        return counted
+
+    def _execute(
+        self, job: Job, deliver: Callable[[Outcome], None], keep: Callable[[Outcome], None] | None = None
+    ) -> Job:
+        def counted(outcome: Outcome) -> None:
+            if keep is not None:
+                keep(outcome)
             if job.places and isinstance(outcome, InferAnswer):
                 outcome = _deposited(outcome, job)
             now, execution = time.perf_counter_ns(), job.execution
@@ -305,6 +356,12 @@ class DataPlane:
             )
         if int(version) != live:
             raise NotFound(f"Request for unknown model: '{name}' version {version} is not found")
+
+
+def _deliver(job: Job, found: InferAnswer) -> None:
+    deliver, job.deliver = job.deliver, _nobody
+    if not job.cancelled:
+        deliver(InferAnswer(found.model, found.version, found.checkpoint, found.outputs, job.id))
 
 
 def _deposited(answer: InferAnswer, job: Job) -> Outcome:

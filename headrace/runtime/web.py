@@ -56,6 +56,7 @@ class WebServer:
                 http=protocol or "httptools",
                 ws="websockets-sansio" if websockets else "none",
                 ws_max_size=_WEBSOCKET_MESSAGE,
+                ws_per_message_deflate=False,  # its windows are memory for each client, and its time the event loop's
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -148,7 +148,11 @@ def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "sh
         key: Annotated[list[str] | None, Query(description="only the predictions of these keys")] = None,
         model: Annotated[str | None, Query(description="only the predictions of this model")] = None,
     ) -> Response:
-        """Each event's id is a position: a client that sends it as Last-Event-ID continues after that event."""
+        """Each event's id is a position: a client that sends it as Last-Event-ID continues after that event.
+
+        A WebSocket at the same path with `/ws` after it sends the same as JSON messages, and takes `{"keys": [...]}` from
+        the client to change the keys.
+        """
         gateway.check(pipeline)
         feed = gateway.feed(what)
         choice = gateway.choice(key, model)

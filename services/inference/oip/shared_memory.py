@@ -86,9 +86,12 @@ class Place:
         """Its bytes.
 
         Raises:
-            InvalidRequest: the file has become shorter than the region.
+            InvalidRequest: the file has become shorter than the region, or cannot be read.
         """
-        data = self.region.read(self.offset, self.size)
+        try:
+            data = self.region.read(self.offset, self.size)
+        except (OSError, MemoryError) as error:
+            raise InvalidRequest(f"{what}: {self._failed(error)}") from error
         if len(data) < self.size:
             raise InvalidRequest(f"{what}: {self._short()}")
         return data
@@ -97,15 +100,22 @@ class Place:
         """Put an output's bytes there; return the output that says where they are.
 
         Raises:
-            InvalidRequest: the file has become shorter than the region.
+            InvalidRequest: the file has become shorter than the region, or cannot be written, as where /dev/shm is full.
         """
         data = tensor.raw()
-        if not self.region.write(self.offset, data):
+        try:
+            fits = self.region.write(self.offset, data)
+        except OSError as error:
+            raise InvalidRequest(f"output '{tensor.name}': {self._failed(error)}") from error
+        if not fits:
             raise InvalidRequest(f"output '{tensor.name}': {self._short()}")
         placed: dict[str, str | int] = {REGION: self.region.name, SIZE: len(data)}
         if self.offset:
             placed[OFFSET] = self.offset
         return OutputTensor(tensor.name, tensor.datatype, tensor.shape, [], placed=placed)
+
+    def _failed(self, error: Exception) -> str:
+        return f"shared memory region '{self.region.name}', key '{self.region.key}': {error}"
 
     def _short(self) -> str:
         return f"the file of shared memory region '{self.region.name}', key '{self.region.key}', has become shorter"
@@ -217,10 +227,10 @@ OFF = Regions()
 
 
 def deposit(answer: InferAnswer, places: Mapping[str, OutputPlace]) -> InferAnswer:
-    """Write an answer's outputs to their places, all or none.
+    """Write an answer's outputs to their places; none where one has too little room.
 
     Raises:
-        InvalidRequest: an output is larger than its place, or the file has become shorter than the region.
+        InvalidRequest: an output is larger than its place. Or its file cannot be written: then outputs before it are.
     """
     for tensor in answer.outputs:
         if (place := places.get(tensor.name)) is not None and len(tensor.raw()) > place.size:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.inference.oip.layout import Table
 from services.inference.oip.messages import InferAnswer, OipError, OutputPlace
+from services.inference.oip.shared_memory import deposit
 from services.inference.rpc.statistics import Execution
 
 Outcome = InferAnswer | OipError
@@ -45,3 +46,12 @@ class Job:
     execution: Execution | None = None
     places: Mapping[str, OutputPlace] = field(default_factory=dict)
     timer: TimerHandle | None = field(default=None, repr=False)
+
+    def deposited(self, outcome: Outcome) -> Outcome:
+        """The outcome, its outputs written to shared memory where the request wants them there."""
+        if not self.places or isinstance(outcome, OipError):
+            return outcome
+        try:
+            return deposit(outcome, self.places)
+        except OipError as error:
+            return error

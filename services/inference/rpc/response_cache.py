@@ -4,14 +4,22 @@ A swap makes every key another one, so the cache is emptied at the first request
 on their inputs and weights alone.
 """
 
+import asyncio
 import hashlib
 import sys
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
-from services.inference.oip.messages import InferAnswer, OutputTensor
-from services.inference.rpc.jobs import Job
+from headrace.weights.errors import NotReady
+from headrace.weights.worker.source import WeightsSource
+from services.inference.oip.messages import InferAnswer, OipError, OutputTensor
+from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.statistics import Statistics
+
+Deliver = Callable[[Outcome], None]
 
 _ENTRY_BYTES = 600  # of an entry's objects beside its values
 
@@ -51,6 +59,80 @@ class ResponseCache:
         self.size += size
         while self.size > self._most:
             self.size -= self._answers.popitem(last=False)[1][1]
+
+
+class CachedAnswers:
+    """Answers requests from a cache, and has the others executed and their answers kept.
+
+    Args:
+        cache: the answers.
+        weights: say which version is live.
+        statistics: count hits and misses.
+        execute: has a request executed; shows its outcome to a third argument before it delivers it.
+    """
+
+    def __init__(
+        self,
+        cache: ResponseCache,
+        weights: WeightsSource,
+        statistics: Statistics,
+        execute: Callable[[Job, Deliver, Deliver | None], Job],
+    ) -> None:
+        self._cache, self._weights, self._statistics, self._execute = cache, weights, statistics, execute
+
+    def __call__(self, job: Job, deliver: Deliver) -> Job:
+        """Have a request answered: `deliver` is called once, later.
+
+        Raises:
+            OipError: the request is refused; then `deliver` is not called.
+        """
+        started = time.perf_counter_ns()
+        key = key_of(job)
+        found = None if key is None else self._find(key, job.version)
+        took = time.perf_counter_ns() - started
+        if found is None:
+            return self._execute(job, deliver, None if key is None else self._keeper(key, took))
+        job.deliver = self._hit(job, took, deliver)
+        asyncio.get_running_loop().call_soon(_deliver, job, found)
+        return job
+
+    def _find(self, key: bytes, version: str) -> InferAnswer | None:
+        try:
+            with self._weights.lease() as bound:
+                return self._cache.find(key, bound.checkpoint, version)
+        except NotReady:
+            return None
+
+    def _keeper(self, key: bytes, took: int) -> Deliver:
+        def keep(outcome: Outcome) -> None:
+            if not isinstance(outcome, OipError):
+                started = time.perf_counter_ns()
+                self._cache.keep(key, outcome)
+                self._statistics.cache_miss.add(took + time.perf_counter_ns() - started)
+
+        return keep
+
+    def _hit(self, job: Job, took: int, deliver: Deliver) -> Deliver:
+        def counted(outcome: Outcome) -> None:
+            outcome = job.deposited(outcome)
+            total = time.perf_counter_ns() - job.arrived
+            if isinstance(outcome, OipError):
+                self._statistics.failed(total)
+            else:
+                self._statistics.found(total, took, job.table.rows)
+            deliver(outcome)
+
+        return counted
+
+
+def _deliver(job: Job, found: InferAnswer) -> None:
+    deliver, job.deliver = job.deliver, _delivered
+    if not job.cancelled:
+        deliver(InferAnswer(found.model, found.version, found.checkpoint, found.outputs, job.id))
+
+
+def _delivered(_: Outcome) -> None:
+    """Once is enough."""
 
 
 def key_of(job: Job) -> bytes | None:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from headrace.model.port import Model
-from headrace.weights.errors import NotReady
 from headrace.weights.worker.source import WeightsSource
 from services.inference.oip import describe
 from services.inference.oip.events import EventSchema
@@ -27,13 +26,13 @@ from services.inference.oip.messages import (
 )
 from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
-from services.inference.oip.shared_memory import Regions, deposit
+from services.inference.oip.shared_memory import Regions
 from services.inference.oip.tables import Tables
 from services.inference.rpc.batcher import Batcher, BatchLimits
 from services.inference.rpc.execution import Executor
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.parameters import Priorities, timeout_of
-from services.inference.rpc.response_cache import ResponseCache, key_of
+from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
 from services.inference.rpc.statistics import Statistics
 
 _VERSION = re.compile(r"-?[0-9]{1,18}")
@@ -73,7 +72,7 @@ class DataPlane:
         self.name = name
         self.statistics = Statistics()
         self.regions = regions or Regions()
-        self._cache = cache
+        self._submit = self._execute if cache is None else CachedAnswers(cache, weights, self.statistics, self._execute)
         self._weights = weights
         self._events = EventSchema(name, model.event_type())
         self._predictions = PredictionSchema(name, model.prediction_type())
@@ -273,56 +272,13 @@ class DataPlane:
             places=request.places,
         )
 
-    def _submit(self, job: Job, deliver: Callable[[Outcome], None]) -> Job:
-        return self._execute(job, deliver) if self._cache is None else self._cached(self._cache, job, deliver)
-
-    def _cached(self, cache: ResponseCache, job: Job, deliver: Callable[[Outcome], None]) -> Job:
-        """Answer from the cache, else have the request executed and keep its answer."""
-        started = time.perf_counter_ns()
-        key = key_of(job)
-        found = None if key is None else self._find(cache, key, job.version)
-        took = time.perf_counter_ns() - started
-        if found is not None:
-            job.deliver = self._hit(job, took, deliver)
-            asyncio.get_running_loop().call_soon(_deliver, job, found)
-            return job
-
-        def keep(outcome: Outcome) -> None:
-            if key is not None and isinstance(outcome, InferAnswer):
-                started = time.perf_counter_ns()
-                cache.keep(key, outcome)
-                self.statistics.cache_miss.add(took + time.perf_counter_ns() - started)
-
-        return self._execute(job, deliver, keep)
-
-    def _find(self, cache: ResponseCache, key: bytes, version: str) -> InferAnswer | None:
-        try:
-            with self._weights.lease() as bound:
-                return cache.find(key, bound.checkpoint, version)
-        except NotReady:
-            return None
-
-    def _hit(self, job: Job, took: int, deliver: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
-        def counted(outcome: Outcome) -> None:
-            if job.places and isinstance(outcome, InferAnswer):
-                outcome = _deposited(outcome, job)
-            total = time.perf_counter_ns() - job.arrived
-            if isinstance(outcome, OipError):
-                self.statistics.failed(total)
-            else:
-                self.statistics.found(total, took, job.table.rows)
-            deliver(outcome)
-
-        return counted
-
     def _execute(
         self, job: Job, deliver: Callable[[Outcome], None], keep: Callable[[Outcome], None] | None = None
     ) -> Job:
         def counted(outcome: Outcome) -> None:
             if keep is not None:
                 keep(outcome)
-            if job.places and isinstance(outcome, InferAnswer):
-                outcome = _deposited(outcome, job)
+            outcome = job.deposited(outcome)
             now, execution = time.perf_counter_ns(), job.execution
             if execution is None or isinstance(outcome, OipError):
                 self.statistics.failed(now - job.arrived)
@@ -356,19 +312,6 @@ class DataPlane:
             )
         if int(version) != live:
             raise NotFound(f"Request for unknown model: '{name}' version {version} is not found")
-
-
-def _deliver(job: Job, found: InferAnswer) -> None:
-    deliver, job.deliver = job.deliver, _nobody
-    if not job.cancelled:
-        deliver(InferAnswer(found.model, found.version, found.checkpoint, found.outputs, job.id))
-
-
-def _deposited(answer: InferAnswer, job: Job) -> Outcome:
-    try:
-        return deposit(answer, job.places)
-    except OipError as error:
-        return error
 
 
 def _nobody(_: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 import queue
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,3 +191,21 @@ def test_a_stream_of_many_requests_is_answered_in_order_and_together(served: Ser
     assert [r.as_numpy("prediction").item() for r in got] == served.by_hand(trips)
     assert after.inference_count - before.inference_count == 300
     assert after.execution_count - before.execution_count < 300
+
+
+def test_a_stream_that_its_caller_cancels_leaves_the_server_as_it_was(channel: grpc.Channel) -> None:
+    stub, more = GRPCInferenceServiceStub(channel), threading.Event()
+
+    def requests() -> Iterator[pb.ModelInferRequest]:
+        for i in range(10):
+            yield pb.ModelInferRequest(model_name="nope", id=f"r{i}")
+        more.wait(WAIT_S)
+
+    call = stub.ModelStreamInfer(requests())
+    assert [next(call).infer_response.id for _ in range(10)] == [f"r{i}" for i in range(10)]
+    call.cancel()
+    more.set()
+    with pytest.raises(grpc.RpcError) as cancelled:
+        next(call)
+    assert cancelled.value.code() is grpc.StatusCode.CANCELLED
+    assert stub.ServerLive(pb.ServerLiveRequest()).live

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,20 @@ async def test_a_file_that_became_shorter_is_an_error_for_its_request_alone(root
         await infer_grpc(served, shm="", outputs={"score": shared(16, 200)})
     assert served.file.stat().st_size == 8
     assert (await infer_grpc(served, shm="", outputs={"score": {}})).outputs[0].shape == [2, 1]
+    served.plane.close()
+
+
+async def test_a_file_that_cannot_be_written_is_an_error_for_its_request_alone(root: Path) -> None:
+    served, limits = Served(root), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (208, limits[1]))  # as if there were no memory left
+    try:
+        with pytest.raises(
+            InvalidRequest, match=r"output 'score': shared memory region 'r', key '/both'.*File too large"
+        ):
+            await infer_grpc(served, shm="x", outputs={"score": shared(16, 208)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert served.file.read_bytes()[200:] == bytes(312)
     served.plane.close()
 
 

@@ -13,6 +13,8 @@ import uvicorn
 
 from headrace.runtime.errors import ConfigError
 
+_WEBSOCKET_MESSAGE = 1 << 18  # bytes of one message that a client sends
+
 
 class WebServer:
     """Serves an ASGI app.
@@ -23,6 +25,8 @@ class WebServer:
         flag: the setting that an error about the port names.
         grace_s: seconds for requests in progress when it stops.
         protocol: a subclass of uvicorn's protocol, for requests that it answers itself.
+        websockets: whether the app has WebSocket routes; it needs the package websockets. A client that answers no ping
+            for 20 s is dropped.
 
     Raises:
         ConfigError: the port is taken, or this process may not listen on it.
@@ -37,6 +41,7 @@ class WebServer:
         flag: str = "--rest-port",
         grace_s: float = 5.0,
         protocol: type[asyncio.Protocol] | None = None,
+        websockets: bool = False,
     ) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +54,9 @@ class WebServer:
             uvicorn.Config(
                 app,
                 http=protocol or "httptools",
-                ws="none",
+                ws="websockets-sansio" if websockets else "none",
+                ws_max_size=_WEBSOCKET_MESSAGE,
+                ws_per_message_deflate=False,  # its windows are memory for each client, and its time the event loop's
                 lifespan="off",
                 log_config=None,
                 access_log=False,

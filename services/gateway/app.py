@@ -60,7 +60,7 @@ class GatewayApp:
 
     async def run(self, stop: Stop) -> None:
         """Answer requests until `stop` is set; then finish those in progress and end the streams."""
-        rest = WebServer(create_app(self._gateway), self._settings.host, self._settings.rest_port)
+        rest = WebServer(create_app(self._gateway), self._settings.host, self._settings.rest_port, websockets=True)
         serving = asyncio.create_task(rest.serve())
         self._context.publish_endpoint("rest", rest.url)
         self._context.ready.set("rest", True, rest.url)  # noqa: FBT003 - the value is the point

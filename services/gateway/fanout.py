@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from services.gateway import metrics, positions
-from services.gateway.errors import BusyError
+from services.gateway.errors import BadRequestError, BusyError
 from services.gateway.positions import Positions
+
+MAX_KEYS = 1000
+"""Keys that one subscriber may choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +25,32 @@ class Record:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Choice:
-    """Which predictions a subscriber wants: those of a key, of a model, or all."""
+    """Which predictions a subscriber wants: those of some keys, of a model, or all. The keys may change meanwhile."""
 
-    key: bytes | None = None
+    keys: frozenset[bytes] | None = None
     model: str | None = None
 
     def takes(self, record: Record) -> bool:
         """Whether the subscriber wants this record."""
-        if self.key is not None and self.key != record.key:
+        if self.keys is not None and record.key not in self.keys:
             return False
         return self.model is None or _model_of(record) == self.model
 
 
 ALL = Choice()
+
+
+def keys_of(wanted: Sequence[str]) -> frozenset[bytes]:
+    """The keys of a choice.
+
+    Raises:
+        BadRequestError: there are too many.
+    """
+    if len(wanted) > MAX_KEYS:
+        raise BadRequestError(f"{len(wanted)} keys where {MAX_KEYS} are the most")
+    return frozenset(key.encode() for key in wanted)
 
 
 class _Made(msgspec.Struct):

@@ -12,17 +12,19 @@ from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from headrace import __version__
 from services.gateway import metrics
 from services.gateway.errors import GatewayError, TooLargeError, UnknownError
-from services.gateway.fanout import Choice
+from services.gateway.fanout import Choice, keys_of
 from services.gateway.feed import Feed, start_of
 from services.gateway.models import Models
 from services.gateway.page import landing
 from services.gateway.service import Predictions, parse_events
 from services.gateway.status import Status
 from services.gateway.upstream import Upstream
+from services.gateway.websocket import Following as WebSocketFollowing
 
 PIPELINE = "/v1/pipelines/{pipeline}"
 
@@ -67,6 +69,15 @@ class Gateway:
         if (found := self.feeds.get(what)) is None:
             raise UnknownError(f"pipeline {self.pipeline!r} has no {what}: pipeline.yaml names them in `models`")
         return found
+
+    def choice(self, keys: list[str] | None, model: str | None) -> Choice:
+        """Which predictions a follower wants.
+
+        Raises:
+            BadRequestError: too many keys.
+            UnknownError: there is no such model.
+        """
+        return Choice(None if keys is None else keys_of(keys), None if model is None else self.models.named(model))
 
     async def body(self, request: Request) -> bytes:
         """The whole body.
@@ -134,14 +145,36 @@ def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "sh
         start: Annotated[
             str | None, Query(alias="from", description="latest (the default), earliest, or partition:offset,...")
         ] = None,
-        key: Annotated[str | None, Query(description="only the predictions of this key")] = None,
+        key: Annotated[list[str] | None, Query(description="only the predictions of these keys")] = None,
         model: Annotated[str | None, Query(description="only the predictions of this model")] = None,
     ) -> Response:
-        """Each event's id is a position: a client that sends it as Last-Event-ID continues after that event."""
+        """Each event's id is a position: a client that sends it as Last-Event-ID continues after that event.
+
+        A WebSocket at the same path with `/ws` after it sends the same as JSON messages, and takes `{"keys": [...]}` from
+        the client to change the keys.
+        """
         gateway.check(pipeline)
         feed = gateway.feed(what)
-        choice = Choice(None if key is None else key.encode(), None if model is None else gateway.models.named(model))
+        choice = gateway.choice(key, model)
         return _Following(await feed.follow(start_of(request.headers.get("last-event-id"), start), choice))
+
+    @app.websocket(f"{PIPELINE}/{what}/ws", name=f"{what}-ws")
+    async def follow_by_websocket(pipeline: str, socket: WebSocket) -> None:
+        query = socket.query_params
+        try:
+            gateway.check(pipeline)
+            choice = gateway.choice(query.getlist("key") or None, query.get("model"))
+            start = start_of(socket.headers.get("last-event-id"), query.get("from"))
+            frames = await gateway.feed(what).follow(start, choice)
+        except GatewayError as error:
+            await socket.send_denial_response(_json({"error": str(error)}, error.status))
+            return
+        try:
+            await socket.accept()
+        except BaseException:
+            await frames.aclose()
+            raise
+        await WebSocketFollowing(socket, frames, choice).run()
 
 
 def _add_models(app: FastAPI, gateway: Gateway) -> None:

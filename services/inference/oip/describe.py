@@ -11,9 +11,10 @@ PLATFORM = "headrace_pytorch"
 EXTENSIONS = ["model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics", "logging"]
 
 
-def server_metadata() -> dict[str, Any]:
-    """A ServerMetadataResponse."""
-    return {"name": "headrace", "version": __version__, "extensions": EXTENSIONS}
+def server_metadata(*, shared_memory: bool = False) -> dict[str, Any]:
+    """A ServerMetadataResponse; `shared_memory` says whether system shared memory is served."""
+    extensions = [*EXTENSIONS, "system_shared_memory"] if shared_memory else EXTENSIONS
+    return {"name": "headrace", "version": __version__, "extensions": extensions}
 
 
 def model_metadata(

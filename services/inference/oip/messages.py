@@ -7,7 +7,7 @@ Neither transport is known here: REST and gRPC turn their messages into these an
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.contracts.oip import tensors
 
@@ -34,6 +34,13 @@ class NotFound(OipError):
 
     http = 404
     grpc = "NOT_FOUND"
+
+
+class AlreadyExists(OipError):
+    """There is one of this name already."""
+
+    http = 409
+    grpc = "ALREADY_EXISTS"
 
 
 class Unsupported(OipError):
@@ -88,6 +95,8 @@ class OutputTensor:
     _part_of: "tuple[OutputTensor, int] | None" = None
     """The tensor of the whole batch, encoded once for all of its requests, and the first element of this part."""
     _raw: bytes | None = None
+    placed: Mapping[str, str | int] | None = None
+    """Where its bytes are in shared memory, by the protocol's parameters; then it has no values."""
 
     def rows(self, start: int, end: int) -> "OutputTensor":
         """Some of its rows, as a tensor of their own."""
@@ -116,12 +125,29 @@ class OutputTensor:
             raise ModelFailed(f"output '{self.name}': {error}") from error
 
 
+class OutputPlace(Protocol):
+    """A part of shared memory that an output goes to (services/inference/oip/shared_memory.py)."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has room for."""
+        ...
+
+    def write(self, tensor: OutputTensor) -> OutputTensor:
+        """Put an output's bytes there; return the output that says where they are.
+
+        Raises:
+            InvalidRequest: they cannot be written.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class InferRequest:
     """A request to predict. Without `outputs`, all are wanted; an empty `version` is the live one.
 
     `parameters` are the request's own, as plain values; unknown ones are tolerated. Where `table` is there, it is what
-    the inputs would make, and they are left out.
+    the inputs would make, and they are left out. `places` are the outputs that go to shared memory.
     """
 
     model: str
@@ -131,6 +157,7 @@ class InferRequest:
     id: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     table: "Table | None" = None
+    places: Mapping[str, OutputPlace] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from services.inference.oip.messages import (
     Unsupported,
 )
 from services.inference.oip.plain_json import PlainJson
+from services.inference.oip.shared_memory import OFF, REGION, Place, Regions
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_BODY = 1 << 30
@@ -92,11 +93,13 @@ def parse_infer(
     specs: list[TensorSpec],
     *,
     plain: PlainJson | None = None,
+    regions: Regions = OFF,
 ) -> tuple[InferRequest, BinaryOutputs]:
-    """A request to predict from its body. `plain` is tried first with JSON inputs.
+    """A request to predict from its body. `plain` is tried first with JSON inputs; those in shared memory are read.
 
     Raises:
-        InvalidRequest: the body is not what the protocol says.
+        InvalidRequest: the body is not what the protocol says, or a tensor is not inside its region of shared memory.
+        Unsupported: shared memory is switched off.
     """
     if header_length is None:
         header, binary = body, None
@@ -109,14 +112,14 @@ def parse_infer(
     content = parse_json(header)
     sent = _list(content, "inputs", required=True)
     table = plain.table(sent) if plain is not None and binary is None else None
-    inputs = [] if table is not None else [_input(_object(one, "inputs"), binary) for one in sent]
+    inputs = [] if table is not None else [_input(_object(one, "inputs"), binary, regions) for one in sent]
     if binary is not None and binary.left:
         raise InvalidRequest(f"{binary.left} bytes of binary data belong to no input")
-    wanted, outputs = _outputs(content)
+    wanted, outputs, places = _outputs(content, regions)
     identifier = content.get("id", "")
     if not isinstance(identifier, str):
         raise InvalidRequest("'id' must be a string")
-    return InferRequest(model, version, inputs, wanted, identifier, _parameters(content), table), outputs
+    return InferRequest(model, version, inputs, wanted, identifier, _parameters(content), table, places), outputs
 
 
 class _Binary:
@@ -168,18 +171,21 @@ def _parameters(content: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(parameters, dict):
         raise InvalidRequest("'parameters' must be an object")
-    if "shared_memory_region" in parameters:
-        raise InvalidRequest("shared memory is not supported: send the data in the request")
     return parameters
 
 
-def _input(content: dict[str, Any], binary: _Binary | None) -> InputTensor:
+def _input(content: dict[str, Any], binary: _Binary | None, regions: Regions) -> InputTensor:
     name, datatype, shape = content["name"], content.get("datatype"), content.get("shape")
     if not isinstance(datatype, str):
         raise InvalidRequest(f"input '{name}' has no 'datatype'")
     if not isinstance(shape, list) or any(type(side) is not int for side in shape):
         raise InvalidRequest(f"input '{name}' has no 'shape' of integers")
-    size = _parameters(content).get("binary_data_size")
+    parameters = _parameters(content)
+    if (place := regions.place(f"input '{name}'", parameters)) is not None:
+        if "data" in content or "binary_data_size" in parameters:
+            raise InvalidRequest(f"input '{name}' has data, and its parameter '{REGION}' says that it is elsewhere")
+        return InputTensor(name, datatype, shape, raw=place.read(f"input '{name}'"))
+    size = parameters.get("binary_data_size")
     if size is not None:
         if type(size) is not int or binary is None:
             raise InvalidRequest(f"input '{name}' has binary data, and the request no {HEADER_LENGTH} that says where")
@@ -190,19 +196,22 @@ def _input(content: dict[str, Any], binary: _Binary | None) -> InputTensor:
     return InputTensor(name, datatype, shape, values=values, nulls=nulls)
 
 
-def _outputs(content: Mapping[str, Any]) -> tuple[list[str], BinaryOutputs]:
+def _outputs(content: Mapping[str, Any], regions: Regions) -> tuple[list[str], BinaryOutputs, dict[str, Place]]:
     default = _parameters(content).get("binary_data_output", False)
     binary = BinaryOutputs(default=_flag(default, "binary_data_output"))
-    wanted = []
+    wanted: list[str] = []
+    places: dict[str, Place] = {}
     for one in _list(content, "outputs"):
         output = _object(one, "outputs")
         parameters = _parameters(output)
         if parameters.get("classification"):
             raise InvalidRequest(f"output '{output['name']}': the classification extension is not supported")
+        if (place := regions.place(f"output '{output['name']}'", parameters)) is not None:
+            places[output["name"]] = place
         if "binary_data" in parameters:
             binary.named[output["name"]] = _flag(parameters["binary_data"], "binary_data")
         wanted.append(output["name"])
-    return wanted, binary
+    return wanted, binary, places
 
 
 def _flag(value: Any, name: str) -> bool:
@@ -217,7 +226,9 @@ def render_answer(answer: InferAnswer, binary: BinaryOutputs) -> tuple[bytes, in
     tail: list[bytes] = []
     for tensor in answer.outputs:
         one: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        if binary.wants(tensor.name):
+        if tensor.placed is not None:
+            one["parameters"] = tensor.placed
+        elif binary.wants(tensor.name):
             tail.append(tensor.raw())
             one["parameters"] = {"binary_data_size": len(tail[-1])}
         else:

@@ -12,10 +12,12 @@ from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import WeightsSource
 from services.inference.live import live_weights, load
 from services.inference.oip.diagnostics import LogSettings
+from services.inference.oip.shared_memory import Regions
 from services.inference.rpc.batcher import BatchLimits
 from services.inference.rpc.grpc import GrpcServer
 from services.inference.rpc.metrics import ProtocolCollector
 from services.inference.rpc.parameters import Priorities
+from services.inference.rpc.response_cache import ResponseCache
 from services.inference.rpc.rest import create_app
 from services.inference.rpc.rest_infer import protocol_for
 from services.inference.rpc.service import DataPlane
@@ -49,6 +51,8 @@ class RpcApp:
             max_batch=settings.max_batch_size,
             priorities=Priorities(settings.priority_levels, min(settings.default_priority, settings.priority_levels)),
             remember=rehearsal.remember,
+            regions=Regions(settings.shared_memory_regions),
+            cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
         self._logs, self._samples = LogSettings(), rehearsal.samples

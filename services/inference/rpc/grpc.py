@@ -20,7 +20,9 @@ from services.inference.oip import describe
 from services.inference.oip.diagnostics import LogSettings, trace_settings
 from services.inference.oip.grpc_codec import parameter_values, parse_infer, render_answer
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
+from services.inference.oip.shared_memory import NO_CUDA
 from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.grpc_stream import InferStream
 from services.inference.rpc.service import DataPlane
 
 SERVICE = "inference.GRPCInferenceService"
@@ -122,7 +124,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         return pb.ModelReadyResponse(ready=self._plane.model_ready(request.name, request.version))
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**describe.server_metadata())
+        return pb.ServerMetadataResponse(**describe.server_metadata(shared_memory=self._plane.regions.on))
 
     @_answering
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
@@ -140,20 +142,13 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     @_answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """The generated base class wants it; calls go to `RawInfer`, which answers the same faster."""
-        return render_answer(await self._plane.infer(parse_infer(request), _peer(context)))
+        return render_answer(await self._plane.infer(parse_infer(request, self._plane.regions), _peer(context)))
 
-    async def ModelStreamInfer(
+    async def ModelStreamInfer(  # type: ignore[override]  # the server takes coroutines that write, too
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
-    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        async for request in request_iterator:
-            try:
-                response = render_answer(await self._plane.infer(parse_infer(request), _peer(context)))
-                answer = pb.ModelStreamInferResponse(infer_response=response)
-            except OipError as error:
-                answer = pb.ModelStreamInferResponse(error_message=str(error))
-                answer.infer_response.id = request.id
-            answer.infer_response.parameters["triton_final_response"].bool_param = True
-            yield answer
+    ) -> None:
+        """Answers through `context.write`, since requests are read meanwhile."""
+        await InferStream(self._plane, _peer(context), context.write).run(request_iterator)
 
     @_answering
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
@@ -177,32 +172,35 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def SystemSharedMemoryStatus(
         self, request: pb.SystemSharedMemoryStatusRequest, context: Context
     ) -> pb.SystemSharedMemoryStatusResponse:
-        _no_region(request.name)
-        return pb.SystemSharedMemoryStatusResponse()
+        regions = self._plane.regions.status(request.name)
+        return ParseDict({"regions": {r["name"]: r for r in regions}}, pb.SystemSharedMemoryStatusResponse())
 
     @_answering
     async def SystemSharedMemoryRegister(
         self, request: pb.SystemSharedMemoryRegisterRequest, context: Context
     ) -> pb.SystemSharedMemoryRegisterResponse:
-        raise Unsupported("shared memory is not supported: send the data in the request")
+        self._plane.regions.register(request.name, request.key, request.offset, request.byte_size)
+        return pb.SystemSharedMemoryRegisterResponse()
 
     async def SystemSharedMemoryUnregister(
         self, request: pb.SystemSharedMemoryUnregisterRequest, context: Context
     ) -> pb.SystemSharedMemoryUnregisterResponse:
+        self._plane.regions.unregister(request.name)
         return pb.SystemSharedMemoryUnregisterResponse()
 
     @_answering
     async def CudaSharedMemoryStatus(
         self, request: pb.CudaSharedMemoryStatusRequest, context: Context
     ) -> pb.CudaSharedMemoryStatusResponse:
-        _no_region(request.name)
+        if request.name:
+            raise InvalidRequest(f"Unable to find shared memory region: '{request.name}'")
         return pb.CudaSharedMemoryStatusResponse()
 
     @_answering
     async def CudaSharedMemoryRegister(
         self, request: pb.CudaSharedMemoryRegisterRequest, context: Context
     ) -> pb.CudaSharedMemoryRegisterResponse:
-        raise Unsupported("shared memory is not supported: send the data in the request")
+        raise Unsupported(NO_CUDA)
 
     async def CudaSharedMemoryUnregister(
         self, request: pb.CudaSharedMemoryUnregisterRequest, context: Context
@@ -233,8 +231,3 @@ def _peer(context: Context) -> str:
 def _plain(values: list[str]) -> Any:
     """A trace setting's value: trace_level is a list, the others are one string."""
     return values if not values or values == ["OFF"] else values[0]
-
-
-def _no_region(name: str) -> None:
-    if name:
-        raise InvalidRequest(f"Unable to find shared memory region: '{name}'")

@@ -88,7 +88,7 @@ class RawInfer:
     # Requests of other forms.
 
     def _parsed(self, call: Call, message: bytes, deliver: _Deliver) -> Job:
-        request = parse_infer(pb.ModelInferRequest.FromString(message))
+        request = parse_infer(pb.ModelInferRequest.FromString(message), self._plane.regions)
         job = self._plane.submit(request, deliver, call.link.peer)
         with contextlib.suppress(_Unusual, IndexError):  # not in the usual order: its like is parsed again
             self._learn(message, request, job.table)
@@ -97,9 +97,8 @@ class RawInfer:
     def _learn(self, message: bytes, request: InferRequest, table: Table) -> None:
         head, rest = _around_id(message)
         end = _metadata_end(message, rest)
-        if any(tensor.raw is None for tensor in request.inputs) or len(_raw_contents(message, end)) != len(
-            request.inputs
-        ):
+        unusual = bool(request.places) or any(tensor.raw is None for tensor in request.inputs)
+        if unusual or len(_raw_contents(message, end)) != len(request.inputs):  # inputs in shared memory have none
             return
         counts = [tensors.element_count(tensor.shape) for tensor in request.inputs]
         kinds = [tensors.datatype(tensor.datatype).numpy for tensor in request.inputs]
@@ -115,6 +114,8 @@ class RawInfer:
     # Answers.
 
     def _render(self, answer: InferAnswer) -> bytes:
+        if any(tensor.placed is not None for tensor in answer.outputs):
+            return render_answer(answer).SerializeToString()
         key = (answer.version, answer.checkpoint, *((t.name, *t.shape) for t in answer.outputs))
         start = self._answers.get(key)
         if start is None:

@@ -1,11 +1,12 @@
 """One request on its way through the batcher."""
 
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.inference.oip.layout import Table
-from services.inference.oip.messages import InferAnswer, OipError
+from services.inference.oip.messages import InferAnswer, OipError, OutputPlace
+from services.inference.oip.shared_memory import deposit
 from services.inference.rpc.statistics import Execution
 
 Outcome = InferAnswer | OipError
@@ -28,6 +29,7 @@ class Job:
         waiting: whether it waits to be executed.
         cancelled: nobody wants its answer any more.
         execution: the one that answered it.
+        places: the outputs that go to shared memory.
     """
 
     table: Table
@@ -42,4 +44,14 @@ class Job:
     waiting: bool = False
     cancelled: bool = False
     execution: Execution | None = None
+    places: Mapping[str, OutputPlace] = field(default_factory=dict)
     timer: TimerHandle | None = field(default=None, repr=False)
+
+    def deposited(self, outcome: Outcome) -> Outcome:
+        """The outcome, its outputs written to shared memory where the request wants them there."""
+        if not self.places or isinstance(outcome, OipError):
+            return outcome
+        try:
+            return deposit(outcome, self.places)
+        except OipError as error:
+            return error

@@ -72,6 +72,13 @@ class ProtocolCollector(Collector):
             ),
             "nv_inference_compute_infer_duration_us": ("Time in the network.", compute.compute_infer.ns // 1000),
             "nv_inference_compute_output_duration_us": ("Time making answers.", compute.compute_output.ns // 1000),
+            "nv_cache_num_hits_per_model": ("Requests answered from the response cache.", s.cache_hit.count),
+            "nv_cache_num_misses_per_model": ("Requests that the cache had no answer to.", s.cache_miss.count),
+            "nv_cache_hit_duration_per_model": ("µs finding answers in the cache.", s.cache_hit.ns // 1000),
+            "nv_cache_miss_duration_per_model": (
+                "µs looking for answers that the cache did not have, and keeping them.",
+                s.cache_miss.ns // 1000,
+            ),
         }
         for name, (doc, value) in values.items():
             metric = Metric(name, doc, "unknown")

@@ -32,6 +32,7 @@ _ELEMENTS: Mapping[str, Json] = {
 _REFUSED: Mapping[int, str] = {
     400: "The request is wrong.",
     404: "There is no such model or version.",
+    409: "There is one of this name already.",
     500: "The model's own code raised.",
     501: "This part of the protocol is not served.",
     503: "No version of the weights is live yet: the same request may succeed later.",
@@ -50,6 +51,7 @@ def _array(items: Json) -> Json:
 
 _TEXT: Json = {"type": "string"}
 _ANY: Json = {"type": "object"}
+_SIZE: Json = {"type": "integer", "minimum": 0}
 _TENSOR = _object({"name": _TEXT, "datatype": _TEXT, "shape": _array({"type": "integer"})})
 _STATE: Json = {"enum": ["READY", "UNAVAILABLE"]}
 _UNCHANGING: Mapping[str, Json] = {
@@ -65,6 +67,8 @@ _UNCHANGING: Mapping[str, Json] = {
     "ModelStats": _object({"model_stats": _array(_ANY)}),
     "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _array(_TEXT)}),
     "Index": _array(_object({"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT})),
+    "Region": _object({"key": _TEXT, "offset": _SIZE, "byte_size": _SIZE}, "key", "byte_size"),
+    "Regions": _array(_object({"name": _TEXT, "key": _TEXT, "offset": _SIZE, "byte_size": _SIZE})),
     "Object": _ANY,
     "Empty": {**_array(_ANY), "maxItems": 0},
     "Error": _object({"error": _TEXT}, "error"),
@@ -117,15 +121,20 @@ def operations() -> Iterator[Operation]:
 
 
 def _shared_memory() -> Iterator[Operation]:
-    tag, none = "shared memory", "Shared memory is not supported: "
-    for kind in ("system", "cuda"):
-        every = f"/v2/{kind}sharedmemory"
-        one = f"{every}/region/{{region}}"
-        yield Operation("GET", f"{every}/status", tag, f"{none}an empty list", answer="Empty")
-        yield Operation("GET", f"{one}/status", tag, f"{none}no region is known", refused=(400,))
-        yield Operation("POST", f"{one}/register", tag, f"{none}refused", "Object", refused=(501,))
-        yield Operation("POST", f"{every}/unregister", tag, f"{none}nothing happens", "Object")
-        yield Operation("POST", f"{one}/unregister", tag, f"{none}nothing happens", "Object")
+    tag = "shared memory"
+    every, one = "/v2/systemsharedmemory", "/v2/systemsharedmemory/region/{region}"
+    yield Operation("GET", f"{every}/status", tag, "Every region", answer="Regions")
+    yield Operation("GET", f"{one}/status", tag, "One region", answer="Regions", refused=(400,))
+    yield Operation("POST", f"{one}/register", tag, "Register a region", "Region", refused=(400, 409, 501))
+    yield Operation("POST", f"{every}/unregister", tag, "Unregister every region", "Object")
+    yield Operation("POST", f"{one}/unregister", tag, "Unregister a region; an unknown one is as good", "Object")
+    none = "CUDA shared memory is not supported: "
+    every, one = "/v2/cudasharedmemory", "/v2/cudasharedmemory/region/{region}"
+    yield Operation("GET", f"{every}/status", tag, f"{none}an empty list", answer="Empty")
+    yield Operation("GET", f"{one}/status", tag, f"{none}no region is known", refused=(400,))
+    yield Operation("POST", f"{one}/register", tag, f"{none}refused", "Object", refused=(501,))
+    yield Operation("POST", f"{every}/unregister", tag, f"{none}nothing happens", "Object")
+    yield Operation("POST", f"{one}/unregister", tag, f"{none}nothing happens", "Object")
 
 
 def document(config: Mapping[str, Any], samples: Sequence[Any] = ()) -> Json:

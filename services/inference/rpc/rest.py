@@ -23,6 +23,7 @@ from services.inference.oip.rest_codec import (
     parse_infer,
     parse_json,
 )
+from services.inference.oip.shared_memory import NO_CUDA, Regions
 from services.inference.rpc.openapi import document
 from services.inference.rpc.rest_infer import Headers, answer_headers, error_headers
 from services.inference.rpc.service import DataPlane
@@ -68,10 +69,11 @@ def _routes(rest: "_Rest") -> list[tuple[str, str, Endpoint]]:
         ]
     for prefix in ("/v2/trace", f"{model}/trace"):
         routes += [("GET", f"{prefix}/setting", rest.trace), ("POST", f"{prefix}/setting", rest.trace)]
-    for kind in ("system", "cuda"):
-        for prefix in (f"/v2/{kind}sharedmemory", f"/v2/{kind}sharedmemory/region/{{region}}"):
-            routes += [("GET", f"{prefix}/status", rest.regions), ("POST", f"{prefix}/unregister", rest.unregister)]
-        routes.append(("POST", f"/v2/{kind}sharedmemory/region/{{region}}/register", rest.register))
+    every, one = "/v2/{kind}sharedmemory", "/v2/{kind}sharedmemory/region/{{region}}"
+    for kind, of in (("system", rest.system), ("cuda", rest.cuda)):
+        for prefix in (every.format(kind=kind), one.format(kind=kind)):
+            routes += [("GET", f"{prefix}/status", of.status), ("POST", f"{prefix}/unregister", of.unregister)]
+        routes.append(("POST", f"{one.format(kind=kind)}/register", of.register))
     return routes
 
 
@@ -80,6 +82,7 @@ class _Rest:
 
     def __init__(self, plane: DataPlane, logs: LogSettings) -> None:
         self._plane, self._logs = plane, logs
+        self.system, self.cuda = _System(plane.regions), _Cuda()
 
     async def live(self, _: Request) -> Response:
         return Response()
@@ -91,7 +94,7 @@ class _Rest:
         return Response(status_code=200 if self._plane.model_ready(*_model(request)) else 400)
 
     async def server_metadata(self, _: Request) -> Response:
-        return _json(describe.server_metadata())
+        return _json(describe.server_metadata(shared_memory=self._plane.regions.on))
 
     async def metadata(self, request: Request) -> Response:
         return _json(self._plane.metadata(*_model(request)))
@@ -111,9 +114,10 @@ class _Rest:
         """What `rest_infer` leaves to the framework."""
         headers = request.headers
         body = decompress(await request.body(), headers.get("content-encoding", "").lower())
-        parsed, binary = parse_infer(*_model(request), body, headers.get(HEADER_LENGTH), self._plane.inputs)
+        length, plane = headers.get(HEADER_LENGTH), self._plane
+        parsed, binary = parse_infer(*_model(request), body, length, plane.inputs, regions=plane.regions)
         client = request.client
-        answer = await self._plane.infer(parsed, f"{client.host}:{client.port}" if client else "")
+        answer = await plane.infer(parsed, f"{client.host}:{client.port}" if client else "")
         return _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
 
     async def index(self, request: Request) -> Response:
@@ -133,17 +137,43 @@ class _Rest:
     async def trace(self, request: Request) -> Response:
         return _json(trace_settings(parse_json(await request.body())))
 
-    async def regions(self, request: Request) -> Response:
-        region = request.path_params.get("region")
-        if region is not None:
+
+class _System:
+    """The endpoints of system shared memory."""
+
+    def __init__(self, regions: Regions) -> None:
+        self._regions = regions
+
+    async def status(self, request: Request) -> Response:
+        return _json(self._regions.status(_region(request)))
+
+    async def register(self, request: Request) -> Response:
+        body = parse_json(await request.body())
+        self._regions.register(_region(request), body.get("key"), body.get("offset", 0), body.get("byte_size"))
+        return Response()
+
+    async def unregister(self, request: Request) -> Response:
+        self._regions.unregister(_region(request))
+        return Response()
+
+
+class _Cuda:
+    """The endpoints of CUDA shared memory: nothing can be registered. Load generators unregister all the same."""
+
+    async def status(self, request: Request) -> Response:
+        if region := _region(request):
             raise InvalidRequest(f"Unable to find shared memory region: '{region}'")
         return _json([])
 
     async def register(self, _: Request) -> Response:
-        raise Unsupported("shared memory is not supported: send the data in the request")
+        raise Unsupported(NO_CUDA)
 
     async def unregister(self, _: Request) -> Response:
         return Response()
+
+
+def _region(request: Request) -> str:
+    return str(request.path_params.get("region", ""))
 
 
 def _model(request: Request) -> tuple[str, str]:

@@ -99,7 +99,7 @@ class _Request:
             length = _text(fields, b"inference-header-content-length") or None
             plane = protocol.plane
             request, self._binary = parse_infer(
-                self._model, self._version, body, length, plane.inputs, plain=plane.plain_json
+                self._model, self._version, body, length, plane.inputs, plain=plane.plain_json, regions=plane.regions
             )
             self._job = plane.submit(request, self._deliver, protocol.peer)
         except OipError as error:

@@ -26,11 +26,13 @@ from services.inference.oip.messages import (
 )
 from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
+from services.inference.oip.shared_memory import Regions
 from services.inference.oip.tables import Tables
 from services.inference.rpc.batcher import Batcher, BatchLimits
 from services.inference.rpc.execution import Executor
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.parameters import Priorities, timeout_of
+from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
 from services.inference.rpc.statistics import Statistics
 
 _VERSION = re.compile(r"-?[0-9]{1,18}")
@@ -50,6 +52,8 @@ class DataPlane:
         max_batch: events in one request at most.
         priorities: which priorities requests may have.
         remember: is shown the features of what was served, to warm up later versions on.
+        regions: system shared memory; by default it is switched off.
+        cache: keeps answers; None executes every request.
     """
 
     def __init__(
@@ -62,9 +66,13 @@ class DataPlane:
         max_batch: int = 4096,
         priorities: Priorities = _PRIORITIES,
         remember: Callable[[torch.Tensor], None] | None = None,
+        regions: Regions | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         self.name = name
         self.statistics = Statistics()
+        self.regions = regions or Regions()
+        self._submit = self._execute if cache is None else CachedAnswers(cache, weights, self.statistics, self._execute)
         self._weights = weights
         self._events = EventSchema(name, model.event_type())
         self._predictions = PredictionSchema(name, model.prediction_type())
@@ -252,11 +260,25 @@ class DataPlane:
         if request.parameters:
             priority, timeout_us = self._priorities.of(request.parameters), timeout_of(request.parameters)
         return Job(
-            table, _nobody, request.version, tuple(request.outputs), request.id, peer, priority, timeout_us, arrived
+            table,
+            _nobody,
+            request.version,
+            tuple(request.outputs),
+            request.id,
+            peer,
+            priority,
+            timeout_us,
+            arrived,
+            places=request.places,
         )
 
-    def _submit(self, job: Job, deliver: Callable[[Outcome], None]) -> Job:
+    def _execute(
+        self, job: Job, deliver: Callable[[Outcome], None], keep: Callable[[Outcome], None] | None = None
+    ) -> Job:
         def counted(outcome: Outcome) -> None:
+            if keep is not None:
+                keep(outcome)
+            outcome = job.deposited(outcome)
             now, execution = time.perf_counter_ns(), job.execution
             if execution is None or isinstance(outcome, OipError):
                 self.statistics.failed(now - job.arrived)

@@ -32,6 +32,12 @@ class RpcSettings(InferenceSettings):
         default=False,
         description="run before all normal processes of the machine (SCHED_RR); needs CAP_SYS_NICE or RLIMIT_RTPRIO",
     )
+    shared_memory_regions: int = Field(
+        64, ge=0, description="regions of system shared memory that clients may register; 0 switches shared memory off"
+    )
+    response_cache_bytes: int = Field(
+        0, ge=0, description="bytes of answers kept for requests with the same inputs and version; 0 keeps none"
+    )
     weights: Path | None = Field(
         None, description="a safetensors file of the network's state, to serve as it is instead of following the fleet"
     )

@@ -86,6 +86,7 @@ class Statistics:
 
     def __init__(self) -> None:
         self.success, self.fail, self.queue = Duration(), Duration(), Duration()
+        self.cache_hit, self.cache_miss = Duration(), Duration()
         self.compute = _Batch()
         self.inference_count = 0
         self.execution_count = 0
@@ -110,6 +111,14 @@ class Statistics:
             execution.counted = True
             self._executed(execution)
 
+    def found(self, total_ns: int, lookup_ns: int, events: int) -> None:
+        """One request of `events` events was answered from the response cache; nothing was executed."""
+        self.success.add(total_ns)
+        self.queue.add(0)
+        self.cache_hit.add(lookup_ns)
+        self.seconds.observe(total_ns * 1e-9)
+        self.events.observe(events)
+
     def _executed(self, execution: Execution) -> None:
         self.execution_count += 1
         self.last_inference_ms = time.time_ns() // 1_000_000
@@ -129,7 +138,6 @@ class Statistics:
 
     def as_dict(self, model: str, version: int) -> dict[str, Any]:
         """A ModelStatistics, under the version that is live."""
-        nothing = Duration().as_dict()
         return {
             "name": model,
             "version": str(version),
@@ -139,8 +147,8 @@ class Statistics:
             "inference_stats": {
                 **{name: getattr(self, name).as_dict() for name in ("success", "fail", "queue")},
                 **_compute(self.compute),
-                "cache_hit": nothing,
-                "cache_miss": nothing,
+                "cache_hit": self.cache_hit.as_dict(),
+                "cache_miss": self.cache_miss.as_dict(),
             },
             "batch_stats": [{"batch_size": size, **_compute(batch)} for size, batch in sorted(self._batches.items())],
             "memory_usage": [],

@@ -17,6 +17,7 @@ import pytest
 import torch
 from confluent_kafka import Producer
 from safetensors.torch import save_file
+from websockets.sync.client import connect
 
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
 from headrace.model.exact_rows import forward
@@ -306,6 +307,24 @@ def test_requests_are_counted_by_route(world: World) -> None:
     metrics = httpx.get(f"{ops}/metrics").text
 
     assert 'headrace_gateway_requests_total{route="/v1/pipelines/{pipeline}/predict",status="200"}' in metrics
+
+
+def test_the_same_keys_are_followed_by_events_and_by_a_websocket(world: World) -> None:
+    query = "?key=ws-a&key=ws-c"
+    events = Following(world, query)
+    with connect(world.path(f"predictions/ws{query}").replace("http", "ws", 1), proxy=None) as socket:
+        world.publish("ws-a:1", "ws-b:2", "ws-c:3")
+        messages = [json.loads(socket.recv(WAIT_S)) for _ in range(2)]
+        assert sorted(m["data"]["key"] for m in messages) == sorted(events.take(2)) == ["ws-a:1", "ws-c:3"]
+        socket.send(json.dumps({"keys": ["ws-b"]}))
+        assert json.loads(socket.recv(WAIT_S))["event"] == "keys"
+        world.publish("ws-a:4", "ws-b:5")
+        assert json.loads(socket.recv(WAIT_S))["data"]["key"] == "ws-b:5"
+    events.close()
+    with connect(
+        world.path(f"predictions/ws?from={messages[0]['id']}&key=ws-a&key=ws-c").replace("http", "ws", 1), proxy=None
+    ) as socket:
+        assert json.loads(socket.recv(WAIT_S)) == messages[1]
 
 
 def test_a_signal_ends_the_streams_with_a_word_and_the_process_in_order(world: World) -> None:

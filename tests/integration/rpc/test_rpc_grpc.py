@@ -2,6 +2,7 @@
 
 import queue
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from headrace.contracts.oip import service_pb2 as pb
 from headrace.contracts.oip.service_pb2_grpc import GRPCInferenceServiceStub
 from tests.integration.rpc.rpc_clients import TRIP, Client
 from tests.integration.rpc.rpc_process import Served
+from tests.integration.rpc.test_rpc_clients import trip
 from tests.patience import WAIT_S
 
 
@@ -168,3 +170,42 @@ def test_a_compressed_request_is_read(served: Served) -> None:
         maker.close()
 
     assert np.unique(answer.as_numpy("prediction")).size == 1
+
+
+def test_a_stream_of_many_requests_is_answered_in_order_and_together(served: Served) -> None:
+    answers: queue.Queue = queue.Queue()
+    statistics = lambda: Client("grpc", served.http, served.grpc).raw.get_inference_statistics().model_stats[0]  # noqa: E731
+    before = statistics()
+    with tritonclient.grpc.InferenceServerClient(served.grpc) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        maker = Client("grpc", served.http, served.grpc)
+        for i in range(300):
+            client.async_stream_infer("trips", maker.inputs([{**TRIP, "distance_km": float(i)}]), request_id=f"r{i}")
+        client.stop_stream()  # waits for what is in flight
+        got = [answers.get(timeout=WAIT_S)[0] for _ in range(300)]
+        maker.close()
+    after = statistics()
+
+    assert [r.get_response().id for r in got] == [f"r{i}" for i in range(300)]
+    trips = [trip(served, **{**TRIP, "distance_km": float(i)}) for i in range(300)]
+    assert [r.as_numpy("prediction").item() for r in got] == served.by_hand(trips)
+    assert after.inference_count - before.inference_count == 300
+    assert after.execution_count - before.execution_count < 300
+
+
+def test_a_stream_that_its_caller_cancels_leaves_the_server_as_it_was(channel: grpc.Channel) -> None:
+    stub, more = GRPCInferenceServiceStub(channel), threading.Event()
+
+    def requests() -> Iterator[pb.ModelInferRequest]:
+        for i in range(10):
+            yield pb.ModelInferRequest(model_name="nope", id=f"r{i}")
+        more.wait(WAIT_S)
+
+    call = stub.ModelStreamInfer(requests())
+    assert [next(call).infer_response.id for _ in range(10)] == [f"r{i}" for i in range(10)]
+    call.cancel()
+    more.set()
+    with pytest.raises(grpc.RpcError) as cancelled:
+        next(call)
+    assert cancelled.value.code() is grpc.StatusCode.CANCELLED
+    assert stub.ServerLive(pb.ServerLiveRequest()).live

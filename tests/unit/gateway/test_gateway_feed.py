@@ -159,7 +159,7 @@ async def test_a_key_chooses_from_past_and_present() -> None:
     world = World()
     for key in "aba":
         world.log.append(key, f"past {key}")
-    stream = await world.feed.follow("earliest", Choice(key=b"a"))
+    stream = await world.feed.follow("earliest", Choice(frozenset([b"a"])))
     assert data(await take(stream, 2)) == ["past a", "past a"]
 
     world.log.append("b", "not this")
@@ -169,12 +169,28 @@ async def test_a_key_chooses_from_past_and_present() -> None:
     await world.feed.close()
 
 
+async def test_several_keys_may_be_chosen_and_changed_meanwhile() -> None:
+    world = World()
+    choice = Choice(frozenset([b"a", b"c"]))
+    for key in "abc":
+        world.log.append(key, f"past {key}")
+    stream = await world.feed.follow("earliest", choice)
+    assert data(await take(stream, 2)) == ["past a", "past c"]
+
+    choice.keys = frozenset([b"d"])
+    for key in "abcd":
+        world.log.append(key, f"now {key}")
+
+    assert data(await take(stream, 1)) == ["now d"]
+    await world.feed.close()
+
+
 async def test_a_model_chooses_from_past_and_present() -> None:
     world = World()
     for model, n in (("p", 1), ("p.next", 2), ("p", 3)):
         world.log.append("a", f'{{"key": "a", "prediction": {n}, "model": "{model}"}}')
     world.log.append("a", "somebody else's record")
-    stream = await world.feed.follow("earliest", Choice(key=b"a", model="p"))
+    stream = await world.feed.follow("earliest", Choice(frozenset([b"a"]), model="p"))
     assert [json.loads(one)["prediction"] for one in data(await take(stream, 2))] == [1, 3]
 
     world.log.append("a", '{"prediction": 4, "model": "p.next"}')

@@ -1,0 +1,99 @@
+"""One ModelStreamInfer call: requests of a stream are executed as all others are, several at a time.
+
+- Answers come in the order of their requests, as Triton gives them for models that are not decoupled.
+- A request that fails is answered by `error_message` with its id, and the stream goes on.
+- At most `in_flight` requests are executed or wait to be sent. Beyond, no more are read, so that the caller's flow control
+  stops it; the same happens while it does not read its answers.
+- When the caller has sent its last request, those in hand are answered and the call ends. When it cancels, they are
+  cancelled.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from headrace.contracts.oip import service_pb2 as pb
+from services.inference.oip.grpc_codec import parse_infer, render_answer
+from services.inference.oip.messages import OipError
+from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.service import DataPlane
+
+IN_FLIGHT = 64
+
+Write = Callable[[pb.ModelStreamInferResponse], Awaitable[None]]
+
+
+class _Request:
+    """One request of the stream. `job` is there while it is executed, `outcome` is done once it is known."""
+
+    def __init__(self, identifier: str) -> None:
+        self.id = identifier
+        self.job: Job | None = None
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Take the outcome."""
+        self.job = None
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+class InferStream:
+    """See the module.
+
+    Args:
+        plane: executes the requests.
+        peer: whose they are.
+        write: sends an answer, and returns when the next may be sent.
+        in_flight: requests at a time.
+    """
+
+    def __init__(self, plane: DataPlane, peer: str, write: Write, *, in_flight: int = IN_FLIGHT) -> None:
+        self._plane, self._peer, self._write = plane, peer, write
+        self._slots = asyncio.Semaphore(in_flight)
+        self._requests: asyncio.Queue[_Request | None] = asyncio.Queue()
+        self._unanswered: set[_Request] = set()
+
+    async def run(self, requests: AsyncIterator[pb.ModelInferRequest]) -> None:
+        """Answer all requests. Whatever ends this early cancels those in hand."""
+        reading = asyncio.create_task(self._read(requests))
+        try:
+            while (request := await self._requests.get()) is not None:
+                outcome = await request.outcome
+                self._unanswered.discard(request)
+                await self._write(_response(request.id, outcome))
+                self._slots.release()
+            await reading
+        finally:
+            reading.cancel()
+            for request in self._unanswered:
+                if request.job is not None:
+                    self._plane.cancel(request.job)
+
+    async def _read(self, requests: AsyncIterator[pb.ModelInferRequest]) -> None:
+        try:
+            await self._slots.acquire()
+            async for message in requests:
+                self._submit(message)
+                await self._slots.acquire()
+        finally:
+            self._requests.put_nowait(None)
+
+    def _submit(self, message: pb.ModelInferRequest) -> None:
+        request = _Request(message.id)
+        self._unanswered.add(request)
+        try:
+            parsed = parse_infer(message, self._plane.regions)
+            request.job = self._plane.submit(parsed, request.deliver, self._peer)
+        except OipError as error:
+            request.deliver(error)
+        self._requests.put_nowait(request)
+
+
+def _response(identifier: str, outcome: Outcome) -> pb.ModelStreamInferResponse:
+    if isinstance(outcome, OipError):
+        answer = pb.ModelStreamInferResponse(error_message=str(outcome))
+        answer.infer_response.id = identifier
+    else:
+        answer = pb.ModelStreamInferResponse(infer_response=render_answer(outcome))
+    answer.infer_response.parameters["triton_final_response"].bool_param = True
+    return answer

@@ -46,7 +46,7 @@ class GrpcServer(Methods):
         self._server: asyncio.Server | None = None
         if tls is not None:
             tls.set_alpn_protocols(["h2"])
-        self._socket = listener or _listen(host, port, share)
+        self._socket = listener or _listen(host, port, share=share)
 
     @property
     def address(self) -> str:
@@ -94,7 +94,7 @@ class GrpcServer(Methods):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _listen(host: str, port: int, share: bool) -> socket.socket:
+def _listen(host: str, port: int, *, share: bool) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if share:

@@ -22,13 +22,13 @@ _POLICY = RestartPolicy(give_up=3)
 _MARGIN_S = 2.0
 
 
-class WorkerFailed(HeadraceError):
+class WorkerError(HeadraceError):
     """A worker ended, and starting it again is no use."""
 
     def __init__(self, message: str, code: int | None) -> None:
         super().__init__(message, hint="the worker's log is in the run's folder, under logs")
-        known = code is not None and code in set(ExitCode) and code != ExitCode.OK
-        self.exit_code = ExitCode(code) if known else ExitCode.INTERNAL
+        known = set(ExitCode) - {ExitCode.OK}
+        self.exit_code = next((one for one in known if one == code), ExitCode.INTERNAL)
 
 
 class WorkersApp:
@@ -60,7 +60,7 @@ class WorkersApp:
         """Keep them running until `stop` is set; then let each finish the requests in hand.
 
         Raises:
-            WorkerFailed: one ended for good.
+            WorkerError: one ended for good.
         """
         for worker in self._workers:
             worker.start()
@@ -80,7 +80,7 @@ class WorkersApp:
             worker.probe()
             status = worker.status
             if status.state.over:
-                raise WorkerFailed(f"rpc: worker {worker.failure()}", status.exit_code)
+                raise WorkerError(f"rpc: worker {worker.failure()}", status.exit_code)
             detail = f"process {status.pid}, {status.restarts} restarts {status.detail}".rstrip()
             self._context.ready.set(worker.program.key, status.state is State.READY, detail)
 

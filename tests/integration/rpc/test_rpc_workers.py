@@ -14,6 +14,7 @@ import pytest
 import torch
 from prometheus_client.parser import text_string_to_metric_families
 from safetensors.torch import save_file
+from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from headrace.model.pipeline import load_pipeline
@@ -26,12 +27,14 @@ from tests.patience import WAIT_S, wait_for
 class Server:
     """A role of two workers, ready."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         torch.manual_seed(7)
         network = load_pipeline(FOLDER).model.network().eval()
         save_file(network.state_dict(), folder / "weights.safetensors")
         self.folder = folder
-        self.process, self.endpoints = start(folder, "--workers", "2", "--weights", str(folder / "weights.safetensors"))
+        self.process, self.endpoints = start(
+            folder, "--workers", "2", "--weights", str(folder / "weights.safetensors"), *flags
+        )
         wait_for(self.ready)
 
     def ready(self) -> bool:
@@ -69,13 +72,17 @@ class Caller(threading.Thread):
     def __init__(self, server: Server) -> None:
         super().__init__()
         self.answers, self.error = 0, ""
-        self._client, self._over = server.client("grpc"), threading.Event()
+        own = [("grpc.use_local_subchannel_pool", 1)]  # else all callers of this process share one connection
+        self._client = InferenceServerClient(server.endpoints["grpc"], channel_args=own)
+        maker = server.client("grpc")
+        self._inputs, self._over = maker.inputs([TRIP]), threading.Event()
+        maker.close()
         self.start()
 
     def run(self) -> None:
         while not self._over.is_set():
             try:
-                self._client.predict([TRIP])
+                self._client.infer("trips", self._inputs)
             except InferenceServerException as error:
                 self.error = str(error.status())
                 break
@@ -138,6 +145,20 @@ def test_a_signal_ends_all_of_them_in_order(server: Server) -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_requests_in_hand_are_answered_when_all_are_told_to_end(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--batch-max-delay-us", "500000")  # for as long each request waits for others
+    callers = [Caller(server) for _ in range(8)]
+    wait_for(lambda: all(one.answers for one in callers))
+    answered = [one.answers for one in callers]  # and each has sent its next request
+
+    assert stop(server.process) == 0
+
+    for one in callers:
+        one.join(WAIT_S)
+    assert [one.answers > before for one, before in zip(callers, answered, strict=True)] == [True] * 8
+    assert {one.error for one in callers} == {"StatusCode.UNAVAILABLE"}, "of a request that no one had taken"
 
 
 def run(folder: Path, *flags: str) -> "subprocess.CompletedProcess[str]":

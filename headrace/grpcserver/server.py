@@ -21,6 +21,7 @@ class GrpcServer(Methods):
         host, port: where to listen; port 0 takes a free one.
         limits: what one peer may hold.
         tls: a context for TLS; "h2" is negotiated.
+        share: this user's other processes may take the same port (SO_REUSEPORT).
         listener: a listening socket to use instead of host and port, for several processes on one port.
 
     Raises:
@@ -34,6 +35,7 @@ class GrpcServer(Methods):
         *,
         limits: Limits = DEFAULT_LIMITS,
         tls: ssl.SSLContext | None = None,
+        share: bool = False,
         listener: socket.socket | None = None,
     ) -> None:
         super().__init__()
@@ -44,7 +46,7 @@ class GrpcServer(Methods):
         self._server: asyncio.Server | None = None
         if tls is not None:
             tls.set_alpn_protocols(["h2"])
-        self._socket = listener or _listen(host, port)
+        self._socket = listener or _listen(host, port, share=share)
 
     @property
     def address(self) -> str:
@@ -92,9 +94,11 @@ class GrpcServer(Methods):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, share: bool) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if share:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted connections inherit both
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
     try:

@@ -24,6 +24,7 @@ class WebServer:
         host, port: where to listen; port 0 takes a free one.
         flag: the setting that an error about the port names.
         grace_s: seconds for requests in progress when it stops.
+        share: this user's other processes may take the same port (SO_REUSEPORT).
         protocol: a subclass of uvicorn's protocol, for requests that it answers itself.
         websockets: whether the app has WebSocket routes; it needs the package websockets. A client that answers no ping
             for 20 s is dropped.
@@ -40,11 +41,14 @@ class WebServer:
         *,
         flag: str = "--rest-port",
         grace_s: float = 5.0,
+        share: bool = False,
         protocol: type[asyncio.Protocol] | None = None,
         websockets: bool = False,
     ) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             self._socket.bind((host, port))
         except OSError as error:

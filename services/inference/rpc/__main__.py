@@ -1,12 +1,12 @@
 """`python -m services.inference.rpc --pipeline FOLDER`."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 import uvloop
 
-from headrace.runtime.lifecycle import run_role
-from services.inference.rpc.app import build_rpc
+from headrace.runtime.lifecycle import App, Context, run_role
 from services.inference.rpc.settings import RpcSettings
 
 _SWITCH_S = 0.0005
@@ -16,7 +16,19 @@ _SWITCH_S = 0.0005
 def main(argv: Sequence[str]) -> int:
     """Run the role `rpc`, on uvloop, which halves what a small request costs; returns its exit code."""
     sys.setswitchinterval(_SWITCH_S)
-    return run_role("rpc", RpcSettings, build_rpc, argv, loop_factory=uvloop.new_event_loop)
+
+    def build(context: Context[RpcSettings]) -> App:
+        # Imported here: a main process of several workers needs neither torch nor metrics of its own.
+        workers = context.settings.workers or len(os.sched_getaffinity(0))
+        if workers > 1:
+            from services.inference.rpc.workers import WorkersApp
+
+            return WorkersApp(context, argv, workers)
+        from services.inference.rpc.app import build_rpc
+
+        return build_rpc(context)
+
+    return run_role("rpc", RpcSettings, build, argv, loop_factory=uvloop.new_event_loop)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,16 @@ class RpcApp:
     """Answers over REST and gRPC; ready while what it serves is what the fleet is to serve."""
 
     def __init__(
-        self, context: Context[RpcSettings], pipeline: Pipeline, rehearsal: WarmUpBatches, weights: WeightsSource
+        self,
+        context: Context[RpcSettings],
+        pipeline: Pipeline,
+        rehearsal: WarmUpBatches,
+        weights: WeightsSource,
+        *,
+        shared: bool = False,
     ) -> None:
         self._context, self._settings, self._weights = context, context.settings, weights
-        settings = self._settings
+        settings, self._shared = self._settings, shared
         self._plane = DataPlane(
             pipeline.name,
             pipeline.model,
@@ -62,9 +68,13 @@ class RpcApp:
         """Answer until `stop` is set; then finish the requests in hand."""
         app = create_app(self._plane, self._logs, self._samples)
         lean = protocol_for(self._plane)
-        rest = WebServer(app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S, protocol=lean)
-        grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port)
+        rest = WebServer(
+            app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S, protocol=lean, share=self._shared
+        )
+        grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port, share=self._shared)
         self._weights.start()
+        if self._shared:  # the other workers answer meanwhile
+            await self._first_version(stop)
         serving = asyncio.create_task(rest.serve())
         announcing = asyncio.create_task(self._announce(stop, grpc))
         try:
@@ -89,9 +99,8 @@ class RpcApp:
 
     async def _announce(self, stop: Stop, grpc: GrpcServer) -> None:
         """Say when the first version is live; and, through grpc.health.v1, whenever this worker is behind its fleet."""
-        while not await asyncio.to_thread(self._weights.wait_ready, _WATCH_S):
-            if stop.is_set():
-                return
+        if not await self._first_version(stop):
+            return
         gc.collect()
         gc.freeze()  # what is there now stays: no collection during a request looks at it again
         self._context.ready.set("weights", True, f"since version {self._weights.version}")  # noqa: FBT003
@@ -101,6 +110,13 @@ class RpcApp:
                 told = not told
                 await grpc.serving(ready=told)
             await asyncio.sleep(_WATCH_S)
+
+    async def _first_version(self, stop: Stop) -> bool:
+        """Wait until a version is live; False if asked to stop before."""
+        while not await asyncio.to_thread(self._weights.wait_ready, _WATCH_S):
+            if stop.is_set():
+                return False
+        return True
 
     async def _close(
         self, rest: WebServer, grpc: GrpcServer, serving: "asyncio.Task[Any]", announcing: "asyncio.Task[Any]"
@@ -114,7 +130,7 @@ class RpcApp:
         self._weights.stop()
 
 
-def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None) -> App:
+def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None, *, shared: bool = False) -> App:
     """The role `rpc`."""
     if context.settings.realtime and not use_realtime():
         raise ConfigError(
@@ -130,4 +146,10 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
         pipeline,
         rehearsal,
         weights or live_weights(context, pipeline, rehearsal, lambda _: None),  # type: ignore[arg-type]
+        shared=shared,
     )
+
+
+def build_worker(context: Context[RpcSettings]) -> App:
+    """One of several processes of the role, on ports that they share; it listens once a version is live."""
+    return build_rpc(context, shared=True)

@@ -34,15 +34,15 @@ T = TypeVar("T")
 
 
 class GrpcServer:
-    """Serves `plane` on a port taken at once.
+    """Serves `plane` on a port taken at once, which other processes may take too if it is shared.
 
     Raises:
         ConfigError: the port is taken or not ours to take.
     """
 
-    def __init__(self, plane: DataPlane, logs: LogSettings, host: str, port: int) -> None:
+    def __init__(self, plane: DataPlane, logs: LogSettings, host: str, port: int, *, share: bool = False) -> None:
         limits = Limits(max_message_bytes=_MAX_MESSAGE, max_unfinished_bytes=_MAX_MESSAGE)
-        self._server = Http2Server(host, port, limits=limits)
+        self._server = Http2Server(host, port, limits=limits, share=share)
         self._health = health.aio.HealthServicer()
         server: Any = self._server  # has what generated code calls of grpc.aio.Server
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, logs), server)

@@ -12,6 +12,12 @@ class RpcSettings(InferenceSettings):
 
     rest_port: int = Field(0, ge=0, le=65535, description="port of REST, 8000 by convention; 0 takes a free one")
     grpc_port: int = Field(0, ge=0, le=65535, description="port of gRPC, 8001 by convention; 0 takes a free one")
+    workers: int = Field(
+        1,
+        ge=0,
+        description="processes that share both ports and the weights' memory; 0 for one a usable core. "
+        "headrace up and demo start 1",
+    )
     max_batch_size: int = Field(4096, ge=1, description="events in one request at most")
     batch_max_events: int = Field(
         256, ge=1, description="events of several requests that are executed together at most"

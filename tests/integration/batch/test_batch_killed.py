@@ -109,6 +109,7 @@ def test_a_second_process_at_the_same_output_is_refused(batches: Batches, tmp_pa
     job = batches.job(source_of("jsonl", tmp_path), output, workers=1, batch_rows=8)
     first = batches.start(job)
     wait_for(lambda: (work_folder(output) / "plan.json").exists() or first.poll() is not None)
+    first.send_signal(signal.SIGSTOP)  # it holds its lock, however long the second takes to start
     second = batches.start(job)
     said = second.stdout.read() if second.stdout else b""
     assert second.wait(WAIT_S) == 2

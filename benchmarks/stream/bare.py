@@ -2,7 +2,8 @@
 
 consume → decode → features → forward → encode → produce_batch → send_offsets_to_transaction → commit_transaction
 
-Where events carry a `traceparent`, its predictions do too, and are produced one by one: `produce_batch` takes no headers.
+Where events carry a `traceparent`, its predictions do too, and are produced one by one: `produce_batch` takes no
+headers.
 """
 
 import os

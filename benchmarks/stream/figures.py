@@ -75,7 +75,8 @@ class Memory:
     last_mib: float
     most_mib: float
     spread_mib: float
-    """Of the samples within the last quarter, from the 5th to the 95th percentile: the noise that a slope must exceed."""
+    """Of the samples within the last quarter, from the 5th to the 95th percentile: the noise that a slope must exceed.
+    """
     slope_mib_per_million: float
 
     @property
@@ -89,7 +90,10 @@ class Memory:
 
     def told(self) -> str:
         """For people."""
-        line = f"{self.first_mib:.0f} MiB in the first quarter, {self.last_mib:.0f} in the last, {self.most_mib:.0f} at most"
+        line = (
+            f"{self.first_mib:.0f} MiB in the first quarter, {self.last_mib:.0f} in the last, "
+            f"{self.most_mib:.0f} at most"
+        )
         slope = f"{self.slope_mib_per_million:+.2f} MiB per million records"
         return f"memory over {self.records:,} records: {line}; {slope}, {'flat' if self.flat else 'not flat'}"
 

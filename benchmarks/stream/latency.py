@@ -119,7 +119,10 @@ def _measure(
 def _read(
     reader: Consumer, stamp: Callable[[Message], int], producing: "subprocess.Popen[bytes]"
 ) -> tuple[Offered, "array[int]", "array[float]", float]:
-    """Read until everything offered was, or nothing comes any more: when each was produced and read, in ms since the epoch."""
+    """Read until everything offered was, or nothing comes any more.
+
+    When each was produced and read, in ms since the epoch.
+    """
     stamps, read, offered = array("q"), array("d"), None
     started = heard = time.monotonic()
     cpu = time.process_time()
@@ -149,6 +152,6 @@ def summary(
     p50, p99, p999, worst = percentiles((read - stamps)[counted])
     warming = int((~counted).sum())
     return Latency(
-        rate, offered.sent - warming, int(counted.sum()), p50, p99, p999, worst, offered.late_p99_ms, offered.late_worst_ms,
-        offered.cores, reader_cores,
+        rate, offered.sent - warming, int(counted.sum()), p50, p99, p999, worst, offered.late_p99_ms,
+        offered.late_worst_ms, offered.cores, reader_cores,
     )  # fmt: skip

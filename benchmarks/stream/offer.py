@@ -42,7 +42,10 @@ class Offered:
 def schedule(
     rate: float, seconds: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Iterator[tuple[float, range]]:
-    """At every tick, the time since the start in s and the numbers of the events that are due; event n is at n / rate."""
+    """At every tick, the time since the start in s and the numbers of the events that are due.
+
+    Event n is at n / rate.
+    """
     started, sent, total = clock(), 0, int(rate * seconds)
     while sent < total:
         now = clock() - started

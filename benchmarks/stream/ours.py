@@ -20,7 +20,10 @@ def build(context: Context[StreamSettings]) -> App:
 
 
 def main(argv: list[str]) -> int:
-    """Predict until killed. There is one setting for throughput and latency: the role finds its chunk's size by itself."""
+    """Predict until killed. There is one setting for throughput and latency.
+
+    The role finds its chunk's size by itself.
+    """
     terms = told(argv)
     flags = [
         f"--pipeline={TASK}", f"--kafka-bootstrap-servers={terms.servers}", f"--group={terms.group}",

@@ -72,7 +72,10 @@ def _sample(workers: Sequence[psutil.Popen], at_s: float, done: int) -> Sample:
 
 
 def _check_output(who: Contestant, counter: Consumer, records: int) -> None:
-    """As many committed records as were consumed, and no more; the last ones may still be on their way to the broker."""
+    """As many committed records as were consumed, and no more.
+
+    The last ones may still be on their way to the broker.
+    """
     found, heard = 0, time.monotonic()
     while time.monotonic() - heard < (_FLUSH_S if found < records else _MORE_S):
         messages = [kafka.check(m) for m in counter.consume(10_000, 0.1)]

@@ -34,7 +34,10 @@ class Results:
     """By kind of headers and contestant: the bare loop and ours."""
 
     def ratios(self) -> dict[str, float]:
-        """Ours by theirs, by the others' names; two processes of ours by one; by kind of headers, ours by the bare loop."""
+        """Ours by theirs, by the others' names.
+
+        Two processes of ours by one; by kind of headers, ours by the bare loop.
+        """
         ours = self.runs.get(OURS.name, [])
         found = {name: ratio(ours, theirs) for name, theirs in self.runs.items() if ours and name != OURS.name}
         if ours and self.two:

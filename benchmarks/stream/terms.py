@@ -1,4 +1,7 @@
-"""What every contestant is told, and nothing more: the broker, where to read and write, its group. Standard library only."""
+"""What every contestant is told, and nothing more: the broker, where to read and write, its group.
+
+Standard library only.
+"""
 
 import argparse
 from collections.abc import Sequence

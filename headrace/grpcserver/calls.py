@@ -198,7 +198,10 @@ class Call:
             self.on_message(None)
 
     def hold(self, size: int) -> None:
-        """A method keeps so many more bytes of messages for later, fewer where negative: beyond a bound the peer must wait."""
+        """A method keeps so many more bytes of messages for later, fewer where negative.
+
+        Beyond a bound the peer must wait.
+        """
         self._held += size
         if self._held <= _HELD and self._owed and not self.ended:
             owed, self._owed = self._owed, 0

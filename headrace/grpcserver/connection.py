@@ -1,8 +1,8 @@
 """One HTTP/2 connection, as a server: frames in, calls out; answers in, frames out.
 
-What is received in one piece is looked at in one go, and what is answered meanwhile leaves in one write. Limits keep what
-one peer can hold: header bytes, calls at a time, bytes of a message, bytes of all unfinished messages, cancelled calls, and
-the time for which it may leave answers unread.
+What is received in one piece is looked at in one go, and what is answered meanwhile leaves in one write. Limits keep
+what one peer can hold: header bytes, calls at a time, bytes of a message, bytes of all unfinished messages, cancelled
+calls, and the time for which it may leave answers unread.
 """
 
 import asyncio

@@ -52,7 +52,10 @@ class HeaderDecoder:
 
 
 def changes_table(block: bytes) -> bool:
-    """Whether a valid block adds to the table or resizes it: only indexed fields and unindexed literals leave it as it is."""
+    """Whether a valid block adds to the table or resizes it.
+
+    Only indexed fields and unindexed literals leave it as it is.
+    """
     at, end = 0, len(block)
     while at < end:
         first = block[at]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 log = get_logger("headrace.grpc")
 
 RawMethod = Callable[[Call, bytes], None]
-"""Gets a call and its message, and answers by `Call.reply` or `Call.fail`, then or later, on the event loop's thread."""
+"""Gets a call and its message, and answers by `Call.reply` or `Call.fail`, then or later, on the event loop's thread.
+"""
 
 
 class Methods:
@@ -35,7 +36,10 @@ class Methods:
         """Nothing: generated code calls it beside `add_registered_method_handlers`, with the same methods."""
 
     def add_raw_method(self, path: str, method: RawMethod) -> None:
-        """Answer `/package.Service/Method`, unary, by a callable that gets bytes. What it raises fails its call alone."""
+        """Answer `/package.Service/Method`, unary, by a callable that gets bytes.
+
+        What it raises fails its call alone.
+        """
 
         def take(call: Call, message: bytes) -> None:
             try:

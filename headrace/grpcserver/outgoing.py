@@ -1,7 +1,7 @@
 """What a connection sends: answers, within the windows that the peer grants, in as few writes as possible.
 
-What is written while the connection reads leaves when it has read everything; other answers leave at the end of the event
-loop's turn.
+What is written while the connection reads leaves when it has read everything; other answers leave at the end of the
+event loop's turn.
 """
 
 import asyncio

@@ -15,7 +15,10 @@ BLOCK = 8
 
 
 def choose_fixed_kernels() -> None:
-    """Tell MKL, before its first use in this process, to choose kernels by the processor alone. A set MKL_CBWR stays."""
+    """Tell MKL, before its first use in this process, to choose kernels by the processor alone.
+
+    A set MKL_CBWR stays.
+    """
     os.environ.setdefault("MKL_CBWR", "AUTO")
 
 

@@ -73,7 +73,10 @@ class ChunkApp(faust.App):
         self._on_assignment.append(tell)
 
     def during(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
-        """Have `begin` called before anything is consumed, and `end` once the group is left; in a thread, so they may block."""
+        """Have `begin` called before anything is consumed, and `end` once the group is left.
+
+        In a thread, so they may block.
+        """
         self._during.append((begin, end))
 
     async def tell_assignment(self, assigned: set[Partition]) -> None:

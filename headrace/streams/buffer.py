@@ -45,7 +45,10 @@ class ChunkBuffer:
 
     @property
     def room(self) -> int:
-        """Records that may still be fetched, at least 0; the byte limit is taken as so many records of the mean size."""
+        """Records that may still be fetched, at least 0.
+
+        The byte limit is taken as so many records of the mean size.
+        """
         by_records = self.limits.records - self._records
         mean = self._bytes / self._records if self._records else 0.0
         by_bytes = int((self.limits.bytes - self._bytes) / mean) if mean else by_records

@@ -1,4 +1,6 @@
-"""Chunks: consecutive records of one partition, in columns. What flows through Headrace's Faust apps instead of single records.
+"""Chunks: consecutive records of one partition, in columns.
+
+What flows through Headrace's Faust apps instead of single records.
 
 Nothing here imports a Kafka client: a record is whatever has the methods of `Record`, which confluent_kafka's Message
 has and `headrace.streams.memory.MemoryRecord` has too.

@@ -66,7 +66,10 @@ class Output:
 
 
 class AbortedError(Exception):
-    """The transaction was aborted: nothing of the output is visible, no offset is committed, and it may be tried again."""
+    """The transaction was aborted.
+
+    Nothing of the output is visible, no offset is committed, and it may be tried again.
+    """
 
 
 class Sink(Protocol):

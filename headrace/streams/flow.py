@@ -56,7 +56,10 @@ class Flow(Protocol):
 
 
 class AgentFlow:
-    """For agents that do their work where they are: the agent's own queue is the bound, and its acknowledgement the end."""
+    """For agents that do their work where they are.
+
+    The agent's own queue is the bound, and its acknowledgement the end.
+    """
 
     async def start(self, host: Host) -> None:
         """Nothing to start."""

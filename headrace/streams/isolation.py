@@ -73,7 +73,8 @@ class Breaker:
         if bad and self._bad > self.least and self._bad >= self.ratio * self._total:
             raise DataError(
                 f"{self._bad:.0f} of the last {self._total:.0f} records cannot be predicted; for example {example}",
-                hint="does the event schema fit the topic, and is the model sound? Nothing of the last chunk was committed",
+                hint="does the event schema fit the topic, and is the model sound? "
+                "Nothing of the last chunk was committed",
             )
         while self._total > self._window:
             self._bad /= 2

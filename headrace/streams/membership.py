@@ -45,7 +45,10 @@ class Membership:
             return self._current.generation
 
     def refresh(self, metadata: bytes) -> None:
-        """Take newer metadata of the same generation: the broker raises a member's epoch without a new assignment too."""
+        """Take newer metadata of the same generation.
+
+        The broker raises a member's epoch without a new assignment too.
+        """
         with self._lock:
             if (found := usable(metadata)) is not None and found != self._current.metadata:
                 self._current = Member(self._current.generation, found)

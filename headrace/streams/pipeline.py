@@ -26,8 +26,10 @@ OVERLAP_RECORDS = 1000
 MOST_ABORTS = 8
 """Aborted transactions in a row before the process ends: it is not healing."""
 DELIVER_S = 30.0
-"""Longest that a delivery may take: by then the broker has aborted the transaction (after 10 s by default). librdkafka's calls
-can outlast their own timeouts when a coordinator is replaced (its issue 5511): a commit in which the broker was killed
+"""Longest that a delivery may take: by then the broker has aborted the transaction (after 10 s by default).
+
+librdkafka's calls can outlast their own timeouts when a coordinator is replaced (its issue 5511): a commit in which the
+broker was killed
 was seen not to return. Then the process ends, and a successor goes on from the last commit."""
 CLOSE_S = 5.0
 _FIRST_BACKOFF_S = 0.05

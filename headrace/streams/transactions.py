@@ -225,7 +225,10 @@ def _produce_batch(producer: Producer, batch: Batch, on_delivery: OnDelivery | N
 def _produce_with_headers(
     producer: Producer, batch: Batch, headers: Sequence[Headers | None], on_delivery: OnDelivery | None
 ) -> None:
-    """One call a record, since `produce_batch` takes no headers; arguments by position, which saves a third of its cost."""
+    """One call a record, since `produce_batch` takes no headers.
+
+    Arguments by position, which saves a third of its cost.
+    """
     produce: Callable[..., None] = producer.produce
     topic, partition = batch.topic, _ANY_PARTITION if batch.partition is None else batch.partition
     for record, own in zip(batch.records, headers, strict=True):

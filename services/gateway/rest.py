@@ -150,7 +150,7 @@ def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "sh
     ) -> Response:
         """Each event's id is a position: a client that sends it as Last-Event-ID continues after that event.
 
-        A WebSocket at the same path with `/ws` after it sends the same as JSON messages, and takes `{"keys": [...]}` from
+        A WebSocket at the same path with `/ws` after it sends the same as JSON, and takes `{"keys": [...]}` from
         the client to change the keys.
         """
         gateway.check(pipeline)

@@ -3,7 +3,7 @@
     {"id": "0:17,1:4", "event": "prediction", "data": {...}}      the prediction, and the position after it
     {"id": "0:17,1:4", "event": "dropped", "data": {"reason": ...}}    the last message; also `closed` and `error`
 
-A client changes the keys that it follows by a message: `{"keys": ["a", "b"]}`, or `{"keys": null}` for all keys. The answer is
+A client changes the keys that it follows by message: `{"keys": ["a", "b"]}`, or `{"keys": null}` for all. The answer is
 `{"event": "keys", "data": {"keys": [...]}}`; predictions that were on their way before it may still come.
 
 The connection is closed with 1013 where the client reads too slowly, 1001 where the gateway stops, 1011 where the

@@ -1,4 +1,7 @@
-"""Warming up a network before it serves: on batches of the sizes that were served, at first on the pipeline's samples."""
+"""Warming up a network before it serves.
+
+On batches of the sizes that were served, at first on the pipeline's samples.
+"""
 
 import threading
 from collections.abc import Sequence

@@ -5,8 +5,8 @@
     2. the next version is an anchor, so that nothing is built on what was lost;
     3. and it comes after the usual time even if nothing new was learned: the fleet may have refused the broken version.
 
-An agent that sees other stores than the trainer reports losses for ever. That costs the others a look at the stores every so
-often, and an anchor instead of a delta; no version where nothing was put back.
+An agent that sees other stores than the trainer reports losses for ever. That costs the others a look at the stores
+every so often, and an anchor instead of a delta; no version where nothing was put back.
 """
 
 from collections.abc import Callable

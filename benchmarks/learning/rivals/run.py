@@ -1,8 +1,9 @@
 """Gradient boosting and an online linear model over the flights; no package of Headrace is imported here.
 
 Input is an .npz: numbers [N, 39], labels [N] in minutes (NaN where none came), departed and landed [N] in seconds.
-Output is JSON on stdout: name → month → mean absolute error. Boosting learns l1 on what departure delay leaves; "monthly" is
-trained anew at each month's first departure on everything that has landed by then, "frozen" once on January to March.
+Output is JSON on stdout: name → month → mean absolute error. Boosting learns l1 on what departure delay leaves;
+"monthly" is trained anew at each month's first departure on everything that has landed by then, "frozen" once on
+January to March.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Contestant: arroyo: batch → predict → unbatch → produce → commit offsets, as its own example of a batched transform."""
+"""Contestant: arroyo: batch → predict → unbatch → produce → commit offsets, as its own batched example."""
 
 import sys
 import time

@@ -1,4 +1,7 @@
-"""Contestant: Faust as its users run it: on aiokafka, `async for` one event at a time, `send`; or, with --take, batches."""
+"""Contestant: Faust as its users run it.
+
+On aiokafka, `async for` one event at a time, `send`; or, with --take, batches.
+"""
 
 import sys
 import time

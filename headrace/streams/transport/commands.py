@@ -26,7 +26,10 @@ class Commands:
         return future
 
     def serve(self, consumer: Consumer, wait: float = 0.0) -> None:
-        """Call everything that waits; wait up to `wait` seconds for the first. What a function raises goes to its future."""
+        """Call everything that waits; wait up to `wait` seconds for the first.
+
+        What a function raises goes to its future.
+        """
         while True:
             try:
                 future, function, arguments = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()

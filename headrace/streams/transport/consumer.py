@@ -57,9 +57,11 @@ class ChunkConsumer(base.Consumer):
         """Join the group."""
         if self.app.tables:
             raise ConfigError(
-                f"tables ({', '.join(self.app.tables)}) need Faust's own assignor, which only the aiokafka driver runs: "
+                f"tables ({', '.join(self.app.tables)}) need Faust's own assignor, "
+                "which only the aiokafka driver runs: "
                 "this transport cannot recover them",
-                hint="keep state in the agent and rebuild it from its topic, or run this app on Faust's aiokafka transport",
+                hint="keep state in the agent and rebuild it from its topic, "
+                "or run this app on Faust's aiokafka transport",
             )
         names = sorted(topics)
         self._counts = await self._do(positions.partition_counts, names)
@@ -79,7 +81,10 @@ class ChunkConsumer(base.Consumer):
     # --------------------------------------------------------------------------------------
 
     def on_quiesce(self, revoked: set[Partition], *, lost: bool) -> "Future[None]":
-        """Stop Faust's flow and wait for the work in hand; nothing more is committed of it when the partitions are lost."""
+        """Stop Faust's flow and wait for the work in hand.
+
+        Nothing more is committed of it when the partitions are lost.
+        """
         return asyncio.run_coroutine_threadsafe(self._quiesce({TP(*p) for p in revoked}, lost=lost), self._main)
 
     def on_assignment(self, assigned: set[Partition], metadata: bytes | None) -> None:
@@ -109,7 +114,7 @@ class ChunkConsumer(base.Consumer):
             await self.on_partitions_revoked(revoked)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """As Faust's, but what the agents finish meanwhile is committed before the books of these partitions are closed."""
+        """As Faust's, but what the agents finish meanwhile is committed before these partitions are given up."""
         self._active_partitions.difference_update(revoked)
         self._paused_partitions.difference_update(revoked)
         await self._on_partitions_revoked(revoked)
@@ -170,8 +175,8 @@ class ChunkConsumer(base.Consumer):
         seconds: Any = None if kind == NO_TIMESTAMP else timestamp / 1000.0
         value: Any = record  # Faust's annotation wants bytes; our schema takes it as it is
         return ConsumerMessage(
-            tp.topic, tp.partition, record.last_offset, seconds, kind, None, None, value, None, 0, record.size_bytes, tp,
-            generation_id=record.generation,
+            tp.topic, tp.partition, record.last_offset, seconds, kind, None, None, value, None, 0, record.size_bytes,
+            tp, generation_id=record.generation,
         )  # fmt: skip
 
     # -- acknowledging and committing

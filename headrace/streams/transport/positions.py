@@ -27,7 +27,9 @@ def names(partitions: Iterable[Partition]) -> str:
 
 
 def committed(consumer: Consumer, partitions: Sequence[Partition], reset: str) -> dict[Partition, int]:
-    """Where each partition starts: its committed offset, or where there is none the "earliest" or "latest" end of the log.
+    """Where each partition starts.
+
+    Its committed offset, or where there is none the "earliest" or "latest" end of the log.
 
     A read_committed consumer's request waits while a transaction that has offsets for them is open, so a predecessor's
     last commit is never missed.

@@ -1,4 +1,6 @@
-"""Faust's side of the producer, for agents that send with `topic.send`: idempotent, acks=all, futures that the broker answers.
+"""Faust's side of the producer, for agents that send with `topic.send`.
+
+Idempotent, acks=all, futures that the broker answers.
 
 Transactional output does not go through here but through `headrace.streams.transactions`.
 """

@@ -1,4 +1,4 @@
-"""What metadata, configuration and the index say, in plain values with the protocol's field names, for both transports."""
+"""What metadata, configuration and the index say, in plain values with the protocol's names, for both transports."""
 
 from collections.abc import Sequence
 from typing import Any

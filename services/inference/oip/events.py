@@ -124,7 +124,9 @@ class EventSchema:
         return by_name
 
     def check_shapes(self, sent: Sequence[InputTensor]) -> int:
-        """The number of events that the tensors make, by their names, datatypes and shapes; their data is not looked at.
+        """The number of events that the tensors make, by their names, datatypes and shapes.
+
+        Their data is not looked at.
 
         Raises:
             InvalidRequest: the tensors do not fit the event's fields, or each other.

@@ -60,7 +60,8 @@ def _place(what: str, tensor: Any, regions: Regions) -> Place | None:
 def _raw_input(tensor: pb.ModelInferRequest.InferInputTensor, data: bytes, model: str) -> InputTensor:
     if tensor.HasField("contents"):
         raise InvalidRequest(
-            f"contents field must not be specified when using raw_input_contents for '{tensor.name}' for model '{model}'"
+            f"contents field must not be specified when using raw_input_contents for '{tensor.name}' "
+            f"for model '{model}'"
         )
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), raw=data)
 

@@ -2,7 +2,8 @@
 
 A region is a part of a file in /dev/shm that a client has registered by name. Requests are never trusted about it:
 
-- A key names a file directly in /dev/shm. No other path and no symbolic link is followed. (Slots of weights are in folders.)
+- A key names a file directly in /dev/shm. No other path and no symbolic link is followed. (Slots of weights are in
+  folders.)
 - Each request's bytes are checked against its region, and read and written by `pread` and `pwrite`. Through a mapping,
   a client that shortens its file would end this process by SIGBUS; this way it gets an error. What was read is the
   request's own, whatever the client writes later.
@@ -51,7 +52,8 @@ class Region:
         """
         if offset < 0 or size < 0 or offset + size > self.size:
             raise InvalidRequest(
-                f"{what}: {size} bytes at offset {offset} of shared memory region '{self.name}', which has {self.size} bytes"
+                f"{what}: {size} bytes at offset {offset} of shared memory region '{self.name}', "
+                f"which has {self.size} bytes"
             )
         return Place(self, offset, size)
 
@@ -100,7 +102,8 @@ class Place:
         """Put an output's bytes there; return the output that says where they are.
 
         Raises:
-            InvalidRequest: the file has become shorter than the region, or cannot be written, as where /dev/shm is full.
+            InvalidRequest: the file has become shorter than the region, or cannot be written, as where /dev/shm is
+            full.
         """
         data = tensor.raw()
         try:

@@ -135,7 +135,8 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
     if context.settings.realtime and not use_realtime():
         raise ConfigError(
             "rpc: this process may not have a real-time priority",
-            hint="give it CAP_SYS_NICE or a limit of real-time priority (ulimit -r 1, LimitRTPRIO=1), or leave --realtime out",
+            hint="give it CAP_SYS_NICE or a limit of real-time priority (ulimit -r 1, LimitRTPRIO=1), "
+            "or leave --realtime out",
         )
     pipeline = load(context.settings, context.role)
     rehearsal = WarmUpBatches(pipeline)

@@ -2,8 +2,8 @@
 
 - Answers come in the order of their requests, as Triton gives them for models that are not decoupled.
 - A request that fails is answered by `error_message` with its id, and the stream goes on.
-- At most `in_flight` requests are executed or wait to be sent. Beyond, no more are read, so that the caller's flow control
-  stops it; the same happens while it does not read its answers.
+- At most `in_flight` requests are executed or wait to be sent. Beyond, no more are read, so that the caller's flow
+  control stops it; the same happens while it does not read its answers.
 - When the caller has sent its last request, those in hand are answered and the call ends. When it cancels, they are
   cancelled.
 """

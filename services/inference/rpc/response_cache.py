@@ -1,7 +1,7 @@
 """Answers to requests seen before, kept by the digest of the version that gave them and the request's input bytes.
 
-A swap makes every key another one, so the cache is emptied at the first request after it. For models whose predictions depend
-on their inputs and weights alone.
+A swap makes every key another one, so the cache is emptied at the first request after it. For models whose predictions
+depend on their inputs and weights alone.
 """
 
 import asyncio
@@ -136,7 +136,10 @@ def _delivered(_: Outcome) -> None:
 
 
 def key_of(job: Job) -> bytes | None:
-    """What a request is told from others by: its columns and the outputs that it wants. None where they have no bytes."""
+    """What a request is told from others by: its columns and the outputs that it wants.
+
+    None where they have no bytes.
+    """
     table, digest = job.table, hashlib.blake2b(digest_size=32)
     try:
         digest.update(msgspec.msgpack.encode((table.rows, table.layout, job.outputs)))

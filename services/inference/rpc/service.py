@@ -97,7 +97,10 @@ class DataPlane:
 
     @property
     def ready(self) -> bool:
-        """Whether a version is live, and it is the one that the fleet is to serve. Requests are answered all the same."""
+        """Whether a version is live, and it is the one that the fleet is to serve.
+
+        Requests are answered all the same.
+        """
         return not self._reason
 
     def model_ready(self, name: str, version: str = "") -> bool:

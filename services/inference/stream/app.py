@@ -200,7 +200,10 @@ def _variant(context: Context[StreamSettings], pipeline: Pipeline, weights: Weig
 
 
 def other_weights(context: Context[StreamSettings], pipeline: Pipeline, warm_up: WarmUpBatches) -> WeightsSource:
-    """A further model's versions. Where its network cannot be made, there are none, and the champion serves without it."""
+    """A further model's versions.
+
+    Where its network cannot be made, there are none, and the champion serves without it.
+    """
     try:
         return live_weights(context, pipeline, warm_up, lambda _: None)  # type: ignore[arg-type]
     except Exception as error:  # noqa: BLE001 - its author's `network` may raise anything

@@ -1,4 +1,7 @@
-"""The champion on the stream: what it cannot predict becomes a dead letter, unless its version or its code is at fault."""
+"""The champion on the stream.
+
+What it cannot predict becomes a dead letter, unless its version or its code is at fault.
+"""
 
 from functools import partial
 

@@ -49,7 +49,7 @@ MODEL_PREDICTIONS = Counter(
 )
 MODEL_FAILURES = Counter(
     "headrace_inference_stream_model_failures",
-    "Records that a canary left to the champion or a shadow left out: it raised, was not finite, or (weights) has no version.",
+    "Records that a canary left to the champion or a shadow left out: it raised, was not finite, or has no version.",
     ["pipeline", "model", "phase"],
 )
 ASSIGNED = Gauge("headrace_inference_stream_partitions", "Partitions assigned to this process.", ["pipeline"])

@@ -15,7 +15,8 @@ from services.inference.stream.decoding import BadRecord, Rows
 from services.inference.stream.rounds import Answers, Maker
 
 LONGEST = 512 * 1024
-"""Bytes of a shadow's prediction at most: if the broker refused it, the transaction's served predictions would fail too."""
+"""Bytes of a shadow's prediction at most: if the broker refused it, the transaction's served predictions would fail
+too."""
 
 
 class Predictions(NamedTuple):

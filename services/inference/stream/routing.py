@@ -1,9 +1,12 @@
-"""Which keys a canary answers: a pure function of the key and of the canary's own part, so that it is the same everywhere.
+"""Which keys a canary answers.
+
+A pure function of the key and of the canary's own part, so that it is the same everywhere.
 
 A key's place is its xxh3 hash as a fraction of the hash's range. A canary answers the keys whose place lies in [start,
 start + share). So every process sends the same key to the same model, on every partition and every day. A larger share
-moves keys to that canary and to no other; adding or removing a canary moves no other canary's keys. (Parts computed from
-the shares alone could not promise that: with three canaries, no rule lets each grow without moving another's keys.)
+moves keys to that canary and to no other; adding or removing a canary moves no other canary's keys. (Parts computed
+from the shares alone could not promise that: with three canaries, no rule lets each grow without moving another's
+keys.)
 
 The key is the model's (`Model.key`), as text, as it stands on every prediction. It is not Kafka's: producers need not
 set that one, and the model's is the same whether an event came by REST, gRPC, Kafka or a replay. Whoever reads the sink

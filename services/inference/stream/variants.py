@@ -104,7 +104,8 @@ class Variant:
         error = errors[-1]
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         log.warning(
-            "a model could not predict", model=self.name, model_role=self.spec.role, version=bound.version if bound else 0,
+            "a model could not predict", model=self.name, model_role=self.spec.role,
+            version=bound.version if bound else 0,
             records=self._not_logged, phase=phase, error=said,
         )  # fmt: skip
         self._next_log, self._not_logged = now + LOG_EVERY_S, 0

@@ -207,7 +207,7 @@ class _MortalClient(Wrapped):
 
 
 class MortalPublisher(Publisher):
-    """Steps: "file written", the durable store's, "event due", "event written" (transaction open), "event committed"."""
+    """Steps: "file written", the durable store's, "event due", "event written" (not committed), "event committed"."""
 
     def __init__(
         self, folder: CheckpointFolder, store: Any, announcer: KafkaAnnouncer, fate: Fate, **more: Any

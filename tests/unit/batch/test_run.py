@@ -1,4 +1,7 @@
-"""A job in one process: stopped anywhere it goes on to the same bytes; what changed is refused; nothing half is left."""
+"""A job in one process: stopped anywhere it goes on to the same bytes.
+
+What changed is refused; nothing half is left.
+"""
 
 import os
 import random
@@ -85,7 +88,8 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(job: Job, tmp_path: Path,
     assert output.read_bytes() == Path(whole.output).read_bytes()
     assert Path(summary.rejected).read_bytes() == Path(whole.rejected).read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {
-        "w.safetensors", "x.jsonl", "whole", output.name, f"{output.name}.rejected.jsonl", f"{output.name}.summary.json",
+        "w.safetensors", "x.jsonl", "whole", output.name,
+        f"{output.name}.rejected.jsonl", f"{output.name}.summary.json",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.weights.errors import NotReady, WeightsError
-    from headrace.weights.format.checkpoint import Checkpoint, load_checkpoint
+    from headrace.weights.format.checkpoint import TensorFile, load_checkpoint
     from headrace.weights.format.facts import VersionFacts
     from headrace.weights.format.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
     from headrace.weights.host.fetching import fetch
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Bound": "worker.source",
-    "Checkpoint": "format.checkpoint",
     "ChunkStore": "stores.port",
     "FallbackStore": "stores.port",
     "FollowedWeights": "worker.following",
@@ -37,6 +36,7 @@ _HOMES = {
     "MemoryChunkStore": "stores.port",
     "NotReady": "errors",
     "StaticWeights": "worker.source",
+    "TensorFile": "format.checkpoint",
     "TensorSpec": "format.manifest",
     "VersionFacts": "format.facts",
     "WeightsError": "errors",
@@ -57,7 +57,6 @@ _HOMES = {
 
 __all__ = [
     "Bound",
-    "Checkpoint",
     "ChunkStore",
     "FallbackStore",
     "FollowedWeights",
@@ -67,6 +66,7 @@ __all__ = [
     "MemoryChunkStore",
     "NotReady",
     "StaticWeights",
+    "TensorFile",
     "TensorSpec",
     "VersionFacts",
     "WeightsError",

@@ -1,11 +1,9 @@
 """From a checkpoint in memory to one that the fleet knows, in the order that keeps it safe.
 
-- The file first: it is what a restarted trainer goes on from, so whatever it has announced it still has.
-- Then the chunks, then the event: nobody is pointed to what is not there.
+- The file first: a restarted trainer resumes from it, so whatever was published can be published again.
+- Then the chunks, then the event: an event never names chunks that are not in the stores.
 - A trainer that dies in between is restarted, finds the file, and does the rest again: the same weights and dead
-letters. What
-  would have been a delta is an anchor then: the trainer that knew the version before is gone, and nobody has heard of
-  it.
+  letters. What would have been a delta is an anchor then, since only the trainer that died knew the version before.
 """
 
 from collections.abc import Sequence

@@ -43,7 +43,7 @@ class Trainer:
         self._pipeline, self._spec = pipeline, pipeline.spec.training
         self._log, self._publisher, self._observer = examples, publisher, observer
         self._poll_s, self._clock = poll_s, clock
-        self._mender = ChunkRepair(complaints, publisher, observer, clock) if complaints is not None else None
+        self._repair = ChunkRepair(complaints, publisher, observer, clock) if complaints is not None else None
         resumed = publisher.resume()
         self.learner = Learner(pipeline, window, resumed.checkpoint)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch
@@ -126,15 +126,15 @@ class Trainer:
         else:
             self._read()
         if self._publishing is None:
-            self._mend()
+            self._repair_lost()
         if self._publishing is None and self._due():
             self._checkpoint()
         return batch is not None
 
-    def _mend(self) -> None:
+    def _repair_lost(self) -> None:
         """Have the publisher's thread put back what agents found missing, if they did."""
-        if self._mender is not None and (lost := self._mender.heard()):
-            self._publishing = self._thread.submit(self._mender.mend, lost)
+        if self._repair is not None and (lost := self._repair.heard()):
+            self._publishing = self._thread.submit(self._repair.mend, lost)
 
     def finish(self) -> None:
         """Publish what was learned since the last checkpoint, and wait until it is known."""
@@ -145,7 +145,7 @@ class Trainer:
 
     def _due(self) -> bool:
         late = self._clock() - self._last_checkpoint >= self._spec.checkpoint_s
-        mended = self._mender is not None and self._mender.mended
+        mended = self._repair is not None and self._repair.mended
         return self._new >= self._spec.checkpoint_examples or (late and bool(self._new or mended or self._passed()))
 
     def _passed(self) -> list[Letter]:
@@ -222,8 +222,8 @@ class Trainer:
         self.version, self._base = checkpoint.header.version, checkpoint.header.version
         self._letters = [letter for letter in self._letters if letter not in letters]
         self._ends, self._new, self._last_checkpoint = [], 0, self._clock()
-        if self._mender is not None:
-            self._mender.mended = False
+        if self._repair is not None:
+            self._repair.mended = False
         self._observer.snapshot(time.perf_counter() - started)
         self._publishing = self._thread.submit(self._publish, checkpoint)
 

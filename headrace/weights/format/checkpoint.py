@@ -10,14 +10,14 @@ from headrace.weights.errors import WeightsError
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TensorFile:
     """A file's tensors by name, and the strings of its header."""
 
     tensors: dict[str, torch.Tensor]
     metadata: dict[str, str]
 
 
-def load_checkpoint(path: Path, *, prefix: str = "") -> Checkpoint:
+def load_checkpoint(path: Path, *, prefix: str = "") -> TensorFile:
     """Read the tensors whose names begin with ``prefix``, and return them without it.
 
     Raises:
@@ -32,4 +32,4 @@ def load_checkpoint(path: Path, *, prefix: str = "") -> Checkpoint:
         raise WeightsError(f"cannot read the checkpoint {path}: {error}") from error
     if not tensors:
         raise WeightsError(f"the checkpoint {path} has no tensors named {prefix}*")
-    return Checkpoint(tensors, metadata)
+    return TensorFile(tensors, metadata)

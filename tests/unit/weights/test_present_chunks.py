@@ -1,8 +1,13 @@
 """Which chunks are in place, while several threads say so."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
 
 from headrace.weights.host.present_chunks import PresentChunks
+from tests.patience import WAIT_S
 
 
 def test_it_says_what_is_missing_of_a_payload_whatever_was_there_before() -> None:
@@ -27,17 +32,28 @@ def test_a_snapshot_does_not_change() -> None:
     assert before == ["a"]
 
 
-def test_threads_that_mark_and_forget_their_own_chunks_lose_nothing() -> None:
-    present = PresentChunks([""] * 64)
+class Watched(list[str]):
+    """Digests whose writer is made to wait in the middle of a change, while others ask."""
 
-    def fill(first: int) -> None:
-        for _ in range(200):
-            for index in range(first, 64, 8):
-                present.forget(index)
-                present.mark(index, f"{index}")
-            present.resize(64)
-            assert all(digest in {"", f"{i}"} for i, digest in enumerate(present.snapshot()))
+    def __init__(self, digests: list[str]) -> None:
+        super().__init__(digests)
+        self.changing, self.go_on = threading.Event(), threading.Event()
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(fill, range(8)))
-    assert present.holds([f"{index}" for index in range(64)])
+    def __delitem__(self, at: Any) -> None:
+        super().__delitem__(at)
+        self.changing.set()
+        self.go_on.wait(WAIT_S)
+
+
+def test_nobody_sees_a_change_half_done() -> None:
+    present = PresentChunks(["a", "b"])
+    present._digests = watched = Watched(["a", "b"])
+    with ThreadPoolExecutor(2) as pool:
+        resized = pool.submit(present.resize, 4)
+        assert watched.changing.wait(WAIT_S)
+        asked = pool.submit(present.snapshot)
+        with pytest.raises(TimeoutError):
+            asked.result(0.05)
+        watched.go_on.set()
+        assert asked.result(WAIT_S) == ["a", "b", "", ""]
+        resized.result(WAIT_S)

@@ -1,6 +1,6 @@
 """Chunks between agents.
 
-The protocol, the shelf, and whole exchanges over loopback with servers that fail in every way.
+The protocol, the leases, and whole exchanges over loopback with servers that fail in every way.
 """
 
 import contextlib
@@ -50,16 +50,16 @@ def version(store, elements=4096, number=1):
 
 
 class Host:
-    """A buffer on a shelf, served."""
+    """A buffer that peers may read, served."""
 
     def __init__(self, manifest, *, key=None, limit=64):
         self.manifest = manifest
         self.payload = memoryview(bytearray(manifest.size))
         self.present = PresentChunks([""] * len(manifest.chunks))
-        self.shelf = ChunkLeases()
+        self.leases = ChunkLeases()
         self.slot = Path("slot")
-        self.shelf.place(self.slot, manifest, self.payload, self.present)
-        self.server = PeerServer(self.shelf, key=key, limit=limit)
+        self.leases.place(self.slot, manifest, self.payload, self.present)
+        self.server = PeerServer(self.leases, key=key, limit=limit)
         self.address = f"127.0.0.1:{self.server.open('127.0.0.1')}"
 
     def fill(self, store, indexes=None):
@@ -68,7 +68,7 @@ class Host:
             view = self.payload[start : start + CHUNK]
             store.get_into("m", self.manifest.chunks[index], view)
             self.present.mark(index, self.manifest.chunks[index])
-            self.shelf.arrived()
+            self.leases.arrived()
 
     def forget_all(self):
         for index in range(len(self.manifest.chunks)):
@@ -78,7 +78,7 @@ class Host:
         return Exchange(
             self.manifest, self.payload, present=self.present, resident=resident or {}, peers=lambda _: list(addresses),
             store=store, dial=lambda address: PeerConnection(address, key=key, patience_s=patience_s),
-            arrived=self.shelf.arrived, cancelled=cancelled,
+            arrived=self.leases.arrived, cancelled=cancelled,
         )  # fmt: skip
 
 
@@ -174,43 +174,43 @@ def test_a_proof_depends_on_key_side_and_both_nonces():
             wire.check_proof(shown, *other)
 
 
-# The shelf.
+# The leases.
 
 
 def test_a_slot_is_taken_off_when_its_readers_have_let_go(store):
     """Until then it may not be written; one that does not let go is interrupted."""
     manifest = version(store)
-    shelf, slot = ChunkLeases(), Path("slot")
-    shelf.place(slot, manifest, memoryview(bytearray(manifest.size)), PresentChunks(manifest.chunks))
+    leases, slot = ChunkLeases(), Path("slot")
+    leases.place(slot, manifest, memoryview(bytearray(manifest.size)), PresentChunks(manifest.chunks))
     interrupted = threading.Event()
-    with shelf.lease(manifest.chunks[0], interrupted.set) as leased:
+    with leases.lease(manifest.chunks[0], interrupted.set) as leased:
         assert len(leased.data) == CHUNK
-        taking = threading.Thread(target=shelf.withdraw, args=(slot,))
+        taking = threading.Thread(target=leases.withdraw, args=(slot,))
         taking.start()
         assert interrupted.wait(WAIT_S)
         assert taking.is_alive()
-        with shelf.lease(manifest.chunks[0], lambda: None) as second:
+        with leases.lease(manifest.chunks[0], lambda: None) as second:
             assert second is None
     taking.join(WAIT_S)
     assert not taking.is_alive()
-    assert not shelf.has(manifest.chunks[0])
+    assert not leases.has(manifest.chunks[0])
 
 
 def test_what_is_on_its_way_is_known_until_it_is_settled(store):
     """Others wait for it, or look elsewhere."""
     manifest = version(store)
-    shelf, slot, present = ChunkLeases(), Path("slot"), PresentChunks([""] * 17)
-    shelf.place(slot, manifest, memoryview(bytearray(manifest.size)), present)
+    leases, slot, present = ChunkLeases(), Path("slot"), PresentChunks([""] * 17)
+    leases.place(slot, manifest, memoryview(bytearray(manifest.size)), present)
     digest = manifest.chunks[3]
-    assert shelf.awaits(digest)
-    assert not shelf.has(digest)
+    assert leases.awaits(digest)
+    assert not leases.has(digest)
     present.mark(3, digest)
-    assert shelf.has(digest)
-    shelf.settle(slot)
-    assert not shelf.awaits(digest)
-    assert not shelf.awaits("nobody heard of it")
-    shelf.clear()
-    assert not shelf.holds(slot)
+    assert leases.has(digest)
+    leases.settle(slot)
+    assert not leases.awaits(digest)
+    assert not leases.awaits("nobody heard of it")
+    leases.clear()
+    assert not leases.holds(slot)
 
 
 # Exchanges.
@@ -226,7 +226,7 @@ def test_everything_comes_from_a_peer_that_has_it(host, store):
     assert (done.from_store, done.from_peers, dict(done.failed)) == (0, manifest.size, {})
     assert whole(leaf)
     assert store.given == []
-    assert seed.shelf.served("m") == manifest.size
+    assert seed.leases.served("m") == manifest.size
 
 
 def test_chunks_flow_through_a_chain_while_they_arrive(host, store):
@@ -268,7 +268,7 @@ def test_a_swarm_asks_the_store_for_every_chunk_once(host, store):
         own = hosts[number]
         return Exchange(
             manifest, own.payload, present=own.present, resident={}, peers=peers, store=store,
-            dial=lambda address: PeerConnection(address, patience_s=WAIT_S), arrived=own.shelf.arrived,
+            dial=lambda address: PeerConnection(address, patience_s=WAIT_S), arrived=own.leases.arrived,
         )  # fmt: skip
 
     threads = [threading.Thread(target=exchange(number).run) for number in range(3)]
@@ -286,14 +286,14 @@ def test_what_a_peer_has_not_and_does_not_expect_comes_from_the_next(host, store
     one, two, leaf = host(manifest), host(manifest), host(manifest)
     half = range(0, len(manifest.chunks), 2)
     one.fill(store, half)
-    one.shelf.settle(one.slot)
+    one.leases.settle(one.slot)
     two.fill(store)
     store.given.clear()
     done = leaf.take(one.address, two.address, store=store).run()
     assert whole(leaf)
     assert not done.failed
     assert store.given == []
-    assert one.shelf.served("m") == len(half) * CHUNK - (CHUNK - manifest.size % CHUNK if manifest.size % CHUNK else 0)
+    assert one.leases.served("m") == len(half) * CHUNK - (CHUNK - manifest.size % CHUNK if manifest.size % CHUNK else 0)
 
 
 def test_wrong_bytes_are_never_adopted(host, store):
@@ -462,7 +462,7 @@ def test_without_the_key_no_chunk_is_given_or_taken(host, store, theirs, ours):
     seed.fill(store)
     done = leaf.take(seed.address, store=store, key=ours).run()
     assert done.from_peers == 0
-    assert seed.shelf.served("m") == 0
+    assert seed.leases.served("m") == 0
     assert whole(leaf)
 
 
@@ -507,6 +507,6 @@ def test_writing_a_slot_interrupts_whoever_takes_too_long_to_read_it(host, store
     with contextlib.closing(PeerConnection(seed.address, patience_s=WAIT_S)) as lazy:
         lazy._say(wire.request(manifest.chunks[:1]))
         assert lazy._read(wire.REPLY_HEAD_SIZE) == wire.reply(Kind.CHUNK, 0, 32 << 20)
-        seed.shelf.withdraw(seed.slot)  # returns
+        seed.leases.withdraw(seed.slot)  # returns
         with pytest.raises(PeerError, match="agent at"):
             lazy._fill(memoryview(bytearray(32 << 20)), WAIT_S)

@@ -1,7 +1,7 @@
 """Chunks from other agents, so that the store's bandwidth is not the fleet's ceiling.
 
 - `wire`      the protocol between two agents, as bytes;
-- `shelf`     what this host's slots hold and may be served, leased while it is sent;
+- `chunk_leases` what this host's slots hold and may be served, leased while it is sent;
 - `server`    serves it;
 - `client`    one connection to another agent;
 - `routes`    from whom to take a chunk, by the coordinator's plan;

@@ -1,6 +1,6 @@
 """What this host's slots hold of verified chunks, for other agents to take: as they arrive, leased while they are sent.
 
-A slot is put on the shelf when it begins to be filled, and taken off before it is written again. Between the two, a
+A slot is placed when it begins to be filled, and withdrawn before it is written again. Between the two, a
 chunk that
 is in place stays as it is, so a lease needs no copy: taking a slot off waits for those who are reading it, briefly, and
 then interrupts them. Whoever takes a chunk verifies it, so that this protects time, and not correctness.
@@ -30,7 +30,7 @@ class Leased:
 
 @dataclass
 class _Placed:
-    """One slot on the shelf."""
+    """One slot that peers may read."""
 
     model: str
     payload: memoryview
@@ -62,7 +62,7 @@ class ChunkLeases:
     # The slots' side.
 
     def place(self, slot: Path, manifest: Manifest, payload: memoryview, present: PresentChunks) -> None:
-        """Put a slot on the shelf that begins to be filled, or is whole.
+        """Let peers read a slot that begins to be filled, or is whole.
 
         Args:
             slot: names it.
@@ -107,7 +107,7 @@ class ChunkLeases:
             self.withdraw(slot)
 
     def holds(self, slot: Path) -> bool:
-        """Whether a slot is on the shelf."""
+        """Whether peers may read a slot."""
         return slot in self._placed
 
     # The readers' side.

@@ -1,4 +1,4 @@
-"""Serves the shelf's chunks to other agents: one thread a connection, a bounded number of them.
+"""Serves a host's chunks to other agents: one thread a connection, a bounded number of them.
 
 Bytes go from the mapped slot into the socket by `send`: one copy, made by the kernel. `sendfile` would make none: it
 puts references to the slot's pages into the socket's queue, where writing the slot later would change what was "sent"
@@ -36,7 +36,7 @@ class PeerServer:
     """Listens from `open` to `close`.
 
     Args:
-        shelf: what may be served.
+        leases: what may be served.
         key: the manifests' key; whoever connects must have it. None lets anybody in.
         limit: connections at a time; more are closed at once, and take the chunks elsewhere.
         on_served: told the model and the bytes of every chunk sent.
@@ -44,13 +44,13 @@ class PeerServer:
 
     def __init__(
         self,
-        shelf: ChunkLeases,
+        leases: ChunkLeases,
         *,
         key: bytes | None = None,
         limit: int = 64,
         on_served: Callable[[str, int], None] = lambda _model, _size: None,
     ) -> None:
-        self._shelf = shelf
+        self._leases = leases
         self._key = key
         self._limit = limit
         self._on_served = on_served
@@ -138,8 +138,8 @@ class PeerServer:
         waiting = dict(enumerate(digests))
         begun = said = time.monotonic()
         while waiting:
-            seen = self._shelf.changes
-            found = next((i for i, digest in waiting.items() if self._shelf.has(digest)), None)
+            seen = self._leases.changes
+            found = next((i for i, digest in waiting.items() if self._leases.has(digest)), None)
             if found is not None:
                 if self._send(sock, found, waiting[found]):
                     del waiting[found]
@@ -147,24 +147,24 @@ class PeerServer:
                 continue
             now = time.monotonic()
             if now - begun >= GRACE_S:
-                for index in [i for i, digest in waiting.items() if not self._shelf.awaits(digest)]:
+                for index in [i for i, digest in waiting.items() if not self._leases.awaits(digest)]:
                     del waiting[index]
                     sock.sendall(wire.reply(Kind.ABSENT, index))
             if waiting and now - said >= BEAT_S:
                 sock.sendall(wire.reply(Kind.WAIT))
                 said = now
             if waiting:
-                self._shelf.wait(seen, BEAT_S)
+                self._leases.wait(seen, BEAT_S)
 
     def _send(self, sock: socket.socket, index: int, digest: str) -> bool:
         """Send a chunk; False if it has gone in the meantime."""
-        with self._shelf.lease(digest, lambda: _interrupt(sock)) as leased:
+        with self._leases.lease(digest, lambda: _interrupt(sock)) as leased:
             if leased is None:
                 return False
             size = len(leased.data)
             sock.sendall(wire.reply(Kind.CHUNK, index, size), socket.MSG_MORE)
             sock.sendall(leased.data)
-        self._shelf.count(leased.model, size)
+        self._leases.count(leased.model, size)
         self._on_served(leased.model, size)
         return True
 

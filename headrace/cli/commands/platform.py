@@ -4,7 +4,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Annotated
@@ -58,16 +57,17 @@ def up(
     if detach:
         _print_exports(start_detached(_command(folder, run, kafka_port, redis_port), folder))
         return
-    stop = threading.Event()
+    told: list[int] = []  # no Event: if this thread held its lock when the signal came, setting it would never return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: told.append(number))
     platform = LocalPlatform(folder, kafka_port=kafka_port, redis_port=redis_port)
     since = time.monotonic()
     with platform, Supervisor(folder) as supervisor:
         supervisor.watch(platform)
         _print_exports(platform.endpoints)
         _say(f"ready after {time.monotonic() - since:.1f} s; data and logs in {platform.folder}; Ctrl-C stops")
-        while not stop.wait(_CHECK_S):
+        while not told:
+            time.sleep(_CHECK_S)
             supervisor.raise_for_failures()
         _say("stopping")
 

@@ -7,6 +7,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from headrace.contracts.topics import CHECKPOINTS, system_topics
+from headrace.runtime.kafka import ensure_topics
 from headrace.runtime.settings import ServiceSettings, load
 from headrace.weights import VersionFacts, checkpoint_event, open_store, publish_version
 from tests.integration.batch.conftest import TRIPS, Batches
@@ -19,9 +20,9 @@ def publish(kafka: Any, batches: Batches, tmp: Path) -> tuple[Path, str]:
     shutil.copytree(TRIPS, folder)
     text = (folder / "pipeline.yaml").read_text().replace("name: trips", f"name: {name}")
     (folder / "pipeline.yaml").write_text(text)
-    for topic in system_topics():
-        kafka.create_topics({topic.name: topic.partitions})
-    settings = load(ServiceSettings, "test", ["--storage-dir", str(tmp / "storage")])
+    flags = ["--storage-dir", str(tmp / "storage"), "--kafka-bootstrap-servers", kafka.bootstrap_servers]
+    settings = load(ServiceSettings, "test", flags)
+    ensure_topics(settings, system_topics())
     store = open_store(settings)
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
     for version in (1, 2):

@@ -1,18 +1,21 @@
 """Run the benchmark: a broker of its own, a backlog, the contestants in turn, tables and a JSON file."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from benchmarks.stream.contestants import BARE, CONTESTANTS, FAUST_TAKE, OURS, QUIX, Contestant
 from benchmarks.stream.headers import KINDS
-from benchmarks.stream.report import Results, report
+from benchmarks.stream.report import OUT, Results, report
 from benchmarks.stream.run import Bench, Plan
+from benchmarks.stream.scaling import Scaling, scaling_table
 from headrace.platform import LocalPlatform
 from headrace.runtime.settings import ServiceSettings
 
@@ -24,15 +27,28 @@ ALL = (*SHORT, "memory")
 def main() -> int:
     """Measure and report; the exit code is 0 whatever the figures are."""
     console = Console(highlight=False, width=WIDTH)
-    plan, results = plan_of(_options(), console), Results(load_before=os.getloadavg()[0])
+    options = _options()
+    plan, results = plan_of(options, console), Results(load_before=os.getloadavg()[0])
     with tempfile.TemporaryDirectory() as folder, LocalPlatform(Path(folder), env={}) as platform:
         servers = platform.endpoints.kafka_bootstrap_servers
         settings = ServiceSettings(kafka_bootstrap_servers=servers, run_dir=Path(folder)).for_role("bench")
+        if options.processes:
+            _scale(settings, plan, options.processes, console)
+            return 0
         try:
             Bench(plan, settings, results, console.print).run()
         finally:
             report(results, console)  # of what was measured until something failed, too
     return 0
+
+
+def _scale(settings: ServiceSettings, plan: Plan, processes: list[int], console: Console) -> None:
+    broker = next(child for child in psutil.Process().children(recursive=True) if child.name() == "java")
+    scaling = Scaling(settings, broker, console.print)
+    found = scaling.run(processes, records=plan.records, rounds=plan.rounds)
+    console.print(scaling_table(found))
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    (OUT.parent / "stream-processes.json").write_text(json.dumps([one.as_dict() for one in found], indent=2))
 
 
 def _options() -> argparse.Namespace:
@@ -41,6 +57,11 @@ def _options() -> argparse.Namespace:
         "--full", action="store_true", help="longer: 1 M records, four rounds, 20 s a rate, memory over 5 M"
     )
     parser.add_argument("--measure", nargs="*", choices=ALL, help="what to measure [all; memory in the long form only]")
+    parser.add_argument(
+        "--processes",
+        type=lambda text: [int(number) for number in text.split(",")],
+        help="instead of all else, ours in so many processes of one group, such as 1,2,4",
+    )
     parser.add_argument("--only", nargs="*", choices=CONTESTANTS, help="which contestants [all]")
     parser.add_argument("--records", type=int, help="records in the backlog")
     parser.add_argument("--memory-records", type=int, default=5_000_000, help="records over which memory is watched")

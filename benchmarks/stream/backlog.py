@@ -1,5 +1,6 @@
 """The broker's topics: events put in, predictions counted."""
 
+import os
 from collections.abc import Mapping
 
 from confluent_kafka import Consumer, TopicPartition
@@ -10,7 +11,8 @@ from headrace.contracts.topics import EVENTS, PREDICTIONS, pipeline_topics
 from headrace.runtime import kafka
 from headrace.runtime.settings import ServiceSettings
 
-PIPELINE, PARTITIONS = "bench", 4
+PARTITIONS_VARIABLE = "BENCH_PARTITIONS"
+PIPELINE, PARTITIONS = "bench", int(os.environ.get(PARTITIONS_VARIABLE, "4"))
 SOURCE, SINK = EVENTS.name(PIPELINE), PREDICTIONS.name(PIPELINE)
 
 

@@ -59,18 +59,26 @@ def error_headers(error: OipError) -> tuple[Headers, bytes]:
 
 
 class _Request:
-    """One request; for uvicorn's protocol it is a "cycle", and its own "message event"."""
+    """One request; for uvicorn's protocol it is a "cycle", and its own "message event".
+
+    It must not refer to itself: reference counts could then not free it, and the garbage collector would stop all
+    requests for as long as it takes to find thousands of them.
+    """
 
     def __init__(self, protocol: "InferProtocol", model: str, version: str, headers: Headers) -> None:
         self.response_complete = self.disconnected = False
         self.keep_alive = True
-        self.message_event = self
         self._protocol, self._model, self._version = protocol, model, version
         self._fields = dict(headers)
         self._body: list[bytes] = []
         self._size = 0
         self._binary = BinaryOutputs()
         self._job: Job | None = None
+
+    @property
+    def message_event(self) -> "_Request":
+        """Whose `set` uvicorn calls."""
+        return self
 
     def set(self) -> None:
         """What uvicorn calls when the connection is gone."""

@@ -1,6 +1,7 @@
 """Infer over REST from uvicorn's parser: the same answers as the framework's route gives, and gRPC's bytes."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -17,8 +18,9 @@ from services.inference.oip.diagnostics import LogSettings
 from services.inference.oip.messages import InferRequest, OipError
 from services.inference.oip.rest_codec import parse_infer, render_answer
 from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.jobs import Job
 from services.inference.rpc.rest import create_app
-from services.inference.rpc.rest_infer import protocol_for
+from services.inference.rpc.rest_infer import _Request, protocol_for
 from tests.patience import WAIT_S, eventually
 from tests.unit.inference.rpc.test_rpc_batching import World
 from tests.unit.inference.rpc.test_rpc_raw_infer import by_bytes, message
@@ -198,3 +200,20 @@ async def test_grpc_json_and_binary_give_the_same_bytes() -> None:
     scores = next(o["data"] for o in json.loads(content)["outputs"] if o["name"] == "score")
     assert np.array(scores).tobytes() == by_grpc.raw_output_contents[1]
     world.plane.close()
+
+
+async def test_requests_are_freed_without_the_garbage_collector() -> None:
+    bodies = (json.dumps(BODY).encode(), b"{", json.dumps({**BODY, "parameters": {"timeout": 60_000_000}}).encode())
+    async with serving() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        gc.collect()
+        gc.disable()
+        try:
+            for body in bodies * 20:
+                writer.write(post(body))
+                await response(reader)
+            left = [type(one).__name__ for one in gc.get_objects() if type(one) in (_Request, Job)]
+        finally:
+            gc.enable()
+        assert len(left) <= 2, left  # the connection keeps its last request, and that its job
+        writer.close()

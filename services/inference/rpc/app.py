@@ -36,7 +36,7 @@ class RpcApp:
         self,
         context: Context[RpcSettings],
         pipeline: Pipeline,
-        rehearsal: WarmUpBatches,
+        warm_up: WarmUpBatches,
         weights: WeightsSource,
         *,
         shared: bool = False,
@@ -56,12 +56,12 @@ class RpcApp:
             ),
             max_batch=settings.max_batch_size,
             priorities=Priorities(settings.priority_levels, min(settings.default_priority, settings.priority_levels)),
-            remember=rehearsal.remember,
+            remember=warm_up.remember,
             regions=Regions(settings.shared_memory_regions),
             cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
-        self._logs, self._samples = LogSettings(), rehearsal.samples
+        self._logs, self._samples = LogSettings(), warm_up.samples
         context.ready.declare("weights", "rest", "grpc")
 
     async def run(self, stop: Stop) -> None:
@@ -139,14 +139,14 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
             "or leave --realtime out",
         )
     pipeline = load(context.settings, context.role)
-    rehearsal = WarmUpBatches(pipeline)
+    warm_up = WarmUpBatches(pipeline)
     if weights is None and context.settings.weights is not None:
         weights = open_weights(context.settings.weights, pipeline)
     return RpcApp(
         context,
         pipeline,
-        rehearsal,
-        weights or live_weights(context, pipeline, rehearsal, lambda _: None),  # type: ignore[arg-type]
+        warm_up,
+        weights or live_weights(context, pipeline, warm_up, lambda _: None),  # type: ignore[arg-type]
         shared=shared,
     )
 

@@ -3,14 +3,16 @@
 import asyncio
 from pathlib import Path
 
+from headrace.jobs.manager import Jobs
+from headrace.jobs.process import JobProcess, environment
+from headrace.jobs.records import Folder
 from headrace.model.spec_file import load_spec
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.web import WebServer
-from services.batch.process import JobProcess, environment
-from services.batch.records import Folder
+from services.batch.metrics import JobMetrics
+from services.batch.records import BatchRecord
 from services.batch.rest import create_app
-from services.batch.service import Jobs
 from services.batch.settings import BatchSettings
 from services.batch.submission import Submission
 
@@ -21,11 +23,12 @@ class BatchApp:
     def __init__(self, context: Context[BatchSettings], pipeline: Path) -> None:
         self._context, self._settings = context, context.settings
         settings = self._settings
-        folder = Folder((settings.jobs_dir or settings.storage_folder / "batch").resolve())
+        folder = Folder((settings.jobs_dir or settings.storage_folder / "batch").resolve(), BatchRecord)
         variables = environment(settings)
         self._jobs = Jobs(
             folder,
-            lambda job_file: JobProcess(job_file, variables),
+            lambda job_file: JobProcess("headrace.batch", job_file, variables),
+            JobMetrics(),
             max_running=settings.max_running,
             max_waiting=settings.max_waiting,
             keep=settings.keep_jobs,

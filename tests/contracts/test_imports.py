@@ -15,6 +15,7 @@ LAYER = {
     "model": 2,
     "platform": 2,
     "rollouts": 2,
+    "jobs": 2,
     "deadletters": 3,
     "client": 3,
     "launch": 3,

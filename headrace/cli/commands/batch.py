@@ -68,8 +68,9 @@ def batch(
 
       headrace batch examples/rides -i rides.jsonl -o minutes.jsonl --weights rides.safetensors --max-bad-rows 10
     """
-    from headrace.batch.job import Job, Stopped
+    from headrace.batch.job import Job
     from headrace.batch.run import as_dict, default_workers, run_batch
+    from headrace.jobs.child import Stopped
     from headrace.replay.text import FileFormat
 
     if engine not in ("local", "ray"):

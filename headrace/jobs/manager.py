@@ -18,7 +18,6 @@ from headrace.runtime.logging import get_logger
 log = get_logger("headrace.jobs")
 
 R = TypeVar("R", bound=Record)
-R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
 
 
 class Start(Protocol):
@@ -29,7 +28,7 @@ class Start(Protocol):
         ...
 
 
-class Observer(Protocol[R_contra]):
+class Observer(Protocol):
     """Counts what happens to jobs."""
 
     def submitted(self) -> None:
@@ -40,7 +39,7 @@ class Observer(Protocol[R_contra]):
         """So many wait and run now."""
         ...
 
-    def ended(self, record: R_contra, seconds: float) -> None:
+    def ended(self, record: Record, seconds: float) -> None:
         """A job is over, after running for so long."""
         ...
 
@@ -58,7 +57,7 @@ class Jobs(Generic[R]):
     """
 
     def __init__(
-        self, folder: Folder[R], start: Start, observer: Observer[R], *, max_running: int, max_waiting: int, keep: int
+        self, folder: Folder[R], start: Start, observer: Observer, *, max_running: int, max_waiting: int, keep: int
     ) -> None:
         self.folder, self._observer = folder, observer
         self._start, self._max_running, self._max_waiting, self._keep = start, max_running, max_waiting, keep

@@ -9,13 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 
-from headrace.jobs.errors import JobError
+from headrace.jobs.errors import JobError, TooLargeError
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import State
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.rest import http_error, invalid, json_answer, unforeseen
 
 _PING_S = 15
+_MOST_JSON = 1 << 20
 
 JobId = Annotated[str, Path(description="the job's id")]
 ERROR: dict[str, Any] = {
@@ -35,6 +36,21 @@ def add_answers(app: FastAPI) -> None:
         (Exception, unforeseen),
     ):
         app.add_exception_handler(kind, answer)
+
+
+async def small_body(request: Request) -> bytes:
+    """The body of a request that is JSON.
+
+    Raises:
+        TooLargeError: it is larger than a megabyte; the rest is not read.
+    """
+    parts, size = list[bytes](), 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > _MOST_JSON:
+            raise TooLargeError(f"the body is larger than {_MOST_JSON} bytes")
+    return b"".join(parts)
 
 
 def add_routes(app: FastAPI, jobs: Jobs[Any], path: str) -> None:

@@ -15,21 +15,20 @@ from headrace.batch.planning import rejected_file
 from headrace.jobs.errors import ConflictError, TooLargeError, UnknownError
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import State
-from headrace.jobs.rest import ERROR, JobId, add_answers, add_routes
+from headrace.jobs.rest import ERROR, JobId, add_answers, add_routes, small_body
 from headrace.runtime.rest import Measured, json_answer
 from services.batch import metrics
 from services.batch.records import BatchRecord
 from services.batch.submission import Options, Submission, input_name, paths_in
 
 JOBS = "/v1/batch/jobs"
-_MOST_JSON = 1 << 20
 _MEDIA = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv", "jsonl": "application/x-ndjson"}
 
 
 def create_app(jobs: Jobs[BatchRecord], submission: Submission) -> FastAPI:
     """The ASGI app, with its documentation at /docs."""
     app = FastAPIOffline(title="Headrace batch", version=__version__, description="Files of events to predictions.")
-    app.add_middleware(Measured, observe=_observe)
+    app.add_middleware(Measured, observe=metrics.METRICS.request)
     add_answers(app)
     _add_submit(app, jobs, submission)
     add_routes(app, jobs, JOBS)
@@ -72,7 +71,7 @@ def _add_submit(app: FastAPI, jobs: Jobs[BatchRecord], submission: Submission) -
         folder = jobs.folder.begin(record.id)
         try:
             if _is_json(request) and not input:
-                made = submission.by_path(record, paths_in(await _small_body(request)))
+                made = submission.by_path(record, paths_in(await small_body(request)))
             else:
                 name = input_name(input, request.headers.get("content-type", ""))
                 digest = await _upload(request, folder / name, submission.max_upload_bytes)
@@ -88,16 +87,6 @@ def _add_submit(app: FastAPI, jobs: Jobs[BatchRecord], submission: Submission) -
 
 def _is_json(request: Request) -> bool:
     return request.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
-
-
-async def _small_body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > _MOST_JSON:
-            raise TooLargeError(f"the body is larger than {_MOST_JSON} bytes")
-    return b"".join(parts)
 
 
 async def _upload(request: Request, path: FilePath, most: int) -> str:
@@ -154,10 +143,6 @@ _BODY: dict[str, Any] = {
         },
     }
 }
-
-
-def _observe(route: str, status: int, _: float) -> None:
-    metrics.REQUESTS.labels(route, str(status)).inc()
 
 
 def _output(jobs: Jobs[BatchRecord], job: str, *, rejected: bool) -> FilePath:

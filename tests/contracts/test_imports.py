@@ -21,6 +21,7 @@ LAYER = {
     "launch": 3,
     "replay": 3,
     "batch": 3,
+    "training": 3,
     "cli": 4,
 }
 MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])

@@ -161,6 +161,7 @@ def _of_records(
         if len(rows) % AT_ONCE == 0:
             check()
             _check_number(len(rows), job)
+    _check_number(len(rows), job)
     return rows, described
 
 

@@ -58,7 +58,7 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
         model=pipeline.model_name,
         unit=pipeline.model.error_unit,
         data=examples.described,
-        settings=pipeline.spec.training.model_dump(),
+        settings=pipeline.spec.training.model_dump(mode="json"),
         parts=reports,
         epochs=fitted.epochs,
         best=fitted.best,

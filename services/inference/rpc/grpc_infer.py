@@ -114,7 +114,7 @@ class RawInfer:
     # Answers.
 
     def _render(self, answer: InferAnswer) -> bytes:
-        if any(tensor.placed is not None for tensor in answer.outputs):
+        if answer.parameters or any(tensor.placed is not None for tensor in answer.outputs):
             return render_answer(answer).SerializeToString()
         key = (answer.version, answer.checkpoint, *((t.name, *t.shape) for t in answer.outputs))
         start = self._answers.get(key)

@@ -21,6 +21,9 @@ is served beside this. Every answer names the version of the weights that gave i
 Numbers can also go as bytes after the JSON, in the order of the inputs: the header `Inference-Header-Content-Length`
 says where the JSON ends, an input's parameter `binary_data_size` how long it is, and `binary_data` of an output or
 `binary_data_output` of the request asks for bytes in the answer.
+
+Of a request's parameters, `timeout` (µs in the queue) and `priority` (1 is first) decide when it is executed, and
+`timing: true` has the answer's parameters say where its time went.
 """
 
 _ELEMENTS: Mapping[str, Json] = {

@@ -28,6 +28,7 @@ from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.shared_memory import Regions
 from services.inference.oip.tables import Tables
+from services.inference.rpc import timing
 from services.inference.rpc.batcher import Batcher, BatchLimits
 from services.inference.rpc.execution import Executor
 from services.inference.rpc.jobs import Job, Outcome
@@ -259,9 +260,10 @@ class DataPlane:
         self._batcher.close()
 
     def _job(self, request: InferRequest, table: Table, peer: str, arrived: int) -> Job:
-        priority, timeout_us = self._priorities.default, 0
+        priority, timeout_us, timed = self._priorities.default, 0, False
         if request.parameters:
             priority, timeout_us = self._priorities.of(request.parameters), timeout_of(request.parameters)
+            timed = timing.timing_wanted(request.parameters)
         return Job(
             table,
             _nobody,
@@ -273,6 +275,7 @@ class DataPlane:
             timeout_us,
             arrived,
             places=request.places,
+            timing=timed,
         )
 
     def _execute(
@@ -288,6 +291,8 @@ class DataPlane:
             else:
                 queue = execution.started - job.arrived
                 self.statistics.succeeded(now - job.arrived, queue, execution, job.table.rows)
+                if job.timing:
+                    outcome.parameters = timing.executed(now - job.arrived, queue, execution)
             deliver(outcome)
 
         job.deliver = counted

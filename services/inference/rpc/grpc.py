@@ -23,6 +23,8 @@ from services.inference.oip.messages import InvalidRequest, OipError, Unsupporte
 from services.inference.oip.shared_memory import NO_CUDA
 from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.observe.observer import Names, Observer, Seen
+from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.service import DataPlane
 
 SERVICE = "inference.GRPCInferenceService"
@@ -40,13 +42,22 @@ class GrpcServer:
         ConfigError: the port is taken or not ours to take.
     """
 
-    def __init__(self, plane: DataPlane, logs: LogSettings, host: str, port: int, *, share: bool = False) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        logs: LogSettings,
+        host: str,
+        port: int,
+        *,
+        share: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
         limits = Limits(max_message_bytes=_MAX_MESSAGE, max_unfinished_bytes=_MAX_MESSAGE)
         self._server = Http2Server(host, port, limits=limits, share=share)
         self._health = health.aio.HealthServicer()
         server: Any = self._server  # has what generated code calls of grpc.aio.Server
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, logs), server)
-        self._server.add_raw_method(f"/{SERVICE}/ModelInfer", RawInfer(plane))  # instead of the servicer's
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, logs, observer), server)
+        self._server.add_raw_method(f"/{SERVICE}/ModelInfer", RawInfer(plane, observer))  # instead of the servicer's
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflected = reflection.aio.ReflectionServicer(service_names=names, pool=_Pools())
@@ -110,8 +121,8 @@ def _answering(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T
 class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     """The calls, named as the protocol names them."""
 
-    def __init__(self, plane: DataPlane, logs: LogSettings) -> None:
-        self._plane, self._logs = plane, logs
+    def __init__(self, plane: DataPlane, logs: LogSettings, observer: Observer | None) -> None:
+        self._plane, self._logs, self._observer = plane, logs, observer
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -148,7 +159,9 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> None:
         """Answers through `context.write`, since requests are read meanwhile."""
-        await InferStream(self._plane, _peer(context), context.write).run(request_iterator)
+        observer = self._observer
+        begin = None if observer is None else _Beginning(observer, _peer(context), context)
+        await InferStream(self._plane, _peer(context), context.write, begin=begin).run(request_iterator)
 
     @_answering
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
@@ -222,6 +235,22 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
             field = {bool: "bool_param", int: "uint32_param", str: "string_param"}[type(value)]
             setattr(answer.settings[name], field, value)
         return answer
+
+
+class _Beginning:
+    """Shows the requests of a stream to those who look at them: each is of the trace that the call's headers name."""
+
+    def __init__(self, observer: Observer, peer: str, context: Context) -> None:
+        self._observer, self._peer = observer, peer
+        self._headers = dict(context.invocation_metadata())
+
+    def __call__(self, message: pb.ModelInferRequest) -> Seen | None:
+        names = Names(message.model_name, message.model_version, message.id)
+        incoming = Incoming("grpc", "ModelStreamInfer", self._peer, message.ByteSize())
+        return self._observer.begin(incoming, self._header, lambda: names)
+
+    def _header(self, name: str) -> str:
+        return str(self._headers.get(name, ""))
 
 
 def _peer(context: Context) -> str:

@@ -24,19 +24,26 @@ from services.inference.oip.rest_codec import (
     parse_json,
 )
 from services.inference.oip.shared_memory import NO_CUDA, Regions
+from services.inference.rpc.observe.observer import Names, Observer, Seen
+from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.openapi import document
-from services.inference.rpc.rest_infer import Headers, answer_headers, error_headers
+from services.inference.rpc.rest_infer import ROUTE, Headers, answer_headers, error_headers
 from services.inference.rpc.service import DataPlane
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(plane: DataPlane, logs: LogSettings, samples: Sequence[Any] = ()) -> FastAPI:
-    """An ASGI app that serves `plane`. Its own documentation is at /docs; the first of `samples` is its example."""
+def create_app(
+    plane: DataPlane, logs: LogSettings, samples: Sequence[Any] = (), observer: Observer | None = None
+) -> FastAPI:
+    """An ASGI app that serves `plane`. Its own documentation is at /docs; the first of `samples` is its example.
+
+    `observer` is shown the requests to predict.
+    """
     app = FastAPIOffline(title="Headrace inference")
     described = document(plane.config(plane.name), samples)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own lists no plain routes
-    rest = _Rest(plane, logs)
+    rest = _Rest(plane, logs, observer)
     plain = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _routes(rest)]
     app.router.routes[:0] = plain  # first, so that the pages of the documentation cost a request nothing
     app.add_exception_handler(HTTPException, _http_error)
@@ -80,8 +87,8 @@ def _routes(rest: "_Rest") -> list[tuple[str, str, Endpoint]]:
 class _Rest:
     """The endpoints."""
 
-    def __init__(self, plane: DataPlane, logs: LogSettings) -> None:
-        self._plane, self._logs = plane, logs
+    def __init__(self, plane: DataPlane, logs: LogSettings, observer: Observer | None) -> None:
+        self._plane, self._logs, self._observer = plane, logs, observer
         self.system, self.cuda = _System(plane.regions), _Cuda()
 
     async def live(self, _: Request) -> Response:
@@ -112,13 +119,30 @@ class _Rest:
 
     async def infer(self, request: Request) -> Response:
         """What `rest_infer` leaves to the framework."""
-        headers = request.headers
-        body = decompress(await request.body(), headers.get("content-encoding", "").lower())
-        length, plane = headers.get(HEADER_LENGTH), self._plane
+        body, client = await request.body(), request.client
+        peer = f"{client.host}:{client.port}" if client else ""
+        if self._observer is None:
+            return await self._infer(request, body, peer, None)
+        headers, names = request.headers, Names(*_model(request))
+        incoming = Incoming("rest", ROUTE, peer, len(body))
+        seen = self._observer.begin(incoming, lambda name: headers.get(name, ""), lambda: names)
+        try:
+            return await self._infer(request, body, peer, seen)
+        except OipError as error:
+            if seen is not None:
+                seen.answered(error, error.http, len(error_headers(error)[1]))
+            raise
+
+    async def _infer(self, request: Request, body: bytes, peer: str, seen: Seen | None) -> Response:
+        headers, plane = request.headers, self._plane
+        body = decompress(body, headers.get("content-encoding", "").lower())
+        length = headers.get(HEADER_LENGTH)
         parsed, binary = parse_infer(*_model(request), body, length, plane.inputs, regions=plane.regions)
-        client = request.client
-        answer = await plane.infer(parsed, f"{client.host}:{client.port}" if client else "")
-        return _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
+        answer = await plane.infer(parsed, peer, seen)
+        response = _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
+        if seen is not None:
+            seen.answered(answer, 200, len(response.body))
+        return response
 
     async def index(self, request: Request) -> Response:
         return _json(self._plane.index(ready_only=parse_json(await request.body()).get("ready") is True))

@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -37,6 +37,14 @@ from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
 from services.inference.rpc.statistics import Statistics
 
 _VERSION = re.compile(r"-?[0-9]{1,18}")
+
+
+class Attaching(Protocol):
+    """Wants a request's job once it is admitted."""
+
+    def attach(self, job: Job) -> None:
+        """The request is this job."""
+        ...
 
 
 _LIMITS, _PRIORITIES = BatchLimits(), Priorities()
@@ -171,8 +179,8 @@ class DataPlane:
 
     # Predicting.
 
-    async def infer(self, request: InferRequest, peer: str = "") -> InferAnswer:
-        """Predict. A caller that is cancelled meanwhile wants no answer any more.
+    async def infer(self, request: InferRequest, peer: str = "", seen: Attaching | None = None) -> InferAnswer:
+        """Predict. A caller that is cancelled meanwhile wants no answer any more. `seen` is given the job.
 
         Raises:
             OipError: what was wrong, with the status codes to answer with.
@@ -188,6 +196,8 @@ class DataPlane:
                 answered.set_result(outcome)
 
         job = self.submit(request, deliver, peer)
+        if seen is not None:
+            seen.attach(job)
         try:
             return await answered
         except asyncio.CancelledError:

@@ -48,13 +48,14 @@ class Sampling:
         share: of traces, where the name is a traceidratio.
 
     Attributes:
+        follows_caller: whether a caller that has decided is followed.
         on: False writes nothing, whatever the sampler says.
         left: so many more traces are written; below 0 there is no end.
     """
 
     def __init__(self, sampler: str = DEFAULT, share: float = 1.0) -> None:
         self.on, self.left = True, -1
-        self._follows_caller = sampler.startswith(_PARENT)
+        self.follows_caller = sampler.startswith(_PARENT)
         fixed = _SHARES[sampler.removeprefix(_PARENT)]
         self.share = share if fixed is None else fixed
 
@@ -77,7 +78,7 @@ class Sampling:
             name = DEFAULT
         return cls(name, _share(environ.get(ARGUMENT, "").strip() or "1"))
 
-    def decide(self, traceparent: str = "", tracestate: str = "") -> TraceContext | None:
+    def decide(self, traceparent: str = "") -> TraceContext | None:
         """The place in a trace of what a caller asks for; None where no spans are written of it."""
         if not self.on:
             return None
@@ -85,8 +86,8 @@ class Sampling:
         if caller is None:
             trace_id = random.getrandbits(128) or 1
             found = TraceContext(trace_id) if self._wants(trace_id) else None
-        elif caller.sampled if self._follows_caller else self._wants(caller.trace_id):
-            found = TraceContext(caller.trace_id, caller.span_id, caller.sampled, tracestate)
+        elif caller.sampled if self.follows_caller else self._wants(caller.trace_id):
+            found = caller
         else:
             found = None
         if found is not None and self.left >= 0:

@@ -67,10 +67,10 @@ class Tracing:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("headrace", __version__)
 
-    def write(self, span: Span, place: TraceContext) -> None:
-        """Write a span and its children at this place in a trace."""
-        self._ids.chosen = place.trace_id
-        self._write(span, Context() if not place.span_id else _within(place))
+    def write(self, span: Span, place: TraceContext | None = None) -> None:
+        """Write a span and its children at this place in a trace; without one, in a trace of their own."""
+        self._ids.chosen = 0 if place is None else place.trace_id
+        self._write(span, Context() if place is None or not place.span_id else _within(place))
 
     def _write(self, span: Span, parent: Context) -> None:
         links = [trace.Link(_context(link)) for link in span.links]

@@ -23,7 +23,7 @@ from services.inference.oip.messages import InvalidRequest, OipError, Unsupporte
 from services.inference.oip.shared_memory import NO_CUDA
 from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.grpc_stream import InferStream
-from services.inference.rpc.observe.observer import Names, Observer, Seen
+from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.service import DataPlane
 
@@ -245,9 +245,8 @@ class _Beginning:
         self._headers = dict(context.invocation_metadata())
 
     def __call__(self, message: pb.ModelInferRequest) -> Seen | None:
-        names = Names(message.model_name, message.model_version, message.id)
-        incoming = Incoming("grpc", "ModelStreamInfer", self._peer, message.ByteSize())
-        return self._observer.begin(incoming, self._header, lambda: names)
+        said = (message.ByteSize(), message.model_name, message.model_version, message.id)
+        return self._observer.begin(self._header, lambda: Incoming("grpc", "ModelStreamInfer", self._peer, *said))
 
     def _header(self, name: str) -> str:
         return str(self._headers.get(name, ""))

@@ -22,7 +22,7 @@ from services.inference.oip.layout import Layout, Table
 from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, OipError
 from services.inference.oip.tables import raw_part
 from services.inference.rpc.jobs import Job, Outcome
-from services.inference.rpc.observe.observer import Names, Observer, Seen
+from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.service import DataPlane
 
@@ -56,8 +56,7 @@ class RawInfer:
         """Answer a call, later."""
         seen = None
         if self._observer is not None:
-            incoming = Incoming("grpc", "ModelInfer", call.link.peer, len(message))
-            seen = self._observer.begin(incoming, call.header, partial(_names, message))
+            seen = self._observer.begin(call.header, partial(_incoming, call, message))
 
         def deliver(outcome: Outcome) -> None:
             if isinstance(outcome, OipError):
@@ -167,12 +166,12 @@ def _fail(call: Call, seen: Seen | None, status: Status, error: OipError) -> Non
         seen.answered(error, status.name, 0)
 
 
-def _names(message: bytes) -> Names:
-    try:
+def _incoming(call: Call, message: bytes) -> Incoming:
+    said = ("", "", "")
+    with contextlib.suppress(DecodeError):
         request = pb.ModelInferRequest.FromString(message)
-    except DecodeError:
-        return Names()
-    return Names(request.model_name, request.model_version, request.id)
+        said = request.model_name, request.model_version, request.id
+    return Incoming("grpc", "ModelInfer", call.link.peer, len(message), *said)
 
 
 class _Unusual(Exception):  # noqa: N818 - not an error: another way of writing the same message

@@ -24,7 +24,7 @@ from services.inference.oip.rest_codec import (
     parse_json,
 )
 from services.inference.oip.shared_memory import NO_CUDA, Regions
-from services.inference.rpc.observe.observer import Names, Observer, Seen
+from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.openapi import document
 from services.inference.rpc.rest_infer import ROUTE, Headers, answer_headers, error_headers
@@ -123,9 +123,8 @@ class _Rest:
         peer = f"{client.host}:{client.port}" if client else ""
         if self._observer is None:
             return await self._infer(request, body, peer, None)
-        headers, names = request.headers, Names(*_model(request))
-        incoming = Incoming("rest", ROUTE, peer, len(body))
-        seen = self._observer.begin(incoming, lambda name: headers.get(name, ""), lambda: names)
+        headers, said = request.headers, (peer, len(body), *_model(request))
+        seen = self._observer.begin(lambda name: headers.get(name, ""), lambda: Incoming("rest", ROUTE, *said))
         try:
             return await self._infer(request, body, peer, seen)
         except OipError as error:

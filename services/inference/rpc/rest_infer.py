@@ -21,7 +21,7 @@ from services.inference.oip.rest_codec import (
     render_answer,
 )
 from services.inference.rpc.jobs import Job, Outcome
-from services.inference.rpc.observe.observer import GONE, Names, Observer, Seen
+from services.inference.rpc.observe.observer import GONE, Observer, Seen
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.service import DataPlane
 
@@ -129,10 +129,11 @@ class _Request:
 
     def _begin(self) -> None:
         if (observer := self._protocol.observer) is not None and not self.response_complete:
-            names = Names(self._model, self._version)
-            fields, peer = self._fields, self._protocol.peer
-            incoming = Incoming("rest", ROUTE, peer, self._size)
-            self._seen = observer.begin(incoming, lambda name: _text(fields, name.encode()), lambda: names)
+            fields = self._fields
+            said = (self._protocol.peer, self._size, self._model, self._version)
+            self._seen = observer.begin(
+                lambda name: _text(fields, name.encode()), lambda: Incoming("rest", ROUTE, *said)
+            )
 
     def _deliver(self, outcome: Outcome) -> None:
         try:

@@ -7,13 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 from safetensors.torch import save_file
 
 from headrace.model.pipeline import load_pipeline
-from tests.integration.rpc.otlp_collector import collecting, plain
 from tests.integration.rpc.rpc_clients import TRIP, Client
 from tests.integration.rpc.rpc_process import FOLDER, start, stop
+from tests.otlp_collector import collecting, plain
 from tests.patience import wait_for
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -22,7 +22,7 @@ def of(sampler: str, argument: str = "") -> Sampling:
 
 def test_by_default_the_caller_decides_and_whatever_has_none_is_traced() -> None:
     sampling = Sampling.of({})
-    assert sampling.decide(SAMPLED, "a=1") == TraceContext(int(TRACE, 16), int(SPAN, 16), sampled=True, state="a=1")
+    assert sampling.decide(SAMPLED) == TraceContext(int(TRACE, 16), int(SPAN, 16), sampled=True)
     assert sampling.decide(UNSAMPLED) is None
     root = sampling.decide()
     assert root is not None

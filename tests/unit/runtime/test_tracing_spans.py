@@ -75,9 +75,7 @@ def test_a_missing_package_is_logged_and_stops_nothing(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_a_process_says_who_it_is_unless_its_environment_does(
-    protocol: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_says_who_it_is_unless_its_environment_does(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1",
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,

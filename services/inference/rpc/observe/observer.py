@@ -6,7 +6,6 @@ A transport calls `Observer.begin`; of what that returns, `attach` with the requ
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from headrace.runtime.logging import get_logger
 from headrace.runtime.tracing import TraceContext
@@ -24,30 +23,21 @@ GONE = 499
 """The status of a request over REST whose caller went away, by the usage of access logs."""
 
 
-class Names(NamedTuple):
-    """What a request says of itself; "" where it says nothing."""
-
-    model: str = ""
-    version: str = ""
-    id: str = ""
-
-
 class Seen:
     """One request that somebody looks at, or would if it failed."""
 
-    __slots__ = ("_header", "_incoming", "_job", "_logged", "_names", "_observer", "_place", "_started")
+    __slots__ = ("_describe", "_header", "_job", "_logged", "_observer", "_place", "_started")
 
     def __init__(
         self,
         observer: "Observer",
-        incoming: Incoming,
         header: Header,
-        names: Callable[[], Names],
-        *,
+        describe: Callable[[], Incoming],
         place: TraceContext | None,
+        *,
         logged: bool,
     ) -> None:
-        self._observer, self._incoming, self._header, self._names = observer, incoming, header, names
+        self._observer, self._header, self._describe = observer, header, describe
         self._place, self._logged = place, logged
         self._started = time.perf_counter_ns()
         self._job: Job | None = None
@@ -74,15 +64,16 @@ class Seen:
         self.failed("the request was cancelled", status, ours=False)
 
     def _tell(self, answer: InferAnswer | None, status: str | int, error: str, sent: int, *, ours: bool) -> None:
-        job, header = self._job, self._header
-        names = Names(answer.model, str(answer.version), answer.id) if answer is not None else self._names()
+        job, incoming, whose = self._job, self._describe(), ("", "", "")
         self._job = None
+        if answer is not None:
+            whose = answer.model, str(answer.version), answer.checkpoint
         report = Report(
-            self._incoming,
-            names.model,
-            names.version,
-            answer.checkpoint if answer is not None else "",
-            names.id or header("x-request-id"),
+            incoming,
+            whose[0] or incoming.model,
+            whose[1] or incoming.version,
+            whose[2],
+            incoming.id or (job.id if job is not None else "") or self._header("x-request-id"),
             status,
             error,
             ours,
@@ -106,17 +97,17 @@ class Observer:
     def __init__(self, spans: RequestSpans | None, access_log: AccessLog | None) -> None:
         self._spans, self._log = spans, access_log
 
-    def begin(self, incoming: Incoming, header: Header, names: Callable[[], Names] = Names) -> Seen | None:
+    def begin(self, header: Header, describe: Callable[[], Incoming]) -> Seen | None:
         """A request is whole; None where nobody looks at it, whatever becomes of it.
 
-        `header` looks its headers up. `names`, what the request says of itself, is called where it fails.
+        `header` looks its headers up; `describe` is called where the request is shown to anybody.
         """
         place = None if self._spans is None else self._spans.place(header)
         log = self._log
         if log is None and place is None:
             return None
         logged = log is not None and log.wants()
-        return Seen(self, incoming, header, names, place=place, logged=logged)
+        return Seen(self, header, describe, place, logged=logged)
 
     def wants_error(self, *, sampled: bool) -> bool:
         """Whether a request that failed goes to the access log."""

@@ -16,12 +16,16 @@ class Incoming(NamedTuple):
         method: as the transport names it.
         peer: host:port of the caller.
         received: bytes of the message or body.
+        model, version, id: as it names them; "" where it does not.
     """
 
     transport: str
     method: str
     peer: str
     received: int
+    model: str = ""
+    version: str = ""
+    id: str = ""
 
 
 @dataclass(slots=True)

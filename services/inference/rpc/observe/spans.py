@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headrace.runtime.tracing import TraceContext
@@ -20,8 +21,10 @@ class RequestSpans:
 
     def place(self, header: Callable[[str], str]) -> TraceContext | None:
         """Where a request with these headers stands in a trace; None where it is not sampled."""
-        traceparent = header("traceparent")
-        return self.sampling.decide(traceparent, header("tracestate") if traceparent else "")
+        place = self.sampling.decide(header("traceparent"))
+        if place is not None and place.span_id and (state := header("tracestate")):
+            place = replace(place, state=state)
+        return place
 
     def write(self, report: Report) -> None:
         """Write the spans of a request that `place` has placed."""

@@ -38,6 +38,10 @@ TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
 UNSAMPLED = f"00-{TRACE}-{SPAN}-00"
 
 
+def incoming() -> Incoming:
+    return Incoming("grpc", "ModelInfer", "here:1", 3)
+
+
 class Watched:
     """A data plane behind both transports, with the spans that were written."""
 
@@ -145,7 +149,7 @@ async def test_a_request_whose_caller_is_not_sampled_is_answered_and_has_no_span
     async with watched(sampling=Sampling()) as one:
         await ask(one, traceparent=UNSAMPLED)
         assert one.world.plane.statistics.success.count == 1
-        assert one.observer.begin(Incoming("grpc", "ModelInfer", "", 0), {"traceparent": UNSAMPLED}.get) is None  # type: ignore[arg-type]
+        assert one.observer.begin(lambda name: UNSAMPLED if name == "traceparent" else "", incoming) is None
     assert one.spans == []
 
 
@@ -245,7 +249,7 @@ def test_failures_are_logged_at_most_so_often_and_those_left_out_are_counted() -
     observer = Observer(None, log)
 
     def fail() -> None:
-        seen = observer.begin(Incoming("grpc", "ModelInfer", "here:1", 3), lambda _: "")
+        seen = observer.begin(lambda _: "", incoming)
         assert seen is not None
         seen.failed("broken", "INTERNAL")
 
@@ -260,7 +264,7 @@ def test_failures_are_logged_at_most_so_often_and_those_left_out_are_counted() -
 
 async def test_where_nobody_looks_nothing_is_made() -> None:
     async with watched(sampling=Sampling("always_off")) as one:
-        begun = one.observer.begin(Incoming("grpc", "ModelInfer", "here:1", 3), lambda _: "")
+        begun = one.observer.begin(lambda _: "", incoming)
     assert begun is None
 
 

@@ -62,7 +62,7 @@ def _by_grpc(collector: Collector) -> Iterator[None]:
 @contextmanager
 def _by_http(collector: Collector) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.path == "/v1/traces":
                 collector.take(pb.ExportTraceServiceRequest.FromString(body))

@@ -50,11 +50,10 @@ class Sampling:
     Attributes:
         follows_caller: whether a caller that has decided is followed.
         on: False writes nothing, whatever the sampler says.
-        left: so many more traces are written; below 0 there is no end.
     """
 
     def __init__(self, sampler: str = DEFAULT, share: float = 1.0) -> None:
-        self.on, self.left = True, -1
+        self.on = True
         self.follows_caller = sampler.startswith(_PARENT)
         fixed = _SHARES[sampler.removeprefix(_PARENT)]
         self.share = share if fixed is None else fixed
@@ -90,9 +89,6 @@ class Sampling:
             found = caller
         else:
             found = None
-        if found is not None and self.left >= 0:
-            self.left -= 1
-            self.on = self.left > 0
         return found
 
     def _wants(self, trace_id: int) -> bool:

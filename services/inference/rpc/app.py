@@ -12,9 +12,11 @@ from headrace.runtime.tracing import start_tracing
 from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import WeightsSource
 from services.inference.live import live_weights, load
-from services.inference.oip.diagnostics import LogSettings
+from services.inference.oip.diagnostics import LogSettings, TraceSettings
 from services.inference.oip.shared_memory import Regions
 from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.control.member import Member, socket_of_worker
+from services.inference.rpc.control.operations import Alone, Control, Operations
 from services.inference.rpc.grpc import GrpcServer
 from services.inference.rpc.metrics import ProtocolCollector
 from services.inference.rpc.observe.access_log import AccessLog
@@ -65,9 +67,13 @@ class RpcApp:
             cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
-        self._logs, self._samples = LogSettings(), rehearsal.samples
-        self._tracing = start_tracing(context.role, settings.instance)
+        self._samples = rehearsal.samples
+        self._tracing = start_tracing("rpc", settings.instance)
         self._observer = self._observing()
+        traces = TraceSettings(None if self._tracing is None else self._tracing.sampling)
+        operations = Operations(self._plane, LogSettings(), traces)
+        self._member = Member(operations, socket_of_worker(settings)) if shared else None
+        self._control = Control(self._member or Alone(operations))
         context.ready.declare("weights", "rest", "grpc")
 
     def _observing(self) -> Observer | None:
@@ -78,22 +84,23 @@ class RpcApp:
 
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand."""
-        app = create_app(self._plane, self._logs, self._samples, self._observer)
+        app = create_app(self._plane, self._control, self._samples, self._observer)
         lean = protocol_for(self._plane, self._observer)
         rest = WebServer(
             app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S, protocol=lean, share=self._shared
         )
         grpc = GrpcServer(
             self._plane,
-            self._logs,
+            self._control,
             self._settings.host,
             self._settings.grpc_port,
             share=self._shared,
             observer=self._observer,
         )
         self._weights.start()
-        if self._shared:  # the other workers answer meanwhile
+        if self._member is not None:  # the other workers answer meanwhile
             await self._first_version(stop)
+            await self._member.join()
         serving = asyncio.create_task(rest.serve())
         announcing = asyncio.create_task(self._announce(stop, grpc))
         try:
@@ -147,6 +154,8 @@ class RpcApp:
         await asyncio.gather(announcing, return_exceptions=True)
         self._plane.close()
         self._weights.stop()
+        if self._member is not None:
+            await self._member.close()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
 

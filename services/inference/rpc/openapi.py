@@ -117,9 +117,10 @@ def operations() -> Iterator[Operation]:
     yield Operation("GET", "/v2/logging", "diagnostics", "What is logged", answer="Object")
     yield Operation("POST", "/v2/logging", "diagnostics", "Change what is logged", "Object", "Object", (400, 501))
     for prefix in ("/v2", model):
-        path, answers = f"{prefix}/trace/setting", "Trace settings; requests are not traced through this protocol"
-        yield Operation("GET", path, "diagnostics", answers, answer="Object")
-        yield Operation("POST", path, "diagnostics", f"{answers}, so nothing changes", "Object", "Object", (400, 501))
+        path = f"{prefix}/trace/setting"
+        yield Operation("GET", path, "diagnostics", "Which requests are traced", answer="Object")
+        changes = "Change which requests are traced, where the server's environment names a collector"
+        yield Operation("POST", path, "diagnostics", changes, "Object", "Object", (400, 501))
     yield from _shared_memory()
 
 

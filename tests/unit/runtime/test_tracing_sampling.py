@@ -102,7 +102,10 @@ def test_a_value_that_is_none_is_logged_and_the_default_used(environ: dict[str, 
     assert lines[0]["log_level"] == "warning"
 
 
-def test_it_ends_after_as_many_traces_as_were_asked_for() -> None:
+def test_it_can_be_switched_off_and_on_and_its_share_changed_while_it_runs() -> None:
     sampling = Sampling()
-    sampling.left = 2
-    assert [sampling.decide() is not None for _ in range(4)] == [True, True, False, False]
+    sampling.on = False
+    assert sampling.decide(SAMPLED) is None
+    sampling.on, sampling.share = True, 0.0
+    assert sampling.decide(SAMPLED) is not None
+    assert sampling.decide() is None

@@ -65,6 +65,32 @@ def test_a_requests_span_reaches_the_collector_in_its_callers_trace(
     assert {r["service.instance.id"] for r in collector.resources} == {"rpc-under-test"}
 
 
+def test_what_is_traced_may_be_changed_by_the_protocols_settings(
+    tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collecting("grpc") as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+        process, endpoints = start(tmp_path, *weights)
+        try:
+            for kind in ("http", "grpc"):
+                client = Client(kind, endpoints["rest"].removeprefix("http://"), endpoints["grpc"])
+                off = client.as_json(client.update_trace_settings("trips", {"trace_level": ["OFF"]}))
+                client.predict([TRIP], request_id=f"{kind}-off")
+                rate = client.as_json(client.update_trace_settings(settings={"trace_level": None, "trace_rate": "0"}))
+                client.predict([TRIP], request_id=f"{kind}-none")
+                again = client.as_json(client.update_trace_settings(settings={"trace_rate": None}))
+                client.predict([TRIP], request_id=f"{kind}-again")
+                client.close()
+                for told, level, of in ((off, "OFF", "1"), (rate, "TIMESTAMPS", "0"), (again, "TIMESTAMPS", "1")):
+                    settings = told.get("settings", told)
+                    assert level in str(settings["trace_level"])
+                    assert of in str(settings["trace_rate"])
+        finally:
+            assert stop(process) == 0
+    identifiers = {plain(span)["headrace.request_id"] for span in collector.named("infer trips")}
+    assert identifiers == {"http-again", "grpc-again"}
+
+
 def test_a_collector_that_is_away_stops_neither_requests_nor_the_end(
     tmp_path: Path, weights: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

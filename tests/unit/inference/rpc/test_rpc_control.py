@@ -28,6 +28,7 @@ class Worker:
         self.refuses: dict[str, Exception] = {}
         self.statistics = Statistics()
         self.version = 1
+        self.dies = False
         self.member = Member(self, path)  # type: ignore[arg-type]
 
     def do(self, name: str, arguments: Sequence[Any]) -> Any:
@@ -36,6 +37,8 @@ class Worker:
         if name == "statistics":
             return [self.statistics.as_dict("trips", self.version)]
         self.done.append((name, list(arguments)))
+        if self.dies:
+            self.end = asyncio.ensure_future(self.member.close())
         return {"told": name}
 
     def answered(self, requests: int) -> None:
@@ -128,6 +131,21 @@ async def test_one_that_ends_is_waited_for_by_nobody(tmp_path: Path) -> None:
         assert other.done == [("unload", ["trips"])]
         with pytest.raises(Unavailable):
             await gone.member.do("load", ["trips", {}])
+
+
+@pytest.mark.parametrize("who", [0, 1])
+async def test_one_that_dies_in_an_operation_leaves_the_others_alike(tmp_path: Path, who: int) -> None:
+    async with serving(tmp_path, 4) as (server, workers):
+        workers[who].dies = True
+        try:
+            await workers[0].member.do("unload", ["trips"])
+        except Unavailable:
+            assert who == 0
+        await workers[2].member.do("unload", ["other"])
+        late = await server.worker()
+        assert workers[2].done == workers[3].done
+        assert late.done == workers[2].done
+        assert late.done[-1] == ("unload", ["other"])
 
 
 async def test_statistics_are_sums_that_do_not_fall_when_one_ends(tmp_path: Path) -> None:

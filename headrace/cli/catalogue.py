@@ -49,6 +49,7 @@ COMMANDS = (
     Command("dlq", OPERATING, "Dead letters: list them, look at one, put them back."),
     Command("topics", OPERATING, "The topic catalogue: who writes what where."),
     Command("ckpt", OPERATING, "The weights: who serves which version, and what became of each."),
+    Command("lineage", OPERATING, "From a version or a prediction back to its examples, its code, and who served it."),
     Command("rollback", OPERATING, "Serve an earlier version, and stay there."),
     Command("resume", OPERATING, "Serve the newest checkpoints again after a rollback."),
     Command("run", PARTS, "Run one role in this process, as a container would."),

@@ -62,7 +62,9 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
     prepared = prepare(job, settings, check)
     fitted, report = fit(job, prepared, tell, check)
     if job.hand_over:
-        version, offsets = hand_over(prepared.pipeline, settings, prepared.examples, fitted, _metrics(report))
+        version, offsets = hand_over(
+            prepared.pipeline, settings, prepared.examples, fitted, metrics=_metrics(report), job=job.path.name
+        )
         report = msgspec.structs.replace(report, version=version, offsets=offsets)
     report = msgspec.structs.replace(report, seconds=time.monotonic() - started)
     # The report last: without it the job is not done, and what is handed over again is a newer version of the same.

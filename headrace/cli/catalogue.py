@@ -42,6 +42,7 @@ COMMANDS = (
     Command("produce", PIPELINES, "Replay a pipeline's own source, or files, to its topics."),
     Command("predict", PIPELINES, "Ask the newest model for one prediction."),
     Command("batch", PIPELINES, "Predict files of events: Parquet, CSV or JSON lines."),
+    Command("train", PIPELINES, "Train on a range of the examples, on files or on the pipeline's source, and report."),
     Command("status", OPERATING, "What runs, how fast, how well."),
     Command("tail", OPERATING, "Show the records of a topic, decoded."),
     Command("dlq", OPERATING, "Dead letters: list them, look at one, put them back."),

@@ -42,7 +42,7 @@ class RpcApp:
         self,
         context: Context[RpcSettings],
         pipeline: Pipeline,
-        rehearsal: WarmUpBatches,
+        warm_up: WarmUpBatches,
         weights: WeightsSource,
         *,
         shared: bool = False,
@@ -62,12 +62,12 @@ class RpcApp:
             ),
             max_batch=settings.max_batch_size,
             priorities=Priorities(settings.priority_levels, min(settings.default_priority, settings.priority_levels)),
-            remember=rehearsal.remember,
+            remember=warm_up.remember,
             regions=Regions(settings.shared_memory_regions),
             cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
-        self._samples = rehearsal.samples
+        self._samples = warm_up.samples
         self._tracing = start_tracing("rpc", settings.instance)
         self._observer = self._observing()
         traces = TraceSettings(None if self._tracing is None else self._tracing.sampling)
@@ -169,14 +169,14 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
             "or leave --realtime out",
         )
     pipeline = load(context.settings, context.role)
-    rehearsal = WarmUpBatches(pipeline)
+    warm_up = WarmUpBatches(pipeline)
     if weights is None and context.settings.weights is not None:
         weights = open_weights(context.settings.weights, pipeline)
     return RpcApp(
         context,
         pipeline,
-        rehearsal,
-        weights or live_weights(context, pipeline, rehearsal, lambda _: None),  # type: ignore[arg-type]
+        warm_up,
+        weights or live_weights(context, pipeline, warm_up, lambda _: None),  # type: ignore[arg-type]
         shared=shared,
     )
 

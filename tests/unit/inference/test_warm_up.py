@@ -22,17 +22,17 @@ class Times(nn.Module):
 
 
 @pytest.fixture
-def rehearsal():
+def warm_up():
     made = WarmUpBatches(Pipeline(Path(), PipelineSpec(name="toy", model="model.py:Toy"), model=None))
     made.remember(torch.tensor([[1.0], [float("nan")], [3e38]]))
     return made
 
 
-def test_a_version_whose_outputs_are_all_nan_or_infinite_is_refused(rehearsal):
+def test_a_version_whose_outputs_are_all_nan_or_infinite_is_refused(warm_up):
     for factor in (float("nan"), float("inf")):
         with pytest.raises(WeightsError, match="all 3 outputs"):
-            rehearsal(Times(factor))
+            warm_up(Times(factor))
 
 
-def test_a_version_is_not_refused_for_rows_that_nobody_could_predict(rehearsal):
-    rehearsal(Times(10.0))
+def test_a_version_is_not_refused_for_rows_that_nobody_could_predict(warm_up):
+    warm_up(Times(10.0))

@@ -8,6 +8,19 @@ from pathlib import Path
 from typing import IO
 
 
+def sync_folder(folder: Path) -> None:
+    """Make names that were added to or removed from `folder` durable.
+
+    Raises:
+        OSError: the storage refuses.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def synced(path: Path) -> Iterator[IO[bytes]]:
     """A file to write. It takes its place, durable, when the block ends; if the block fails there is no file."""
@@ -23,15 +36,6 @@ def synced(path: Path) -> Iterator[IO[bytes]]:
             beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were added to or removed from a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def remove(folder: Path) -> None:

@@ -98,7 +98,8 @@ class _Request:
         self._size += len(body)
         if self._size > MAX_BODY:
             self.keep_alive = False
-            self._begin()
+            if self._protocol.observer is not None and not self.response_complete:
+                self._begin(self._protocol.observer)
             self._refuse(InvalidRequest(f"the body is larger than {MAX_BODY} bytes"))
         elif not self.response_complete:
             self._body.append(body)
@@ -110,7 +111,8 @@ class _Request:
         fields, protocol = self._fields, self._protocol
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._begin()
+        if protocol.observer is not None:
+            self._begin(protocol.observer)
         try:
             body = decompress(body, _text(fields, b"content-encoding").lower())
             length = _text(fields, b"inference-header-content-length") or None
@@ -127,13 +129,10 @@ class _Request:
             log.exception("a request failed")
             self._broken(error)
 
-    def _begin(self) -> None:
-        if (observer := self._protocol.observer) is not None and not self.response_complete:
-            fields = self._fields
-            said = (self._protocol.peer, self._size, self._model, self._version)
-            self._seen = observer.begin(
-                lambda name: _text(fields, name.encode()), lambda: Incoming("rest", ROUTE, *said)
-            )
+    def _begin(self, observer: Observer) -> None:
+        fields = self._fields
+        said = (self._protocol.peer, self._size, self._model, self._version)
+        self._seen = observer.begin(lambda name: _text(fields, name.encode()), lambda: Incoming("rest", ROUTE, *said))
 
     def _deliver(self, outcome: Outcome) -> None:
         try:

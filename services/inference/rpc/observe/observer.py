@@ -12,7 +12,7 @@ from headrace.runtime.tracing import TraceContext
 from services.inference.oip.messages import InferAnswer, OipError
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.observe.access_log import AccessLog
-from services.inference.rpc.observe.report import Incoming, Report
+from services.inference.rpc.observe.report import Incoming, Report, shown
 from services.inference.rpc.observe.spans import RequestSpans
 
 log = get_logger("headrace.rpc")
@@ -70,12 +70,12 @@ class Seen:
             whose = answer.model, str(answer.version), answer.checkpoint
         report = Report(
             incoming,
-            whose[0] or incoming.model,
-            whose[1] or incoming.version,
+            whose[0] or shown(incoming.model),
+            whose[1] or shown(incoming.version),
             whose[2],
-            incoming.id or (job.id if job is not None else "") or self._header("x-request-id"),
+            shown(incoming.id or (job.id if job is not None else "") or self._header("x-request-id")),
             status,
-            error,
+            shown(error),
             ours,
             sent,
             self._started,

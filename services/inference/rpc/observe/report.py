@@ -7,6 +7,16 @@ from typing import NamedTuple
 from headrace.runtime.tracing import TraceContext
 from services.inference.rpc.statistics import Execution
 
+MOST_SHOWN = 512
+"""Characters of a text that a caller sent, or that an error has of it."""
+
+
+def shown(text: str) -> str:
+    """A caller's text as it may be written into a log: bounded, and control characters escaped."""
+    if len(text) > MOST_SHOWN:
+        text = f"{text[:MOST_SHOWN]}... ({len(text)} characters)"
+    return text if text.isprintable() else repr(text)[1:-1]
+
 
 class Incoming(NamedTuple):
     """A request as it came.

@@ -226,6 +226,24 @@ async def test_what_fails_is_logged_where_nothing_else_is(ask: Callable[..., Any
     assert "unknown model: 'nope'" in line["error"]
 
 
+@pytest.mark.parametrize(("ask", "error"), [(by_rest, 404), (by_grpc, "NOT_FOUND")])
+async def test_what_a_caller_sent_is_bounded_and_escaped(ask: Callable[..., Any], error: str | int) -> None:
+    async with watched(AccessLog(1.0, 0)) as one:
+        with capture_logs() as lines:
+            if ask is by_rest:
+                await by_rest(one, {**BODY, "id": "\x1b[31m" + "x" * 9000})
+                await by_rest(one, path=INFER.replace("parts", "n" * 9000))
+            else:
+                await by_grpc(one, message(1, identifier="\x1b[31m" + "x" * 9000))
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await by_grpc(one, message(1, model="n" * 9000))
+            await eventually(lambda: len(access(lines)) == 2)
+    good, bad = access(lines)
+    assert good["request_id"].startswith("\\x1b[31mxxx")
+    assert bad["status"] == error
+    assert max(len(good["request_id"]), len(bad["model"]), len(bad["error"])) < 600
+
+
 async def test_a_caller_that_goes_away_is_told_of_by_its_transports_status() -> None:
     async with watched(AccessLog(0.0, 100)) as one:
         one.world.model.gate = threading.Event()

@@ -139,9 +139,10 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
             "or leave --realtime out",
         )
     pipeline = load(context.settings, context.role)
-    rehearsal = WarmUpBatches(pipeline)
-    if weights is None and context.settings.weights is not None:
-        weights = open_weights(context.settings.weights, pipeline)
+    settings = context.settings
+    rehearsal = WarmUpBatches(pipeline, max(settings.max_batch_size, settings.batch_max_events))
+    if weights is None and settings.weights is not None:
+        weights = open_weights(settings.weights, pipeline, rehearsal)
     return RpcApp(
         context,
         pipeline,

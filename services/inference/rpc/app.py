@@ -5,6 +5,7 @@ import gc
 from typing import Any
 
 from headrace.model.pipeline import Pipeline
+from headrace.runtime.devices.choosing import open_device
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context, Stop
 from headrace.runtime.scheduling import use_realtime
@@ -59,6 +60,7 @@ class RpcApp:
             remember=rehearsal.remember,
             regions=Regions(settings.shared_memory_regions),
             cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
+            device=open_device(settings.device).name,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
         self._logs, self._samples = LogSettings(), rehearsal.samples
@@ -142,7 +144,7 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
     settings = context.settings
     rehearsal = WarmUpBatches(pipeline, max(settings.max_batch_size, settings.batch_max_events))
     if weights is None and settings.weights is not None:
-        weights = open_weights(settings.weights, pipeline, rehearsal)
+        weights = open_weights(settings.weights, pipeline, rehearsal, open_device(settings.device))
     return RpcApp(
         context,
         pipeline,

@@ -54,6 +54,7 @@ class DataPlane:
         remember: is shown the features of what was served, to warm up later versions on.
         regions: system shared memory; by default it is switched off.
         cache: keeps answers; None executes every request.
+        device: where the network computes, for the model's configuration.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class DataPlane:
         remember: Callable[[torch.Tensor], None] | None = None,
         regions: Regions | None = None,
         cache: ResponseCache | None = None,
+        device: str = "cpu",
     ) -> None:
         self.name = name
         self.statistics = Statistics()
@@ -91,6 +93,7 @@ class DataPlane:
             self._predictions.outputs,
             limits.threads,
             batching=describe.dynamic_batching(limits.max_delay_us, priorities.levels, priorities.default),
+            device=device,
         )
 
     # Health.

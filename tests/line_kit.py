@@ -181,7 +181,7 @@ class MemoryAnnouncer:
         return [event for event in self.events if since_us is None or event.created_at_us >= since_us]
 
 
-class MemoryComplaints:
+class MemoryReports:
     """The twin of `services.trainer.kafka.KafkaLostChunkReports`."""
 
     def __init__(self) -> None:

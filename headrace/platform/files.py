@@ -33,15 +33,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def note(log: Path, text: str) -> None:
     """Append a warning to a process's log, in the form of the lines that the process itself writes."""
     log.parent.mkdir(parents=True, exist_ok=True)

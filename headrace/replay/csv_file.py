@@ -12,7 +12,7 @@ A cell is read as follows.
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,29 +48,32 @@ def csv_rows(path: Path, struct: type[Any], form: FileFormat) -> Iterator[tuple[
 
 def _rows(path: Path, struct: type[Any], encoding: str, header: Header) -> Iterator[tuple[int, Any]]:
     reader = RowReader(struct, header, encoding)
-    for line, cells in _cells(path, encoding, header):
-        read = reader.read(cells) if isinstance(cells, list) else BadValue("", cells)
-        yield line, BadRow.at_line(path, line, *read) if isinstance(read, BadValue) else read
-
-
-def _cells(path: Path, encoding: str, header: Header) -> Iterator[tuple[int, list[str] | str]]:
-    """The line on which each row begins, and its cells, or why it has none. Empty lines are passed over."""
     with opened(path, encoding, newline="") as file:
         for _ in range(header.lines):
             file.readline()
-        rows = csv.reader(file, delimiter=header.delimiter, skipinitialspace=header.spaced, strict=True)
-        while True:
-            line = header.lines + rows.line_num + 1
-            try:
-                cells = next(rows, None)
-            except csv.Error as error:
-                text = str(error)
-                yield line, "a quote is opened and never closed" if text == "unexpected end of data" else text
-                continue
-            if cells is None:
-                return
-            if cells:
-                yield line, cells
+        for line, cells in cells_of(file, header, header.lines):
+            read = reader.read(cells) if isinstance(cells, list) else BadValue("", cells)
+            yield line, BadRow.at_line(path, line, *read) if isinstance(read, BadValue) else read
+
+
+def cells_of(lines: Iterable[str], header: Header, before: int) -> Iterator[tuple[int, list[str] | str]]:
+    """The line on which each row begins, and its cells, or why it has none. Empty lines are passed over.
+
+    `lines` are those of a file like `header`'s from line `before` on, counted from 0.
+    """
+    rows = csv.reader(lines, delimiter=header.delimiter, skipinitialspace=header.spaced, strict=True)
+    while True:
+        line = before + rows.line_num + 1
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            text = str(error)
+            yield line, "a quote is opened and never closed" if text == "unexpected end of data" else text
+            continue
+        if cells is None:
+            return
+        if cells:
+            yield line, cells
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from headrace.batch.job import Job, Kind
-from headrace.batch.writing.files import remove, sync_folder, synced
+from headrace.batch.writing.files import remove, synced
+from headrace.runtime.files import sync_folder
 from headrace.runtime.logging import get_logger
 
 log = get_logger("headrace.batch")

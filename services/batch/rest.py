@@ -14,10 +14,10 @@ from fastapi.responses import FileResponse
 from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace import __version__
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.rest import Measured, http_error, invalid, json_answer, unforeseen
 from services.batch import metrics
 from services.batch.errors import BatchError, TooLargeError, UnknownError
 from services.batch.records import Record, State
@@ -35,13 +35,13 @@ JobId = Annotated[str, Path(description="the job's id")]
 def create_app(jobs: Jobs, submission: Submission) -> FastAPI:
     """The ASGI app, with its documentation at /docs."""
     app = FastAPIOffline(title="Headrace batch", version=__version__, description="Files of events to predictions.")
-    app.add_middleware(_Measured)
+    app.add_middleware(Measured, observe=_observe)
     for kind, answer in (
         (BatchError, _refused),
         (ConfigError, _misconfigured),
-        (HTTPException, _http_error),
-        (RequestValidationError, _invalid),
-        (Exception, _bug),
+        (HTTPException, http_error),
+        (RequestValidationError, invalid(400)),
+        (Exception, unforeseen),
     ):
         app.add_exception_handler(kind, answer)
     _add_submit(app, jobs, submission)
@@ -97,7 +97,7 @@ def _add_submit(app: FastAPI, jobs: Jobs, submission: Submission) -> None:
                 jobs.folder.remove(record.id)
             raise
         again = taken.id != record.id
-        return _json(taken.shown(), 200 if again else 202, {"Location": f"{JOBS}/{taken.id}"})
+        return json_answer(taken.shown(), 200 if again else 202, {"Location": f"{JOBS}/{taken.id}"})
 
 
 def _is_json(request: Request) -> bool:
@@ -140,11 +140,11 @@ def _add_ask(app: FastAPI, jobs: Jobs) -> None:
         state: Annotated[State | None, Query(description="only those in this state")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
-        return _json({"jobs": [record.shown() for record in jobs.list(state, limit)]})
+        return json_answer({"jobs": [record.shown() for record in jobs.list(state, limit)]})
 
     @app.get(f"{JOBS}/{{job}}", summary="One job: its state and how far it is", responses={404: _ERROR})
     async def status(job: JobId) -> Response:
-        return _json(_record(jobs, job).shown())
+        return json_answer(_record(jobs, job).shown())
 
     @app.get(
         f"{JOBS}/{{job}}/events",
@@ -168,7 +168,7 @@ def _add_change(app: FastAPI, jobs: Jobs) -> None:
     async def cancel(job: JobId) -> Response:
         """Its process is stopped; the state is `cancelled` once it has ended. What it has done is thrown away."""
         _record(jobs, job)
-        return _json(jobs.cancel(job).shown())
+        return json_answer(jobs.cancel(job).shown())
 
     @app.delete(
         f"{JOBS}/{{job}}", status_code=204, summary="Remove a job that is over, with its files",
@@ -228,52 +228,14 @@ _BODY: dict[str, Any] = {
 }
 
 
-class _Measured:
-    """Counts requests by route."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 500
-
-        async def observe(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, observe)
-        finally:
-            metrics.REQUESTS.labels(getattr(scope.get("route"), "path", "unknown"), str(status)).inc()
-
-
-def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, media_type="application/json")
+def _observe(route: str, status: int, _: float) -> None:
+    metrics.REQUESTS.labels(route, str(status)).inc()
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, BatchError) else 500
-    return _json({"error": str(error)}, status, {"Retry-After": "10"} if status == 429 else None)
+    return json_answer({"error": str(error)}, status, {"Retry-After": "10"} if status == 429 else None)
 
 
 async def _misconfigured(_: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 400)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-    return _json({"error": detail}, status)
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    problems = error.errors() if isinstance(error, RequestValidationError) else []
-    return _json({"error": "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)}, 400)
-
-
-async def _bug(_: Request, error: Exception) -> Response:
-    return _json({"error": f"internal error: {type(error).__name__}"}, 500)
+    return json_answer({"error": str(error)}, 400)

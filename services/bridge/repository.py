@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from headrace.runtime.files import sync_folder
+
 _TEMPORARY = ".tmp-"
 
 
@@ -51,7 +53,7 @@ class Repository:
             shutil.rmtree(gone)
         else:
             temporary.rename(final)
-        _sync(self.folder)
+        sync_folder(self.folder)
 
     def config(self) -> str:
         """config.pbtxt as it is; "" if there is none."""
@@ -65,7 +67,7 @@ class Repository:
         temporary = self.folder / f"{_TEMPORARY}config.pbtxt"
         _write(temporary, config.encode())
         temporary.replace(self._config)
-        _sync(self.folder)
+        sync_folder(self.folder)
 
     def remove(self, version: int) -> None:
         """Remove a version's folder, if it is there."""
@@ -85,11 +87,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,20 +1,19 @@
 """The gateway's REST edge: it reads bodies, calls the service and writes answers. Every error is {"error": "..."}."""
 
-import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from headrace import __version__
+from headrace.runtime.rest import Measured, http_error, invalid, json_answer, unforeseen
 from services.gateway import metrics
 from services.gateway.errors import GatewayError, TooLargeError, UnknownError
 from services.gateway.fanout import Choice, keys_of
@@ -97,12 +96,12 @@ class Gateway:
 def create_app(gateway: Gateway) -> FastAPI:
     """The ASGI app, with its documentation at /docs."""
     app = FastAPIOffline(title="Headrace gateway", version=__version__, description="One REST address for everything.")
-    app.add_middleware(_Measured)
+    app.add_middleware(Measured, observe=_observe)
     for kind, answer in (
         (GatewayError, _refused),
-        (HTTPException, _http_error),
-        (RequestValidationError, _invalid),
-        (Exception, _bug),
+        (HTTPException, http_error),
+        (RequestValidationError, invalid(404)),
+        (Exception, unforeseen),
     ):
         app.add_exception_handler(kind, answer)
     _add_predict(app, gateway)
@@ -122,7 +121,7 @@ def _add_predict(app: FastAPI, gateway: Gateway) -> None:
         gateway.check(pipeline)
         events, listed = parse_events(await gateway.body(request))
         made = [one.as_dict() for one in await gateway.predictions.predict(events)]
-        return _json({"predictions": made} if listed else made[0])
+        return json_answer({"predictions": made} if listed else made[0])
 
 
 def _add_append(app: FastAPI, gateway: Gateway, stream: Literal["events", "labels"]) -> None:
@@ -167,7 +166,7 @@ def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "sh
             start = start_of(socket.headers.get("last-event-id"), query.get("from"))
             frames = await gateway.feed(what).follow(start, choice)
         except GatewayError as error:
-            await socket.send_denial_response(_json({"error": str(error)}, error.status))
+            await socket.send_denial_response(json_answer({"error": str(error)}, error.status))
             return
         try:
             await socket.accept()
@@ -183,7 +182,7 @@ def _add_models(app: FastAPI, gateway: Gateway) -> None:
         """`monitor` is null if no monitor answers, and if the champion is the only model: see /v1/status for that."""
         gateway.check(pipeline)
         path = PIPELINE.format(pipeline=pipeline)
-        return _json({"models": gateway.models.report(path, await gateway.status.models())})
+        return json_answer({"models": gateway.models.report(path, await gateway.status.models())})
 
 
 class _Following(EventSourceResponse):
@@ -210,7 +209,7 @@ async def _greeted(frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
 def _add_pages(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/status", summary="Every role's readiness, the fleet's versions, the monitor's numbers")
     async def status() -> Response:
-        return _json(await gateway.status.report())
+        return json_answer(await gateway.status.report())
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -229,50 +228,11 @@ _BODY: dict[str, Any] = {
 }
 
 
-class _Measured:
-    """Counts and times requests by route. It is plain ASGI, since Starlette's middleware class wraps every stream."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started, status = time.perf_counter(), 500
-
-        async def observe(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, observe)
-        finally:
-            path = getattr(scope.get("route"), "path", "unknown")
-            metrics.REQUESTS.labels(path, str(status)).inc()
-            if not path.endswith(_ENDLESS):
-                metrics.SECONDS.labels(path).observe(time.perf_counter() - started)
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
+def _observe(route: str, status: int, seconds: float) -> None:
+    metrics.REQUESTS.labels(route, str(status)).inc()
+    if not route.endswith(_ENDLESS):
+        metrics.SECONDS.labels(route).observe(seconds)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, error.status if isinstance(error, GatewayError) else 500)
-
-
-async def _http_error(_: Request, error: Exception) -> Response:
-    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-    return _json({"error": detail}, status)
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    problems = error.errors() if isinstance(error, RequestValidationError) else []
-    return _json({"error": "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)}, 404)
-
-
-async def _bug(_: Request, error: Exception) -> Response:
-    return _json({"error": f"internal error: {type(error).__name__}"}, 500)
+    return json_answer({"error": str(error)}, error.status if isinstance(error, GatewayError) else 500)

@@ -94,7 +94,7 @@ class TrainerApp:
             settings, name, self._pipeline.name, transaction_timeout_ms=settings.transaction_timeout_ms
         )
         examples = KafkaExamples(settings, self._pipeline.name, model=name, fetch=settings.fetch)
-        complaints = KafkaLostChunkReports(settings, name)
+        lost_chunks = KafkaLostChunkReports(settings, name)
         store = open_store(settings)
         try:
             publisher = Publisher(
@@ -110,7 +110,7 @@ class TrainerApp:
                 examples,
                 publisher,
                 PrometheusObserver(name),
-                complaints=complaints,
+                lost_chunks=lost_chunks,
                 window=settings.window,
                 warm_up=settings.warm_up,
                 poll_s=settings.poll_s,
@@ -122,7 +122,7 @@ class TrainerApp:
             trainer.run(_Watch(stop, trainer, examples, name))
         finally:
             examples.close()
-            complaints.close()
+            lost_chunks.close()
             announcer.close()
             store.close()
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from headrace.runtime.errors import WeightsError
+from headrace.runtime.files import sync_folder
 from headrace.runtime.logging import get_logger
 from headrace.weights.errors import StoreUnavailable
 from headrace.weights.format.facts import VersionFacts
@@ -248,7 +249,7 @@ class CheckpointFolder:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path / name)
-            _sync_folder(self.path)
+            sync_folder(self.path)
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot write {self.path / name}: {error.strerror}",
@@ -266,11 +267,3 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 log.warning("old checkpoint not removed", file=str(path), error=error.strerror)
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -20,19 +20,21 @@ MEND_EVERY_S = 10.0
 
 
 class ChunkRepair:
-    """Hears complaints, and mends. `heard` is for the training thread, `mend` for the publisher's; not both at once.
+    """Hears reports of lost chunks, and puts them back.
+
+    `heard` is for the training thread, `mend` for the publisher's; not both at once.
 
     Args:
-        complaints: what agents report.
+        lost_chunks: what agents report.
         publisher: has the checkpoint files and the stores.
         observer: hears what was put back.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, complaints: LostChunkReports, publisher: Publisher, observer: Observer, clock: Callable[[], float]
+        self, lost_chunks: LostChunkReports, publisher: Publisher, observer: Observer, clock: Callable[[], float]
     ) -> None:
-        self._complaints, self._publisher, self._observer, self._clock = complaints, publisher, observer, clock
+        self._reports, self._publisher, self._observer, self._clock = lost_chunks, publisher, observer, clock
         self._next_listen = self._next_mend = clock()
         self._lost: set[int] = set()
         self.mended = False
@@ -43,7 +45,7 @@ class ChunkRepair:
         now = self._clock()
         if now >= self._next_listen:
             self._next_listen = now + LISTEN_EVERY_S
-            self._lost |= self._complaints.lost()
+            self._lost |= self._reports.lost()
         if not self._lost or now < self._next_mend:
             return set()
         self._next_mend = now + MEND_EVERY_S

@@ -115,7 +115,7 @@ class KafkaLostChunkReports:
 
     def __init__(self, settings: ServiceSettings, model: str) -> None:
         self._model = model
-        self._consumer: Consumer = kafka.consumer(settings, f"{transactional_id(model)}.complaints", **_UNHURRIED)
+        self._consumer: Consumer = kafka.consumer(settings, f"{transactional_id(model)}.lost-chunks", **_UNHURRIED)
         partition = model_partition(model, kafka.partitions_of(self._consumer, APPLIED.name()))
         self._consumer.assign([TopicPartition(APPLIED.name(), partition, OFFSET_END)])
 

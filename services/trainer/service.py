@@ -28,7 +28,7 @@ class Trainer:
         examples: where examples come from.
         publisher: where checkpoints go; it has fenced other trainers.
         observer: hears what happens.
-        complaints: what agents report of versions that they cannot get.
+        lost_chunks: what agents report of versions that they cannot get.
         window: examples in the recent error.
         warm_up: examples before the checkpoint that baselines learn from again.
         poll_s: seconds to wait for examples.
@@ -37,13 +37,13 @@ class Trainer:
 
     def __init__(
         self, pipeline: Pipeline, examples: ExampleLog, publisher: Publisher, observer: Observer, *,
-        complaints: LostChunkReports | None = None,
+        lost_chunks: LostChunkReports | None = None,
         window: int = 2000, warm_up: int = 0, poll_s: float = 0.05, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._pipeline, self._spec = pipeline, pipeline.spec.training
         self._log, self._publisher, self._observer = examples, publisher, observer
         self._poll_s, self._clock = poll_s, clock
-        self._repair = ChunkRepair(complaints, publisher, observer, clock) if complaints is not None else None
+        self._repair = ChunkRepair(lost_chunks, publisher, observer, clock) if lost_chunks is not None else None
         resumed = publisher.resume()
         self.learner = Learner(pipeline, window, resumed.checkpoint)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch

@@ -1,7 +1,7 @@
 """Reading CSV and JSON lines, a range of bytes at a time, by the readers that `headrace produce` has."""
 
-import csv
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from headrace.batch.reading.rows import Rows
 from headrace.batch.values import Convert, column_type
 from headrace.model.json_errors import DECODE_ERRORS
 from headrace.model.values import BadValue, number_check
-from headrace.replay.csv_file import RowReader
+from headrace.replay.csv_file import RowReader, cells_of
 from headrace.replay.csv_header import Header, read_header
 from headrace.replay.json_file import check_start, refused
 from headrace.replay.text import MARK_BYTES, encoding_of, opened, unreadable
@@ -83,7 +83,7 @@ def other_columns(header: Header) -> list[str]:
     return [name for i, name in enumerate(header.names) if i not in fields]
 
 
-class _TextReader:
+class _TextReader(ABC):
     """What both kinds of text files have: rows to batches."""
 
     def __init__(self, plan: Plan, struct: type[Any], schema: pa.Schema) -> None:
@@ -102,8 +102,8 @@ class _TextReader:
         if waiting:
             yield self._batch(file.path, waiting)
 
-    def _rows(self, part: Part, file: InputFile) -> Iterator[Row]:
-        raise NotImplementedError
+    @abstractmethod
+    def _rows(self, part: Part, file: InputFile) -> Iterator[Row]: ...
 
     def _batch(self, file: str, rows: list[Row]) -> Rows:
         good = [row for row in rows if not isinstance(row[1], BadValue)]
@@ -129,7 +129,7 @@ class CsvReader(_TextReader):
         with _text(path, encoding, part, newline="") as lines:
             for _ in range(skipped):
                 lines.readline()
-            for line, cells in _cells(lines, header, part.first + skipped):
+            for line, cells in cells_of(lines, header, part.first + skipped):
                 if isinstance(cells, str):
                     yield line, BadValue("", cells), ()
                     continue
@@ -141,22 +141,6 @@ def _picker(indexes: list[int]) -> Callable[[list[str]], Sequence[Any]]:
     if not indexes:
         return lambda _: ()
     return lambda cells: [None if unreadable(cells[i]) else cells[i] for i in indexes]
-
-
-def _cells(lines: io.TextIOBase, header: Header, before: int) -> Iterator[tuple[int, list[str] | str]]:
-    rows = csv.reader(lines, delimiter=header.delimiter, skipinitialspace=header.spaced, strict=True)
-    while True:
-        line = before + rows.line_num + 1
-        try:
-            cells = next(rows, None)
-        except csv.Error as error:
-            text = str(error)
-            yield line, "a quote is opened and never closed" if text == "unexpected end of data" else text
-            continue
-        if cells is None:
-            return
-        if cells:
-            yield line, cells
 
 
 class JsonReader(_TextReader):

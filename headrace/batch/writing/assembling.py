@@ -13,8 +13,8 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from headrace.batch.job import PartResult, Plan, output_kind
-from headrace.batch.writing.files import sync_folder
 from headrace.batch.writing.part import GZIP_LEVEL, flat, part_file, rejected_file
+from headrace.runtime.files import sync_folder
 
 
 class Assembler:

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from headrace.runtime.files import sync_folder
+
 
 @contextmanager
 def synced(path: Path) -> Iterator[IO[bytes]]:
@@ -23,15 +25,6 @@ def synced(path: Path) -> Iterator[IO[bytes]]:
             beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names that were added to or removed from a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def remove(folder: Path) -> None:

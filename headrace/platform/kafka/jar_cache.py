@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from headrace.platform.files import sync_folder
 from headrace.platform.kafka.jars import Jar
 from headrace.runtime.errors import PlatformError
+from headrace.runtime.files import sync_folder
 
 CACHE_VARIABLE = "HEADRACE_CACHE"
 PARALLEL = 8

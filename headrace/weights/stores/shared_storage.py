@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 
+from headrace.runtime.files import sync_folder
 from headrace.weights.errors import ChunkCorrupt, ChunkMissing, StoreUnavailable
 from headrace.weights.format.chunks import Buffer, verify
 from headrace.weights.stores.port import GRACE_S
@@ -44,7 +45,7 @@ class SharedStorageChunkStore:
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot write chunk {digest} of model {model} to {path.parent}: {error.strerror}",
@@ -135,11 +136,3 @@ def _older(path: Path, cutoff: float) -> bool:
         return path.stat().st_mtime <= cutoff
     except FileNotFoundError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

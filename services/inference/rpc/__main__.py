@@ -7,15 +7,12 @@ from collections.abc import Sequence
 import uvloop
 
 from headrace.runtime.lifecycle import App, Context, run_role
-from services.inference.rpc.settings import RpcSettings
-
-_SWITCH_S = 0.0005
-"""For how long a thread that computes keeps another from running Python: the event loop beside an execution."""
+from services.inference.rpc.settings import SWITCH_S, RpcSettings
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the role `rpc`, on uvloop, which halves what a small request costs; returns its exit code."""
-    sys.setswitchinterval(_SWITCH_S)
+    sys.setswitchinterval(SWITCH_S)
 
     def build(context: Context[RpcSettings]) -> App:
         # Imported here: a main process of several workers needs neither torch nor metrics of its own.

@@ -37,7 +37,7 @@ class RpcApp:
         self,
         context: Context[RpcSettings],
         pipeline: Pipeline,
-        rehearsal: WarmUpBatches,
+        warm_up: WarmUpBatches,
         weights: WeightsSource,
         *,
         shared: bool = False,
@@ -57,13 +57,13 @@ class RpcApp:
             ),
             max_batch=settings.max_batch_size,
             priorities=Priorities(settings.priority_levels, min(settings.default_priority, settings.priority_levels)),
-            remember=rehearsal.remember,
+            remember=warm_up.remember,
             regions=Regions(settings.shared_memory_regions),
             cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
             device=open_device(settings.device).name,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
-        self._logs, self._samples = LogSettings(), rehearsal.samples
+        self._logs, self._samples = LogSettings(), warm_up.samples
         context.ready.declare("weights", "rest", "grpc")
 
     async def run(self, stop: Stop) -> None:
@@ -142,14 +142,14 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
         )
     pipeline = load(context.settings, context.role)
     settings = context.settings
-    rehearsal = WarmUpBatches(pipeline, max(settings.max_batch_size, settings.batch_max_events))
+    warm_up = WarmUpBatches(pipeline, max(settings.max_batch_size, settings.batch_max_events))
     if weights is None and settings.weights is not None:
-        weights = open_weights(settings.weights, pipeline, rehearsal, open_device(settings.device))
+        weights = open_weights(settings.weights, pipeline, warm_up, open_device(settings.device))
     return RpcApp(
         context,
         pipeline,
-        rehearsal,
-        weights or live_weights(context, pipeline, rehearsal, lambda _: None),  # type: ignore[arg-type]
+        warm_up,
+        weights or live_weights(context, pipeline, warm_up, lambda _: None),  # type: ignore[arg-type]
         shared=shared,
     )
 

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from services.inference.settings import InferenceSettings
 
+SWITCH_S = 0.0005
+"""For how long a thread that computes keeps another from running Python: the event loop beside an execution."""
+
 
 class RpcSettings(InferenceSettings):
     """Settings of the role `rpc`."""

@@ -10,15 +10,14 @@ import uvloop
 
 from headrace.runtime.lifecycle import run_role
 from services.inference.rpc.app import build_worker
-from services.inference.rpc.settings import RpcSettings
+from services.inference.rpc.settings import SWITCH_S, RpcSettings
 
 ROLE = "rpc-worker"
-_SWITCH_S = 0.0005
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one worker to its end; returns its exit code."""
-    sys.setswitchinterval(_SWITCH_S)
+    sys.setswitchinterval(SWITCH_S)
     return run_role(ROLE, RpcSettings, build_worker, argv, loop_factory=uvloop.new_event_loop)
 
 

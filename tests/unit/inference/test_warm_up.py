@@ -1,4 +1,4 @@
-"""Rehearsing a version on what was served."""
+"""Warming a version up on what was served."""
 
 from pathlib import Path
 
@@ -54,20 +54,20 @@ def warmed(made: WarmUpBatches) -> list[int]:
 
 
 @pytest.fixture
-def rehearsal():
+def warm_up():
     made = batches()
     made.remember(torch.tensor([[1.0], [float("nan")], [3e38]]))
     return made
 
 
-def test_a_version_whose_outputs_are_all_nan_or_infinite_is_refused(rehearsal):
+def test_a_version_whose_outputs_are_all_nan_or_infinite_is_refused(warm_up):
     for factor in (float("nan"), float("inf")):
         with pytest.raises(WeightsError, match="all 3 outputs"):
-            rehearsal(Times(factor))
+            warm_up(Times(factor))
 
 
-def test_a_version_is_not_refused_for_rows_that_nobody_could_predict(rehearsal):
-    rehearsal(Times(10.0))
+def test_a_version_is_not_refused_for_rows_that_nobody_could_predict(warm_up):
+    warm_up(Times(10.0))
 
 
 def test_a_version_is_warmed_up_on_passes_of_the_sizes_that_were_served():

@@ -15,7 +15,7 @@ from services.trainer.checkpoint import CheckpointFolder
 from services.trainer.chunk_repair import LISTEN_EVERY_S, MEND_EVERY_S
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
-from tests.line_kit import MemoryAnnouncer, MemoryComplaints, MemoryExamples, Recorder, example, write_toy
+from tests.line_kit import MemoryAnnouncer, MemoryExamples, MemoryReports, Recorder, example, write_toy
 from tests.unit.trainer.test_trainer_deltas import World, checkpoint
 
 
@@ -64,17 +64,17 @@ def test_of_a_version_whose_file_is_gone_nothing_is_put_back_and_the_next_is_an_
 
 
 class Training:
-    """A trainer that has learned all that there is, and its fleet's complaints."""
+    """A trainer that has learned all that there is, and its fleet's reports."""
 
     def __init__(self, folder: Path) -> None:
         self.now = 0.0
         self.store, self.announcer, self.recorder = MemoryChunkStore(), MemoryAnnouncer(), Recorder()
-        self.complaints = MemoryComplaints()
+        self.reports = MemoryReports()
         pipeline = load_pipeline(write_toy(folder / "toy", checkpoint_s=2.0))
         publisher = Publisher(CheckpointFolder(folder / "storage", "toy"), self.store, self.announcer, keep=3)
         log = MemoryExamples({0: [example(0, o, o, o / 16) for o in range(16)]})
         self.trainer = Trainer(
-            pipeline, log, publisher, self.recorder, complaints=self.complaints, clock=lambda: self.now
+            pipeline, log, publisher, self.recorder, lost_chunks=self.reports, clock=lambda: self.now
         )  # fmt: skip
         self.trainer.start()
         while self.recorder.batches < 1:
@@ -88,7 +88,7 @@ class Training:
 
     def complain(self) -> None:
         """Of the newest version; and hear it, mend, and let the usual time between two versions pass."""
-        self.complaints.versions = {self.versions[-1]}
+        self.reports.versions = {self.versions[-1]}
         self.step(LISTEN_EVERY_S)
         self.step(2.0)
 
@@ -126,7 +126,7 @@ def test_an_agent_that_sees_other_stores_complains_in_vain(training: Training) -
     assert (training.versions, training.recorder.chunks_put_back) == ([1, 2], 0)
 
 
-def test_complaints_are_heard_in_turn_and_none_is_forgotten(training: Training) -> None:
+def test_reports_are_heard_in_turn_and_none_is_forgotten(training: Training) -> None:
     """The second one comes right after the first was dealt with."""
     damage(training.store, training.newest().chunks[0], "missing", "toy")
     training.complain()

@@ -46,7 +46,9 @@ class CopiedStructure:
         self._device = device
         self._inner = network.eval().requires_grad_(requires_grad=False).to(device.torch_device)
         self.network: nn.Module = OnDevice(self._inner, device).eval()
-        self._plain = loads_plainly(network)
+        self._held: dict[str, torch.Tensor] = {}
+        if loads_plainly(network):
+            self._held = {name: tensor.detach() for name, tensor in self._inner.state_dict(keep_vars=True).items()}
 
     def load(self, tensors: Mapping[str, torch.Tensor], give_way: GiveWay) -> None:
         """Copy ``tensors`` into the network's own, and wait until they are there.
@@ -54,12 +56,12 @@ class CopiedStructure:
         Raises:
             IncompatibleWeights: names or shapes differ.
         """
-        if not self._plain:
+        held = self._held
+        if not held:
             load_into(
                 self._inner, {name: tensor.to(self._device.torch_device, copy=True) for name, tensor in tensors.items()}
             )
             return
-        held = {name: tensor.detach() for name, tensor in self._inner.state_dict(keep_vars=True).items()}
         if {name: tensor.shape for name, tensor in tensors.items()} != {name: to.shape for name, to in held.items()}:
             raise IncompatibleWeights("the network cannot take the weights: their names or shapes are not its own")
         for piece in pieces((held[name], tensor) for name, tensor in tensors.items()):

@@ -60,15 +60,16 @@ class Cuda:
         """Register the memory with CUDA: 0.13 s a GiB."""
         try:
             with torch.cuda.device(self.torch_device):
-                error = int(_runtime().cudaHostRegister(address, size, 0))
+                runtime = _runtime()
+                error = runtime.cudaHostRegister(address, size, 0)
         except RuntimeError as problem:
             return str(problem)
-        if not error:
+        if not int(error):
             return ""
         # CUDA keeps the error for this thread, and the next kernel would be blamed for it.
         with suppress(RuntimeError):
             torch.empty(1, device=self.torch_device).fill_(1.0)
-        return f"cudaHostRegister of {size} bytes: error {error}"
+        return f"cudaHostRegister of {size} bytes: {runtime.cudaGetErrorString(error)}"
 
     def unpin(self, address: int) -> None:
         """Give the registration up."""

@@ -44,6 +44,9 @@ def train(
     hand_over: Annotated[
         bool, typer.Option("--hand-over", help="publish the result; the live trainer goes on from it")
     ] = False,
+    track: Annotated[
+        str, typer.Option(help="log the job as an MLflow run: local, or the URL of a server", show_default=False)
+    ] = "",
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     kafka: KafkaOption = None,
@@ -66,18 +69,21 @@ def train(
 
       headrace train examples/flights -o build/x --events e.csv --labels l.csv --set learning_rate=0.001
     """
+    from headrace.cli.commands.experiments import tracking_folder
     from headrace.replay.text import FileFormat
+    from headrace.tracking.store import address
     from headrace.training.job import Report, TrainingJob
 
     if source and (events or labels):
         raise ConfigError("--source and files exclude each other")
+    uri = address(track, tracking_folder(load(ServiceSettings, "headrace"))) if track else ""
     job = TrainingJob(
         pipeline=str(folder.resolve()), folder=str(output.resolve()), model=model,
         data="source" if source else "files" if events or labels else "topic",
         events=str(events.resolve()) if events else "", labels=str(labels.resolve()) if labels else "",
         time_field=time_field, form=FileFormat.of(delimiter, encoding), options=option or [],
         start=from_, end=to, limit=limit, epochs=epochs, validation=validation, test=test, patience=patience,
-        settings=dict(map(_setting, set_ or [])), hand_over=hand_over,
+        settings=dict(map(_setting, set_ or [])), hand_over=hand_over, track=uri,
     )  # fmt: skip
     offline = job.data != "topic" and not hand_over
     settings = load(ServiceSettings, "headrace") if offline else connect_to_stores(run_dir, kafka)

@@ -13,8 +13,9 @@ from safetensors.torch import save
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.spec import TrainingSpec
 from headrace.runtime.devices.host import HOST
-from headrace.runtime.errors import ConfigError
+from headrace.runtime.errors import ConfigError, DependencyError
 from headrace.runtime.files import synced
+from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.training.job import PartReport, Report, TrainingJob
 from headrace.weights.format.chunks import digest_of
@@ -23,6 +24,9 @@ from services.trainer.offline.examples import Examples, gather
 from services.trainer.offline.fitting import Fitted, Fitting, OnEpoch, Tell
 from services.trainer.offline.handing_over import hand_over
 from services.trainer.offline.parts import Parts, split
+from services.trainer.origin import origin_of
+
+log = get_logger("headrace.trainer")
 
 WEIGHTS, REPORT = "weights.safetensors", "report.json"
 
@@ -71,10 +75,23 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
         )
         report = msgspec.structs.replace(report, version=version, offsets=offsets)
     report = msgspec.structs.replace(report, seconds=time.monotonic() - started)
+    if job.track:
+        report = msgspec.structs.replace(report, run=_tracked(job, prepared.pipeline, report))
     # The report last: without it the job is not done, and what is handed over again is a newer version of the same.
     with synced(job.path / REPORT) as file:
         file.write(msgspec.json.format(msgspec.json.encode(report), indent=2))
     return report
+
+
+def _tracked(job: TrainingJob, pipeline: Pipeline, report: Report) -> str:
+    """The run's id. A store that does not answer costs the run, not the job."""
+    from headrace.tracking.runs import track
+
+    try:
+        return track(report, job.track, job.path.name, origin_of(pipeline), [job.path / WEIGHTS])
+    except DependencyError as error:
+        log.warning("the job is not tracked", error=error.message)
+        return f"not tracked: {error.message}"
 
 
 def fit(

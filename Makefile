@@ -50,7 +50,7 @@ build/ray/.installed: tests/integration/batch/ray.txt requirements.lock $(STAMP)
 	$(BIN)/uv pip install --quiet --no-deps --python $(@D)/bin/python --editable .
 	@touch $@
 
-device-check: $(STAMP)    ## what a GPU does here, in less than four minutes; without one the processor does the same
+device-check: $(STAMP)    ## what a GPU does here, in some minutes; without one the processor does the same
 	$(BIN)/python -m benchmarks.device $(ARGS)
 
 bench-stream: $(PEERS:%=$(PEER_ENVS)/%/.installed)

@@ -1,4 +1,4 @@
-"""Check a GPU, in less than four minutes: predictions, copies, swaps under requests, training.
+"""Check a GPU, in some minutes: predictions, copies, swaps under requests, training.
 
 Without a GPU it says so and does all of it with the processor, told to copy as for one. Tables, and a JSON file.
 """

@@ -55,6 +55,7 @@ class DataPlane:
         remember: is shown the features of what was served, to warm up later versions on.
         cache: keeps answers; None executes every request.
         required: whether the server is ready only while this model is.
+        device: where the network computes, for the model's configuration.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class DataPlane:
         remember: Callable[[torch.Tensor], None] | None = None,
         cache: ResponseCache | None = None,
         required: bool = True,
+        device: str = "cpu",
     ) -> None:
         self.name, self.required = name, required
         self.statistics = Statistics()
@@ -91,6 +93,7 @@ class DataPlane:
             self._predictions.outputs,
             limits.threads,
             batching=describe.dynamic_batching(limits.max_delay_us, priorities.levels, priorities.default),
+            device=device,
         )
 
     # Health.

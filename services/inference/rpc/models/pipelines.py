@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from headrace.model.pipeline import Pipeline
+from headrace.runtime.devices.choosing import open_device
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context
 from headrace.weights import StaticWeights
@@ -36,17 +37,19 @@ def planes_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
     names = [model.model_name for model in models]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"rpc: two pipelines have the name {twice!r}", hint="`name` in pipeline.yaml")
-    files = context.settings.weights_of(names)
+    settings = context.settings
+    files = settings.weights_of(names)
     planes, samples = [], None
     for model in models:
-        warm_up = WarmUpBatches(model)
-        samples = warm_up.samples if samples is None else samples
         name = model.model_name
+        limits = settings.limits_of(name, alone=len(models) == 1)
+        warm_up = WarmUpBatches(model, max(limits.max_batch_size, limits.batch_max_events))
+        samples = warm_up.samples if samples is None else samples
         given = weights if name == names[0] else None
         if given is None and name in files:
-            given = open_weights(files[name], model)
+            given = open_weights(files[name], model, warm_up, open_device(settings.device))
         source = given or _followed(context, model, warm_up, first=name == names[0])
-        planes.append(_plane(context.settings.limits_of(name, alone=len(models) == 1), model, source, warm_up))
+        planes.append(_plane(limits, model, source, warm_up))
     return Planes(planes, samples or ())
 
 
@@ -84,4 +87,5 @@ def _plane(settings: RpcSettings, model: Pipeline, weights: WeightsSource, warm_
         remember=warm_up.remember,
         cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
         required=model.variant is None,
+        device=open_device(settings.device).name,
     )

@@ -27,6 +27,7 @@ from headrace.weights import StaticWeights
 from services.inference.stream.app import build_stream
 from services.inference.stream.metrics import StreamMetrics
 from services.inference.stream.settings import StreamSettings
+from services.inference.weights_file import open_weights
 
 LOOK_S = 0.02
 
@@ -98,6 +99,8 @@ def build(context: Context[StreamSettings]):
         other.model_name: StaticWeights(other.model.network(), model=other.model_name, version=version)
         for version, other in enumerate(pipeline.others, start=2)
     }
+    if weights := os.environ.get("STREAM_WEIGHTS"):
+        return build_stream(context, open_weights(Path(weights), pipeline), others)
     if version := os.environ.get("NUMBERED_VERSION"):
         return build_stream(context, FileWeights(pipeline, Path(version)), others)
     return build_stream(context, StaticWeights(pipeline.model.network(), model=pipeline.name), others)

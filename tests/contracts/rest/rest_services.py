@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,12 @@ class Served:
     """Where each service answers, and what its OpenAPI document says."""
 
     urls: dict[str, str]
+    _documents: dict[str, str] = field(default_factory=dict)
 
     def document(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"{self.urls[name]}/openapi.json", timeout=WAIT_S).json()
+        if name not in self._documents:
+            self._documents[name] = httpx.get(f"{self.urls[name]}/openapi.json", timeout=WAIT_S).text
+        found: dict[str, Any] = json.loads(self._documents[name])
         return found
 
     def job(self, name: str) -> str:
@@ -167,7 +170,7 @@ def rest_services(folder: Path) -> Iterator[Served]:
     def thread() -> None:
         try:
             asyncio.run(run())
-        except BaseException as error:  # handed to the test
+        except BaseException as error:  # noqa: BLE001 - handed to the test
             failed.append(error)
             ready.set()
 

@@ -1,5 +1,6 @@
 """A stream worker for tests: the real role, with weights that a file names instead of an agent's, and steps to halt at.
 
+`STREAM_WEIGHTS` is a file of weights to serve as version 1, in the place of what follows.
 The weights' version is 1, and 2, 3, ... those of the pipeline's further models.
 
 `NUMBERED_VERSION` is a file with {"version": 2, "kind": "sound"}; without it, version 1 is sound. Kinds: "sound";

@@ -31,13 +31,15 @@ BODIES = {
     "other kinds": b'{"inputs": {"a": 1}, "parameters": ["a"], "key": [], "offset": 1e300, "byte_size": true}',
     "parameters of text": b'{"parameters": "abc", "ready": "yes"}',
     "negative": b'{"key": "/k", "offset": -1, "byte_size": -1, "limit": -1, "epochs": -5, "validation": -1e308}',
-    "beyond 64 bits": b'{"key": "/k", "offset": 1e400, "byte_size": 18446744073709551615, "epochs": 99999999999999999999}',
+    "beyond 64 bits": b'{"key": "/k", "offset": 1e400, "byte_size": 18446744073709551615, '
+    b'"epochs": 99999999999999999999}',
     "an array": b"[]",
     "null": b"null",
-    "settings": b'{"data": "source", "settings": {"learning_rate": "\\u0000", "a": [[[]]]}, "options": ["=", "a=b=c", ""]}',
+    "settings": b'{"data": "source", "settings": {"learning_rate": "\\u0000", "a": [[[]]]}, '
+    b'"options": ["=", "a=b=c", ""]}',
     "encoding": b'{"data": "files", "events": "trips.jsonl", "encoding": "idna", "delimiter": "\\u0000\\u0000"}',
 }
-TYPES = ("application/json", "application/x-ndjson", "text/csv", "a/b; charset=\xff", "")
+TYPES = ("application/json", "application/x-ndjson", "a/b; charset=\xff")
 VALUES = ("%00", "%ff", "..%2f..%2fetc%2fpasswd", "n" * 4000, "%ED%A0%80", "%0d%0aset-cookie:x", "1" * 5000)
 
 

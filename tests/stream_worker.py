@@ -20,15 +20,16 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.lifecycle import Context, run_role
 from headrace.weights import StaticWeights
+from headrace.weights.worker.shadow import load_into
 from services.inference.stream.app import build_stream
 from services.inference.stream.metrics import StreamMetrics
 from services.inference.stream.settings import StreamSettings
-from services.inference.weights_file import open_weights
 
 LOOK_S = 0.02
 
@@ -101,7 +102,8 @@ def build(context: Context[StreamSettings]):
         for version, other in enumerate(pipeline.others, start=2)
     }
     if weights := os.environ.get("STREAM_WEIGHTS"):
-        return build_stream(context, open_weights(Path(weights), pipeline), others)
+        network = load_into(pipeline.model.network(), load_file(weights))
+        return build_stream(context, StaticWeights(network, model=pipeline.name), others)
     if version := os.environ.get("NUMBERED_VERSION"):
         return build_stream(context, FileWeights(pipeline, Path(version)), others)
     return build_stream(context, StaticWeights(pipeline.model.network(), model=pipeline.name), others)

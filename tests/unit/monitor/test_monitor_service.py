@@ -8,6 +8,9 @@ import pytest
 from headrace.contracts import snapshot as contract
 from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
+from headrace.evaluation.judge import Judge
+from headrace.evaluation.scores import Spans
+from headrace.evaluation.tasks import task_of
 from services.monitor.metrics import (
     DUPLICATES,
     ERROR_MEAN,
@@ -37,9 +40,9 @@ class Zero:
 
 def monitor(*, observer: Durations | None = None, **changes: Any) -> Monitor:
     fields = {
-        "error": lambda p, label: abs(p - label),
+        "judge": Judge(task_of("regression"), error=lambda p, label: abs(p - label)),
         "baselines": {"zero": Zero()},
-        "window": 10,
+        "spans": Spans(10),
         "error_unit": "min",
     }
     watched = Watched(pipeline="toy", **{**fields, **changes})
@@ -127,7 +130,7 @@ def test_code_of_the_authors_that_raises_costs_one_record() -> None:
     def error(prediction: float, label: float) -> float:
         raise ValueError("no such label")
 
-    watching = monitor(error=error)
+    watching = monitor(judge=Judge(task_of("regression"), error=error))
     feed(watching, 4)
     assert watching.snapshot(1.0).counts.unreadable >= 4
     assert watching.snapshot(1.0).counts.predictions == 4

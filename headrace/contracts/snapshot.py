@@ -159,9 +159,9 @@ class ModelStatus(msgspec.Struct, frozen=True):
     scored: int = 0
     """Predictions whose label has arrived, among the followed keys."""
     score: Score = Score()
-    metrics: Metrics = Metrics()
     versions: Versions = Versions()
     workers: tuple[Worker, ...] = ()
+    metrics: Metrics = Metrics()
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -27,8 +27,8 @@ class Judge:
     """
 
     def __init__(self, task: Task, *, error: Error | None = None, target: Target | None = None) -> None:
-        self.task = task
-        self._error, self._target = error, target
+        self.task, self.target = task, target
+        self._error = error
 
     def __call__(self, prediction: Any, label: Any) -> Judged:
         """Judge one prediction.
@@ -37,11 +37,11 @@ class Judge:
             ValueError, TypeError: a prediction or truth has not the task's form.
             Exception: whatever else the author's code raises.
         """
-        if self._target is None:
+        if self.target is None:
             assert self._error is not None
             error = self._error(prediction, label)
             return Judged(error, (error,))
-        evidence = self.task.evidence(prediction, self._target(label))
+        evidence = self.task.evidence(prediction, self.target(label))
         return Judged(evidence[0] if self._error is None else self._error(prediction, label), evidence)
 
     @property
@@ -54,7 +54,7 @@ class TaskBaseline:
     """A task's baseline as `headrace.Baseline`: it looks at labels alone."""
 
     def __init__(self, guess: Guess, target: Target) -> None:
-        self._guess, self._target = guess, target
+        self._guess, self.target = guess, target
 
     def predict(self, _: Any) -> Any:
         """See `headrace.Baseline`."""
@@ -62,7 +62,7 @@ class TaskBaseline:
 
     def learn(self, _: Any, label: Any) -> None:
         """See `headrace.Baseline`."""
-        self._guess.learn(self._target(label))
+        self._guess.learn(self.target(label))
 
 
 def baselines_of(task: Task, target: Target) -> Mapping[str, TaskBaseline]:

@@ -19,6 +19,7 @@ from services.monitor.metrics import (
     MODEL_ERROR_MEAN,
     MODEL_SCORED,
     RECORDS,
+    TASK_METRIC,
     Durations,
     Exporter,
 )
@@ -277,3 +278,13 @@ def test_metrics_name_the_model() -> None:
     exporter.export(watching.snapshot(1.0))
     assert MODEL_SCORED.labels("toy", "toy.s")._value.get() == 20
     assert MODEL_ERROR_MEAN.labels("toy", "toy.c")._value.get() == 1.0
+
+
+def test_a_tasks_metrics_are_in_the_snapshot_and_exported() -> None:
+    watching = monitor(judge=Judge(task_of("binary"), target=lambda label: label > 2), baselines={}, error_unit="")
+    feed(watching, 20)
+    seen = watching.snapshot(21.0)
+    assert (seen.task, seen.error_name, seen.window, seen.window_s) == ("binary", "log loss", 10, 60.0)
+    assert seen.metrics["model"].window["accuracy"] == seen.by_version[0].metrics["accuracy"] == 1.0
+    Exporter().export(seen)
+    assert TASK_METRIC.labels("toy", "model", "accuracy", "whole")._value.get() == 1.0

@@ -24,12 +24,9 @@ class Errors:
     """Errors of the model and of its baselines on the same events, in the order in which labels came, with the keys."""
 
     by_name: dict[str, list[float]] = field(default_factory=dict)
-<<<<<<< HEAD
     evidence: dict[str, list[Evidence]] = field(default_factory=dict)
     """What the task's metrics need of each, by name."""
-=======
     keys: list[str] = field(default_factory=list)
->>>>>>> main
 
     def mean(self, name: str, start: int = 0, stop: int | None = None) -> float:
         """Mean error over labels start..stop."""
@@ -82,12 +79,8 @@ def progressive(pipeline: Pipeline, records: Iterable[Timed], *, lag: int | None
         if key in guesses:
             predict()
         event, prediction, guessed = predicted.pop(key)
-<<<<<<< HEAD
         errors.add("model", model.judge(prediction, record.value))
-=======
         errors.keys.append(key)
-        errors.by_name["model"].append(model.error(prediction, record.value))
->>>>>>> main
         for name, baseline in baselines.items():
             errors.add(name, model.judge(guessed[name], record.value))
             baseline.learn(event, record.value)

@@ -6,11 +6,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from benchmarks.learning.progressive import progressive
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.source import Timed
+from services.inference.oip.predictions import PredictionSchema
 
 FOLDER = Path(__file__).parents[3] / "examples" / "digits"
 
@@ -50,6 +52,17 @@ def test_pixels_out_of_range_are_refused(pipeline: Pipeline) -> None:
         pipeline.event_decoder.decode(msgspec.json.encode({"image_id": "a", "pixels": [17] * 64}))
     with pytest.raises(msgspec.ValidationError, match="length >= 64"):
         pipeline.event_decoder.decode(msgspec.json.encode({"image_id": "a", "pixels": [1] * 63}))
+
+
+def test_on_the_serving_protocol_a_guess_is_two_tensors_and_lists_have_a_second_dimension(pipeline: Pipeline) -> None:
+    schema = PredictionSchema("digits", pipeline.model.prediction_type())
+    assert [(spec.name, spec.kind.datatype, spec.dims) for spec in schema.outputs] == [
+        ("digit", "BYTES", [1]), ("probabilities", "FP64", [10]),
+    ]  # fmt: skip
+    guesses = pipeline.model.predictions(torch.zeros(3, 10))
+    digit, probabilities = schema.tensors(guesses, [])
+    assert (digit.shape, probabilities.shape) == ([3, 1], [3, 10])
+    assert probabilities.values == pytest.approx([0.1] * 30)
 
 
 def test_it_learns_the_digits_within_two_passes(pipeline: Pipeline) -> None:

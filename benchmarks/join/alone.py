@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.join.records import SHARE_OPEN, columns, event, label, new_join
-from services.ingest.join.examples import encode_example
+from services.ingest.join.examples import ExampleWriter
 from services.ingest.join.service import EVENTS, LABELS, SIDES
 
 BATCH = 5000
@@ -22,7 +22,7 @@ class Rate(NamedTuple):
 
 def rate(pairs: int) -> Rate:
     """Each batch of events is followed by its labels, as when the join keeps up."""
-    join, spent, encoding = new_join(600), 0.0, 0.0
+    join, writer, spent, encoding = new_join(600), ExampleWriter(600_000), 0.0, 0.0
     for start in range(0, pairs, BATCH):
         events = columns(event, start, BATCH, 10_000, start)
         labels = columns(label, start, BATCH, 10_000, start)
@@ -31,7 +31,7 @@ def rate(pairs: int) -> Rate:
         found = join.feed(LABELS, labels).pairs
         matched = time.process_time()
         for pair in found:
-            encode_example(pair, 0)
+            writer.encode(pair, 0)
         spent += matched - began
         encoding += time.process_time() - matched
     return Rate(pairs / spent, pairs / (spent + encoding))

@@ -11,22 +11,11 @@ from headrace.deadletters.letters import dead_letter
 from headrace.runtime.logging import get_logger
 from headrace.streams.chunks import Partition
 from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output, Sink
-from services.ingest.join.examples import encode_example, key_of, trace
+from services.ingest.join.examples import ExampleWriter, Origin, key_of, trace, whole
 from services.ingest.join.ports import Logs, Names
-from services.ingest.join.service import (
-    EVENTS,
-    LABELS,
-    SIDES,
-    Counts,
-    KeyOf,
-    OutOfBoundsError,
-    Pair,
-    PairJoin,
-    Rejected,
-    Resume,
-    Rules,
-)
-from services.ingest.join.service import Output as Joined
+from services.ingest.join.rules import SIDES, Counts, KeyOf, Pair, Rejected, Rules, UnmatchedError
+from services.ingest.join.rules import Output as Joined
+from services.ingest.join.service import EVENTS, LABELS, PairJoin, Resume
 
 log = get_logger("headrace.join")
 
@@ -42,19 +31,21 @@ class Joiner:
         key_of_event: see `KeyOf`.
         key_of_label: see `KeyOf`.
         sink: takes the transactions.
+        writer: makes the examples; by default, of pairs with a label, each one.
         max_bytes: what the state of all assigned partitions may take together, each an equal part.
         counted: called after every transaction with what happened since the last one.
     """
 
     def __init__(
         self, names: Names, rules: Rules, key_of_event: KeyOf, key_of_label: KeyOf, sink: Sink, *,
-        max_bytes: int = 1 << 30, counted: Callable[[Counts, int], None] = lambda _counts, _rejected: None,
+        writer: ExampleWriter | None = None, max_bytes: int = 1 << 30,
+        counted: Callable[[Counts, int], None] = lambda _counts, _rejected: None,
     ) -> None:  # fmt: skip
         self.joins: dict[int, PairJoin] = {}
         self._kept: dict[int, PairJoin] = {}
         self._names, self._rules, self._max_bytes = names, rules, max_bytes
         self._key_of_event, self._key_of_label = key_of_event, key_of_label
-        self._sink, self._counted = sink, counted
+        self._sink, self._counted, self._writer = sink, counted, writer or ExampleWriter(rules.window_ms)
         self._warned_at = -_WARN_EVERY_S
 
     def assigned(self, partition: int, events: Resume, labels: Resume) -> tuple[int, int]:
@@ -180,27 +171,28 @@ class Joiner:
 
     def _add_examples(self, output: Output, partition: int, pairs: list[Pair]) -> None:
         """In one batch, or one by one if any carries a trace context, so that their order stays."""
-        traces = [trace(pair.event) for pair in pairs]
-        keys = [key_of(pair) for pair in pairs]
-        values = [encode_example(pair, partition) for pair in pairs]
+        made = [(pair, value) for pair in pairs if (value := self._writer.encode(pair, partition)) is not None]
+        self.joins[partition].counts.sampled_out += len(pairs) - len(made)
+        traces = [trace(pair.event) for pair, _ in made]
         if any(traces):
-            rows = zip(keys, values, traces, strict=True)
+            rows = [(key_of(pair), value, found) for (pair, value), found in zip(made, traces, strict=True)]
             output.singles += [Outgoing(self._names.examples, k, v, t or (), partition) for k, v, t in rows]
-        elif pairs:
-            records = [{"key": k, "value": v} for k, v in zip(keys, values, strict=True)]
+        elif made:
+            records = [{"key": key_of(pair), "value": value} for pair, value in made]
             output.batches.append(Batch(self._names.examples, partition, records))
 
     def _dead(self, partition: int, rejected: Rejected) -> Outgoing:
+        topic, record = self._names.topics[rejected.side], rejected.record
+        message = whole(record, topic, partition) if isinstance(record.message, Origin) else record.message
         letter = dead_letter(
-            rejected.record.message,
-            phase="join" if isinstance(rejected.error, OutOfBoundsError) else "decode",
+            message,
+            phase="join" if isinstance(rejected.error, UnmatchedError) else "decode",
             error=rejected.error,
             service="join",
             model=self._names.pipeline,
             version=0,
         )
-        topic = dead_letters(self._names.topics[rejected.side])
-        return Outgoing(topic, rejected.record.message.key(), letter, (), partition)
+        return Outgoing(dead_letters(topic), message.key(), letter, (), partition)
 
 
 def _merge(produced: dict[int, Joined], partition: int, joined: Joined) -> None:

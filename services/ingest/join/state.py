@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 from services.ingest.join.clock import FOREVER, NEVER, Span
 
-KEY_BYTES, OPEN_BYTES = 180, 300
-"""What a remembered key and an open record cost beyond the record's value: strings, numbers, tuples, slots of dicts."""
+KEY_BYTES, OPEN_BYTES, PAST_BYTES = 180, 300, 500
+"""What a remembered key, an open record and an event with its label cost beyond the record's value: strings, numbers,
+tuples, slots of dicts."""
+OPEN_PARTS = 4
+"""Buckets of open records in a window."""
 _NO_OFFSET = FOREVER
 
 
@@ -84,11 +87,17 @@ class SeenKeys:
 
     def __init__(self, window_ms: int) -> None:
         self._window, self._width = window_ms, max(1, window_ms // 2)
+        self._margin = max(1, window_ms // OPEN_PARTS)
         self._buckets: dict[int, KeyBucket] = {}
         self.count = 0
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def bytes_held(self) -> int:
+        """About what all this takes."""
+        return self.count * KEY_BYTES
 
     @property
     def first_offset(self) -> int:
@@ -144,7 +153,8 @@ class SeenKeys:
             if end + 2 * self._window >= own_low:
                 continue
             self._drop(bucket)
-            if end + 3 * self._window < other_low:
+            # The margin: an open record leaves with its bucket, so it may stay longer than a window by that much.
+            if end + 2 * self._window + self._margin < own_low and end + 3 * self._window + self._margin < other_low:
                 del self._buckets[number]
 
     def bound(self, until: int) -> None:
@@ -181,10 +191,17 @@ class Open(NamedTuple):
 
 
 class OpenRecords:
-    """The records of a log that have no other half yet, by key; of one key the oldest is joined first."""
+    """The records of a log that have no other half yet, by key; of one key the oldest is joined first.
 
-    def __init__(self, window_ms: int) -> None:
-        self._window, self._width = window_ms, max(1, window_ms // 4)
+    Args:
+        window_ms: the join's window.
+        parts: buckets in a window. With more of them fewer records expire at once.
+        each: bytes that a record costs beyond its value.
+    """
+
+    def __init__(self, window_ms: int, parts: int = OPEN_PARTS, each: int = OPEN_BYTES) -> None:
+        self._each = each
+        self._window, self._width = window_ms, max(1, window_ms // parts)
         self.by_key: dict[str, Record | list[Open]] = {}
         """A record whose time is its timestamp, or a list, the oldest first."""
         self._buckets: dict[int, list[str]] = {}
@@ -196,7 +213,7 @@ class OpenRecords:
     @property
     def bytes_held(self) -> int:
         """About what all this takes."""
-        return self.count * OPEN_BYTES + self.value_bytes
+        return self.count * self._each + self.value_bytes
 
     def add(self, key: str, record: Record, span: Span) -> None:
         """Open a record."""
@@ -231,10 +248,17 @@ class OpenRecords:
         if found is None:
             return None
         for open_ in _chain(found):
-            if open_.span.low - span.high <= self._window and span.low - open_.span.high <= self._window:
+            if self._is_near(open_.span, span):
                 self._close(key, open_)
                 return open_
         return None
+
+    def near(self, key: str, span: Span) -> list[Open]:
+        """The records of this key that are at most a window away, in the order in which they came."""
+        return [open_ for open_ in _chain(self.by_key.get(key)) if self._is_near(open_.span, span)]
+
+    def _is_near(self, one: Span, other: Span) -> bool:
+        return one.low - other.high <= self._window and other.low - one.high <= self._window
 
     def expire(self, other_low: int) -> list[tuple[str, Open]]:
         """Close and return what the other log has passed by more than a window: nothing can join it any more."""
@@ -243,9 +267,21 @@ class OpenRecords:
             gone += self._close_bucket(number)
         return gone
 
+    def low_that_expires(self, most: int, low: int) -> int:
+        """The other log's low time, up to `low`, by which about `most` records expire, or those of one bucket."""
+        count = 0
+        for number in sorted(self._buckets):
+            by = (number + 1) * self._width + self._window
+            if by >= low:
+                return low
+            count += len(self._buckets[number])
+            if count >= most:
+                return by
+        return low
+
     def give_up_oldest(self) -> int:
         """Close the records of the oldest bucket, whatever may come; returns how many there were."""
-        return len(list(self._close_bucket(min(self._buckets))))
+        return len(list(self._close_bucket(min(self._buckets)))) if self._buckets else 0
 
     def bound(self, until: int) -> None:
         """Let records without any time expire as if they had this one; they are joined whatever the other's time is."""

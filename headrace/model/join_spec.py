@@ -63,4 +63,7 @@ class JoinSpec(Section):
         description="a record out of bounds is joined whenever its other half comes while it waits; where that does "
         "not come, it is only counted, or becomes a dead letter",
     )
+    idle_s: float = Field(
+        1.0, ge=0, description="seconds without a record after which a log no longer holds back the other one's records"
+    )
     labels: LabelsSpec = LabelsSpec()

@@ -6,8 +6,8 @@ import gc
 import msgspec
 
 from headrace.contracts.topics import EVENTS
-from headrace.model.pipeline import Pipeline
 from headrace.model.join_spec import JoinSpec
+from headrace.model.pipeline import Pipeline
 from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.streams.identity import InstanceSlot, take_slot, transactional_id
@@ -51,6 +51,7 @@ class JoinApp:
             key_reader(pipeline.label_decoder, key),
             self._sink,
             writer=writer,
+            idle_s=pipeline.spec.join.idle_s,
             max_bytes=settings.max_state_bytes,
             counted=self._counted,
         )

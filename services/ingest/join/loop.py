@@ -12,7 +12,7 @@ from headrace.runtime.logging import get_logger
 from headrace.streams.chunks import Partition
 from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output, Sink
 from services.ingest.join.examples import ExampleWriter, Origin, key_of, trace, whole
-from services.ingest.join.ports import Logs, Names
+from services.ingest.join.ports import Logs, Names, SideOf
 from services.ingest.join.rules import SIDES, Counts, KeyOf, Pair, Rejected, Rules, UnmatchedError
 from services.ingest.join.rules import Output as Joined
 from services.ingest.join.service import EVENTS, LABELS, PairJoin, Resume
@@ -32,13 +32,14 @@ class Joiner:
         key_of_label: see `KeyOf`.
         sink: takes the transactions.
         writer: makes the examples; by default, of pairs with a label, each one.
+        idle_s: seconds without a record after which a log may be taken to be idle.
         max_bytes: what the state of all assigned partitions may take together, each an equal part.
         counted: called after every transaction with what happened since the last one.
     """
 
     def __init__(
         self, names: Names, rules: Rules, key_of_event: KeyOf, key_of_label: KeyOf, sink: Sink, *,
-        writer: ExampleWriter | None = None, max_bytes: int = 1 << 30,
+        writer: ExampleWriter | None = None, idle_s: float = 0.0, max_bytes: int = 1 << 30,
         counted: Callable[[Counts, int], None] = lambda _counts, _rejected: None,
     ) -> None:  # fmt: skip
         self.joins: dict[int, PairJoin] = {}
@@ -46,6 +47,7 @@ class Joiner:
         self._names, self._rules, self._max_bytes = names, rules, max_bytes
         self._key_of_event, self._key_of_label = key_of_event, key_of_label
         self._sink, self._counted, self._writer = sink, counted, writer or ExampleWriter(rules.window_ms)
+        self._idle_s, self._read_at = idle_s, dict[SideOf, float]()
         self._warned_at = -_WARN_EVERY_S
 
     def assigned(self, partition: int, events: Resume, labels: Resume) -> tuple[int, int]:
@@ -60,6 +62,7 @@ class Joiner:
     def started(self, partition: int, side: int, offset: int) -> None:
         """See `Owner`."""
         self.joins[partition].reach(side, offset)
+        self._read_at[side, partition] = time.monotonic()
 
     def revoked(self) -> None:
         """See `Owner`. Between steps nothing is uncommitted, so the state is kept in case the partition comes back."""
@@ -76,6 +79,7 @@ class Joiner:
         produced: dict[int, Joined] = {}
         for join in self.joins.values():
             join.max_bytes = self._max_bytes // len(self.joins)
+        self._read_at |= dict.fromkeys(polled.records, time.monotonic())
         for (side, partition), records in polled.records.items():
             if partition in self.joins:
                 _merge(produced, partition, self.joins[partition].feed(side, records))
@@ -102,6 +106,12 @@ class Joiner:
                 _merge(produced, partition, join.raise_low(side))
 
     def _has_ended(self, logs: Logs, partition: int, side: int) -> bool:
+        """Whether nothing more is to be read now, and was not for a while.
+
+        Whoever replays the past faster than it went appends an event's label soon after it, but after many events.
+        """
+        if time.monotonic() < self._read_at.get((side, partition), 0.0) + self._idle_s:
+            return False
         position = self.joins[partition].read_to(side)
         if logs.behind(side, partition, position):
             return False

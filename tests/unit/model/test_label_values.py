@@ -4,19 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.errors import PipelineError
 from tests.line_kit import write_toy
-
-
-def write(folder: Path, labels: dict[str, Any]) -> Path:
-    write_toy(folder)
-    spec = yaml.safe_load((folder / "pipeline.yaml").read_text())
-    spec["join"]["labels"] = labels
-    (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec))
-    return folder
 
 
 def test_all_that_it_offers_is_loaded(tmp_path: Path) -> None:
@@ -24,14 +15,14 @@ def test_all_that_it_offers_is_loaded(tmp_path: Path) -> None:
         "late": "dead_letter", "conflicting": "corrected", "corrected_weight": 3, "missing": {"default": {"y": 0.0}},
         "sampling": [{"when": {"y": 0}, "keep": 0.1}],
     }  # fmt: skip
-    found = load_pipeline(write(tmp_path, labels)).spec.join.labels
+    found = load_pipeline(write_toy(tmp_path, labels=labels)).spec.join.labels
     assert (found.late, found.conflicting, found.missing.default) == ("dead_letter", "corrected", {"y": 0.0})
     assert found.sampling[0].keep == 0.1
 
 
 def test_missing_labels_are_dropped_by_default_and_by_name(tmp_path: Path) -> None:
-    assert load_pipeline(write(tmp_path, {})).spec.join.labels.missing.default is None
-    assert load_pipeline(write(tmp_path, {"missing": "drop"})).spec.join.labels.missing.default is None
+    assert load_pipeline(write_toy(tmp_path)).spec.join.labels.missing.default is None
+    assert load_pipeline(write_toy(tmp_path, labels={"missing": "drop"})).spec.join.labels.missing.default is None
 
 
 @pytest.mark.parametrize(
@@ -51,6 +42,6 @@ def test_what_does_not_fit_is_refused_with_its_field(
     tmp_path: Path, labels: dict[str, Any], field: str, text: str
 ) -> None:
     with pytest.raises(PipelineError, match=text) as error:
-        load_pipeline(write(tmp_path, labels))
+        load_pipeline(write_toy(tmp_path, labels=labels))
     assert f": {field}: " in str(error.value)
     assert "pipeline.yaml:" in str(error.value)

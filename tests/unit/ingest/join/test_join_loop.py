@@ -230,6 +230,15 @@ def test_a_log_without_records_does_not_hold_back_the_other_once_the_broker_says
     assert joiner.joins[0].waiting(LABELS) == 0
 
 
+def test_a_log_at_its_end_is_idle_only_after_a_while_without_records() -> None:
+    joiner, logs, _ = world(long_log(EVENTS, 6000), long_log(LABELS, 1), idle_s=3600)
+    joiner.step(logs)
+    assert joiner.joins[0].waiting(EVENTS) == 5999
+    joiner._idle_s = 0
+    joiner.step(logs)
+    assert joiner.joins[0].waiting(EVENTS) < 3000
+
+
 def test_a_record_out_of_bounds_becomes_a_dead_letter_where_it_found_no_other_half() -> None:
     rules = Rules(100, out_of_bounds="dead_letter", kept=kept)
     events = long_log(EVENTS, 6000)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from benchmarks.join.records import SHARE_OPEN, columns, event, label, new_join
 from services.ingest.join.examples import ExampleWriter
 from services.ingest.join.service import EVENTS, LABELS, SIDES
+from services.ingest.join.state.disk import Disk
 
 BATCH = 5000
 
@@ -47,9 +48,11 @@ class Memory(NamedTuple):
     keys: int
 
 
-def memory(windows: int, per_s: int, window_s: float, max_bytes: int = 1 << 30) -> Iterator[Memory]:
+def memory(
+    windows: int, per_s: int, window_s: float, max_bytes: int = 1 << 30, disk: Disk | None = None
+) -> Iterator[Memory]:
     """Feed so many windows' worth of records, of which a few never find their label; tell after every window."""
-    join, label_offset = new_join(window_s, max_bytes=max_bytes), 0
+    join, label_offset = new_join(window_s, max_bytes=max_bytes, disk=disk), 0
     per_window = round(per_s * window_s)
     delay = per_window // 4  # labels come a quarter of a window later
     for start in range(0, windows * per_window, BATCH):

@@ -22,6 +22,7 @@ from services.ingest.join.rules import EVENTS as EVENTS_SIDE
 from services.ingest.join.rules import SIDES, Counts, KeyOf, Rules
 from services.ingest.join.service import NEVER
 from services.ingest.join.settings import JoinSettings
+from services.ingest.join.state.disk import Disk
 from services.ingest.pipeline import load
 from services.ingest.service import STREAMS
 
@@ -41,6 +42,7 @@ class JoinApp:
         self._sink = TransactionalSink(lambda: kafka.transactional_producer(settings, identity, **config))
         names = Names.of(pipeline.name)
         key = pipeline.model.key
+        self._disk = Disk(settings.spill_dir or settings.run_folder / "spill", settings.spill_bytes)
         rules = rules_of(pipeline.spec.join)
         labels = pipeline.spec.join.labels
         writer = ExampleWriter(rules.window_ms, default_label(pipeline), sampling(pipeline), labels.corrected_weight)
@@ -53,6 +55,7 @@ class JoinApp:
             writer=writer,
             idle_s=pipeline.spec.join.idle_s,
             max_bytes=settings.max_state_bytes,
+            disk=self._disk,
             counted=self._counted,
         )
         self._logs = KafkaLogs(
@@ -101,6 +104,7 @@ class JoinApp:
         detail = f"{len(joins)} partitions, {rebuilding} reading their window again"
         self._context.ready.set("assignment", self._logs.assignments > 0 and not rebuilding, detail)
         metrics.PARTITIONS.labels(self._name).set(len(joins))
+        metrics.SPILLED_BYTES.labels(self._name).set(self._disk.used)
         for side in SIDES:
             metrics.WAITING.labels(self._name, STREAMS[side]).set(sum(join.waiting(side) for join in joins))
             metrics.REMEMBERED.labels(self._name, STREAMS[side]).set(sum(join.seen(side) for join in joins))

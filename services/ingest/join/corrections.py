@@ -6,21 +6,10 @@ label, or the last such one). That is a relation between records, so the order i
 matter: whichever comes last, the event or the correction, finds the other.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 from services.ingest.join.clock import Span
 from services.ingest.join.rules import Pair
-from services.ingest.join.state import Open, OpenRecords, Record
-
-
-@dataclass(slots=True)
-class Answered:
-    """In the place of an answered event's message: the message, and the newest label."""
-
-    message: Any
-    offset: int
-    value: bytes
+from services.ingest.join.state.open import Open, OpenRecords
+from services.ingest.join.state.records import Answered, Record
 
 
 class Corrections:

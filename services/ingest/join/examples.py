@@ -1,7 +1,7 @@
 """An example's record: what it is made of, and what of its event's message is kept for it while the event is open."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -9,24 +9,7 @@ from headrace.contracts.records import TRACEPARENT
 from headrace.streams.memory import MemoryRecord
 from services.ingest.join.labels import DefaultLabel, Sampling
 from services.ingest.join.rules import Pair
-from services.ingest.join.state import Record
-
-Headers = tuple[tuple[str, bytes | None], ...]
-
-
-class Origin(NamedTuple):
-    """What is kept of a record's message where it is not what its value says."""
-
-    record_key: bytes | None
-    kept_headers: Headers
-
-    def key(self) -> bytes | None:
-        """The Kafka key."""
-        return self.record_key
-
-    def headers(self) -> Headers:
-        """Of an event, the trace context; all headers where the record may become a dead letter."""
-        return self.kept_headers
+from services.ingest.join.state.records import Headers, Origin, Record
 
 
 def kept(message: Any, key: str) -> Origin | None:

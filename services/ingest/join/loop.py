@@ -11,11 +11,13 @@ from headrace.deadletters.letters import dead_letter
 from headrace.runtime.logging import get_logger
 from headrace.streams.chunks import Partition
 from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output, Sink
-from services.ingest.join.examples import ExampleWriter, Origin, key_of, trace, whole
+from services.ingest.join.examples import ExampleWriter, key_of, trace, whole
 from services.ingest.join.ports import Logs, Names, SideOf
 from services.ingest.join.rules import SIDES, Counts, KeyOf, Pair, Rejected, Rules, UnmatchedError
 from services.ingest.join.rules import Output as Joined
 from services.ingest.join.service import EVENTS, LABELS, PairJoin, Resume
+from services.ingest.join.state.disk import Disk
+from services.ingest.join.state.records import Origin
 
 log = get_logger("headrace.join")
 
@@ -34,12 +36,13 @@ class Joiner:
         writer: makes the examples; by default, of pairs with a label, each one.
         idle_s: seconds without a record after which a log may be taken to be idle.
         max_bytes: what the state of all assigned partitions may take together, each an equal part.
+        disk: takes the oldest part of the state where that needs more; without it, that is given up.
         counted: called after every transaction with what happened since the last one.
     """
 
     def __init__(
         self, names: Names, rules: Rules, key_of_event: KeyOf, key_of_label: KeyOf, sink: Sink, *,
-        writer: ExampleWriter | None = None, idle_s: float = 0.0, max_bytes: int = 1 << 30,
+        writer: ExampleWriter | None = None, idle_s: float = 0.0, max_bytes: int = 1 << 30, disk: Disk | None = None,
         counted: Callable[[Counts, int], None] = lambda _counts, _rejected: None,
     ) -> None:  # fmt: skip
         self.joins: dict[int, PairJoin] = {}
@@ -47,6 +50,7 @@ class Joiner:
         self._names, self._rules, self._max_bytes = names, rules, max_bytes
         self._key_of_event, self._key_of_label = key_of_event, key_of_label
         self._sink, self._counted, self._writer = sink, counted, writer or ExampleWriter(rules.window_ms)
+        self._disk = disk
         self._idle_s, self._read_at = idle_s, dict[SideOf, float]()
         self._warned_at = -_WARN_EVERY_S
 
@@ -56,7 +60,9 @@ class Joiner:
         if kept is not None and not kept.rebuilding and (kept.resume(EVENTS), kept.resume(LABELS)) == (events, labels):
             self.joins[partition] = kept
             return events.offset, labels.offset
-        self.joins[partition] = PairJoin(self._rules, events, labels, self._key_of_event, self._key_of_label)
+        self.joins[partition] = PairJoin(
+            self._rules, events, labels, self._key_of_event, self._key_of_label, disk=self._disk
+        )
         return min(events.begin, events.offset), min(labels.begin, labels.offset)
 
     def started(self, partition: int, side: int, offset: int) -> None:
@@ -127,7 +133,7 @@ class Joiner:
     def _is_ahead(self, logs: Logs, partition: int, side: int) -> bool:
         """Whether this side fills the memory with what waits for records of the other that are there to be read."""
         join = self.joins[partition]
-        if join.bytes_held(side) <= join.max_bytes // 2:
+        if join.hot_bytes(side) <= join.max_bytes // 2:
             return False
         return logs.behind(1 - side, partition, join.read_to(1 - side)) > 0
 
@@ -166,8 +172,8 @@ class Joiner:
                 policy=self._rules.out_of_bounds,
             )
         if counts.evicted or counts.forgotten:
-            log.warning("the join's memory is full", records_given_up=counts.evicted, keys_given_up=counts.forgotten,
-                        hint="raise --max-state-bytes, shorten join.window_s, or add processes")  # fmt: skip
+            log.warning("the join's memory and disk are full", records_given_up=counts.evicted, keys_given_up=counts.forgotten,
+                        hint="raise --max-state-bytes or --spill-bytes, shorten join.window_s, or add processes")  # fmt: skip
 
     def _output(self, generation: int, live: Mapping[int, Joined]) -> Output:
         topics, output = self._names.topics, Output(generation, {})

@@ -22,10 +22,10 @@ OUT_OF_BOUNDS = Counter(
     ["pipeline", "stream"],
 )
 EVICTED = Counter(
-    "headrace_join_evicted_records", "Waiting records given up because the memory was full.", ["pipeline"]
+    "headrace_join_evicted_records", "Waiting records given up because memory and disk were full.", ["pipeline"]
 )
 FORGOTTEN = Counter(
-    "headrace_join_forgotten_keys", "Keys forgotten before their time because the memory was full.", ["pipeline"]
+    "headrace_join_forgotten_keys", "Keys forgotten before their time because memory and disk were full.", ["pipeline"]
 )
 DEAD_LETTERS = Counter(
     "headrace_join_dead_letters",
@@ -37,7 +37,12 @@ WAITING = Gauge(
 )
 REMEMBERED = Gauge("headrace_join_remembered_keys", "Keys remembered to tell duplicates.", ["pipeline", "stream"])
 STATE_BYTES = Gauge(
-    "headrace_join_state_bytes", "About what waiting records and remembered keys take.", ["pipeline", "stream"]
+    "headrace_join_state_bytes",
+    "About what waiting records and remembered keys take in memory.",
+    ["pipeline", "stream"],
+)
+SPILLED_BYTES = Gauge(
+    "headrace_join_spilled_bytes", "What waiting records and remembered keys take on disk.", ["pipeline"]
 )
 LOW_TIME = Gauge(
     "headrace_join_low_time",

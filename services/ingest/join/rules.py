@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from services.ingest.join.state import Record
+from services.ingest.join.state.records import Record
 
 EVENTS, LABELS = 0, 1
 SIDES = (EVENTS, LABELS)

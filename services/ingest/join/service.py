@@ -41,11 +41,17 @@ from services.ingest.join.rules import (
     UnmatchedError,
 )
 from services.ingest.join.side import Resume, Side
-from services.ingest.join.state import OPEN_PARTS, Open, OpenRecords, Record, Records, SeenKeys, new_record
+from services.ingest.join.state.disk import Disk
+from services.ingest.join.state.open import Expired, Open, OpenRecords
+from services.ingest.join.state.records import Record, Records, new_record
+from services.ingest.join.state.seen import OPEN_PARTS, SeenKeys
+from services.ingest.join.state.segment import Probe
 
 __all__ = ["EVENTS", "LABELS", "NEVER", "SIDES", "Counts", "KeyOf", "Output", "Pair", "PairJoin", "Record", "Records",
            "Rejected", "Resume", "Rules", "UnmatchedError"]  # fmt: skip
 
+_LEAST_SPILLED = 16
+"""A store is spilled that takes at least this part of the memory: small segments would cost more than they free."""
 FINE_PARTS, MOST_DEFAULTS = 256, 20_000
 """Where expired events make pairs, buckets of open ones in a window, and how many may expire by one `raise_low`."""
 
@@ -60,14 +66,16 @@ class PairJoin:
         key_of_event: see `KeyOf`.
         key_of_label: see `KeyOf`.
         rebuild: False if reading starts at the committed offsets, because there is nothing before them.
-        max_bytes: what the state may take; beyond, the oldest records are given up (`Counts.evicted`), or the oldest
-            keys (`Counts.forgotten`), whichever take more.
+        max_bytes: what the state may take in memory. Beyond, records or keys are spilled, the oldest first. Without a
+            disk, or where it is full, records are given up (`Counts.evicted`), or keys (`Counts.forgotten`).
+        disk: where to spill to.
     """
 
     def __init__(
         self, rules: Rules | int, events: Resume, labels: Resume, key_of_event: KeyOf, key_of_label: KeyOf, *,
-        rebuild: bool = True, max_bytes: int = 1 << 30,
+        rebuild: bool = True, max_bytes: int = 1 << 30, disk: Disk | None = None,
     ) -> None:  # fmt: skip
+        self._disk = disk
         self.rules = Rules(rules) if isinstance(rules, int) else rules
         self.counts, self.rebuilding, self.max_bytes = Counts(), rebuild, max_bytes
         window, skew, parts = self.rules.window_ms, self.rules.skew, FINE_PARTS if self.rules.defaults else OPEN_PARTS
@@ -89,8 +97,12 @@ class PairJoin:
         return len(self._sides[side].seen)
 
     def bytes_held(self, side: int) -> int:
-        """About what this side's state takes."""
+        """About what this side's state takes in memory."""
         return self._sides[side].bytes_held
+
+    def hot_bytes(self, side: int) -> int:
+        """The part of it that could be spilled."""
+        return self._sides[side].hot_bytes
 
     def low(self, side: int) -> int:
         """The low time of a log in ms; NEVER at its beginning."""
@@ -187,12 +199,19 @@ class PairJoin:
         spans = own.place(records)
         keys, bad = own.keys_of(records)
         output.rejected += [Rejected(side, records.record(i), error) for i, error in bad]
+        self._look_up(side, Probe(keys))
         if spans is None and own.are_new(keys):
             self._join_plain(side, keys, records, output)
         else:
             self._join_each(side, keys, records, spans, output)
         own.position = records.offsets[-1] + 1
         own.settle()
+
+    def _look_up(self, side: int, probe: Probe) -> None:
+        """Find on disk what the records of these keys may meet."""
+        self._sides[side].seen.look_up(probe)
+        self._sides[1 - side].open.load(probe)
+        self._sides[1 - side].past.load(probe)
 
     def _join_plain(self, side: int, keys: list[str], records: Records, output: Output) -> None:
         """The hot path: no record is bad, a duplicate or out of bounds, and none has an open one of its key."""
@@ -291,15 +310,17 @@ class PairJoin:
         """
         for side in SIDES:
             own, other = self._sides[side], self._sides[1 - side]
-            self._expire(side, own.open.expire(other.clock.low), output)
-            own.past.expire(other.clock.low)
+            tell = self.rules.defaults if side == EVENTS else self.rules.late == "dead_letter"
+            self._expire(side, own.open.expire(other.clock.low, tell=tell), output)
+            own.past.expire(other.clock.low, tell=False)
             own.seen.forget(own.clock.low, other.clock.low)
         while sum(own.bytes_held for own in self._sides) > self.max_bytes:
-            if not self._give_up():
+            if not (self._spill() or self._give_up()):
                 return
 
-    def _expire(self, side: int, expired: Sequence[tuple[str, Open]], output: Output) -> None:
-        self.counts.expired[side] += len(expired)
+    def _expire(self, side: int, gone: Expired, output: Output) -> None:
+        self.counts.expired[side] += gone.total
+        expired = gone.records
         if side == EVENTS and self.rules.defaults:
             output.pairs += [Pair(key, open_.record, None) for key, open_ in expired]
             self.counts.defaults += len(expired)
@@ -309,10 +330,25 @@ class PairJoin:
             known = self.rules.out_of_bounds == "dead_letter"
             output.rejected += [_late(*late) for late in expired if not (known and late[1].span.odd)]
 
+    def _stores(self) -> list[OpenRecords | SeenKeys]:
+        return [store for own in self._sides for store in (own.open, own.past, own.seen)]
+
+    def _spill(self) -> int:
+        """Spill the oldest part of what takes most memory; returns how many entries that were."""
+        disk, moved = self._disk, 0
+        if disk is None or not disk.has_room:
+            return 0
+        for store in sorted(self._stores(), key=lambda store: store.hot_bytes, reverse=True):
+            if not moved and store.hot_bytes >= self.max_bytes // _LEAST_SPILLED:
+                moved = store.spill(disk)
+        for own in self._sides:
+            own.open.tidy()
+            own.past.tidy()
+        return moved
+
     def _give_up(self) -> int:
         """Give up the oldest part of what takes most memory; returns how much that was."""
-        stores = [store for own in self._sides for store in (own.open, own.past, own.seen)]
-        most: OpenRecords | SeenKeys = max(stores, key=lambda store: store.bytes_held)
+        most = max(self._stores(), key=lambda store: store.bytes_held)
         gone = most.give_up_oldest()
         if isinstance(most, SeenKeys):
             self.counts.forgotten += gone

@@ -8,7 +8,9 @@ import msgspec
 
 from headrace.runtime.errors import DataError
 from services.ingest.join.clock import NEVER, START, ClockState, LogClock, Span
-from services.ingest.join.state import OPEN_PARTS, PAST_BYTES, OpenRecords, Records, SeenKeys
+from services.ingest.join.state.open import PAST_BYTES, OpenRecords
+from services.ingest.join.state.records import Records
+from services.ingest.join.state.seen import OPEN_PARTS, SeenKeys
 
 _MOST_MARKS = 128
 _MOST_RAISES = 64
@@ -74,8 +76,13 @@ class Side:
 
     @property
     def bytes_held(self) -> int:
-        """About what this side takes."""
+        """About what this side takes in memory."""
         return self.open.bytes_held + self.past.bytes_held + self.seen.bytes_held
+
+    @property
+    def hot_bytes(self) -> int:
+        """The part of it that could be spilled."""
+        return self.open.hot_bytes + self.past.hot_bytes + self.seen.hot_bytes
 
     def keys_of(self, records: Records) -> "tuple[list[str] | list[str | None], list[tuple[int, ValueError]]]":
         """The records' keys, and which of them could not be decoded; those have None."""

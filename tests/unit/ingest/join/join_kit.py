@@ -10,6 +10,7 @@ import pytest
 from services.ingest.join import clock
 from services.ingest.join.clock import EARLIEST_MS, FOREVER, MOST_AHEAD_MS, NEVER
 from services.ingest.join.service import EVENTS, LABELS, SIDES, PairJoin, Record, Resume, Rules
+from services.ingest.join.state.disk import Disk
 
 WINDOW = 40
 T0 = 1_800_000_000_000
@@ -150,6 +151,8 @@ class Run:
 
     logs: tuple[list[Record], list[Record]]
     rules: Rules | int = WINDOW
+    disk: Disk | None = None
+    """Where it spills to, all it can after every step; None: nowhere."""
     pairs: list[tuple[str, int, int]] = field(default_factory=list)
     corrected: list[tuple[str, int, int]] = field(default_factory=list)
     letters: list[tuple[int, int]] = field(default_factory=list)
@@ -170,6 +173,9 @@ class Run:
             self.next[step.side] = until
             if until == ends[step.side]:
                 self._take(self.join.reach(step.side, until))
+        if self.disk is not None:
+            for store in self.join._stores():
+                store.spill(self.disk)
         if step.commit:
             self.commit()
         if step.crash:

@@ -1,10 +1,14 @@
 """Labels that are late, come twice, contradict each other or never come: the same examples whatever happens."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from services.ingest.join.service import EVENTS, LABELS, SIDES, Record, Rules, UnmatchedError
+from services.ingest.join.state.disk import Disk
 from tests.unit.ingest.join.join_kit import (
     NO_LABEL,
     T0,
@@ -22,6 +26,7 @@ from tests.unit.ingest.join.join_kit import (
 from tests.unit.ingest.join.test_join import ALL, RECORDS, STEPS, TO_THE_END, begins_without_time, drifting
 
 LATER = WINDOW + WINDOW // 4
+SPILL = Path(tempfile.gettempdir())
 CORRECTED = Rules(WINDOW, corrections=True)
 
 
@@ -94,13 +99,14 @@ def test_a_memory_that_is_full_gives_up_events_that_could_be_corrected() -> None
 
 
 @settings(max_examples=80, deadline=None)
-@given(RECORDS, RECORDS, STEPS, st.sampled_from([(256, 16), (3, 2), (1, 1)]))
+@given(RECORDS, RECORDS, STEPS, st.sampled_from([(256, 16), (3, 2), (1, 1)]), st.booleans())
 def test_examples_are_as_defined_whatever_the_interleaving_the_commits_and_the_crashes(
     raw_events: list[tuple[int, str, int | None]], raw_labels: list[tuple[int, str, int | None]], steps: list[Step],
-    blocks: tuple[int, int],
+    blocks: tuple[int, int], spilling: bool,
 ) -> None:  # fmt: skip
     with small_blocks(*blocks):
-        run = Run((drifting(raw_events), drifting(raw_labels)), ALL)
+        disk = Disk(SPILL, 1 << 20) if spilling else None
+        run = Run((drifting(raw_events), drifting(raw_labels)), ALL, disk)
         assume(not any(begins_without_time(log) for log in run.logs))
         for step in steps + TO_THE_END:
             run.step(step)

@@ -14,6 +14,7 @@ from services.ingest.join.examples import kept
 from services.ingest.join.loop import Joiner
 from services.ingest.join.ports import Names, Polled
 from services.ingest.join.service import EVENTS, LABELS, Record, Records, Resume, Rules
+from services.ingest.join.state.records import Origin
 
 NAMES = Names.of("toy")
 T0 = 1_800_000_000_000
@@ -203,7 +204,7 @@ def test_an_open_event_keeps_its_kafka_key_and_trace_context_and_not_its_message
     joiner.step(logs)
     (single,) = sink.outputs[-1].singles
     assert (single.key, list(single.headers)) == (b"k0", [("traceparent", b"00-1")])
-    assert kept(traced.message, "another key") == (b"k0", (("traceparent", b"00-1"),))
+    assert kept(traced.message, "another key") == Origin(b"k0", (("traceparent", b"00-1"),))
     assert kept(MemoryRecord(b"", b"k", "t", 0, 0, 0, None), "k") is None
 
 

@@ -172,8 +172,12 @@ class Joiner:
                 policy=self._rules.out_of_bounds,
             )
         if counts.evicted or counts.forgotten:
-            log.warning("the join's memory and disk are full", records_given_up=counts.evicted, keys_given_up=counts.forgotten,
-                        hint="raise --max-state-bytes or --spill-bytes, shorten join.window_s, or add processes")  # fmt: skip
+            log.warning(
+                "the join's memory and disk are full",
+                records_given_up=counts.evicted,
+                keys_given_up=counts.forgotten,
+                hint="raise --max-state-bytes or --spill-bytes, shorten join.window_s, or add processes",
+            )
 
     def _output(self, generation: int, live: Mapping[int, Joined]) -> Output:
         topics, output = self._names.topics, Output(generation, {})

@@ -1,11 +1,8 @@
 """`python -m headrace.batch JOB.json`: a job as a process of its own, for a service that follows it.
 
-Progress, the summary and errors are JSON lines on standard output. It stops on SIGTERM, and dies when its standard
-input closes, as it does when the service that started it dies; either way the same file goes on where it was.
+If it is stopped or killed, the same file goes on where it was. See `headrace.jobs.child`.
 """
 
-import os
-import signal
 import sys
 import threading
 import time
@@ -14,28 +11,22 @@ from typing import Any
 
 import msgspec
 
-from headrace.batch.job import Job, Stopped, Version
+from headrace.batch.job import Job, Version
 from headrace.batch.run import as_dict, run_batch
-from headrace.runtime import logging
-from headrace.runtime.errors import ExitCode, HeadraceError
+from headrace.jobs.child import Answers, run_child
 from headrace.runtime.settings import ServiceSettings, load
 
-STOPPED = 130
 _EVERY_S = 0.2
 
 
 class _Lines:
-    """Tells of progress on standard output."""
+    """Tells of progress."""
 
-    def __init__(self) -> None:
-        self._answers = os.dup(1)
-        os.dup2(2, 1)  # what a model prints is no answer
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
         self._total = self._done = self._bad = 0
         self._version: Version | None = None
         self._told = 0.0
-
-    def say(self, **what: Any) -> None:
-        os.write(self._answers, msgspec.json.encode(what) + b"\n")
 
     def begun(self, version: Version, total: int, done: int) -> None:
         """See `Observer.begun`."""
@@ -55,32 +46,18 @@ class _Lines:
     def _tell(self) -> None:
         self._told = time.monotonic()
         version, checkpoint = (self._version.version, self._version.checkpoint) if self._version else (0, "")
-        self.say(total=self._total, done=self._done, bad=self._bad, version=version, checkpoint=checkpoint)
+        self._answers.say(total=self._total, done=self._done, bad=self._bad, version=version, checkpoint=checkpoint)
 
 
 def main(job_file: str) -> int:
     """Do the job in the file; returns the exit code."""
-    lines, stop = _Lines(), threading.Event()
-    logging.configure("warning")
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    try:
+
+    def work(answers: Answers, stop: threading.Event) -> dict[str, Any]:
         job = msgspec.json.decode(Path(job_file).read_bytes(), type=Job)
-        summary = run_batch(job, load(ServiceSettings, "headrace"), lines, stop)
-    except Stopped:
-        return STOPPED
-    except HeadraceError as error:
-        lines.say(error=str(error))
-        return int(error.exit_code)
-    lines.say(summary={name: value for name, value in as_dict(summary).items() if name != "inputs"})
-    return int(ExitCode.OK)
+        summary = run_batch(job, load(ServiceSettings, "headrace"), _Lines(answers), stop)
+        return {name: value for name, value in as_dict(summary).items() if name != "inputs"}
 
-
-def _die_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(int(ExitCode.INTERNAL))
+    return run_child(work)
 
 
 if __name__ == "__main__":

@@ -130,10 +130,6 @@ class Rejected(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Stopped(HeadraceError):  # noqa: N818 - nothing is wrong
-    """The job was asked to stop; the same command goes on where it was."""
-
-
 class TooManyBadRows(HeadraceError):  # noqa: N818 - it is named for what it says
     """More rows were rejected than `max_bad_rows`."""
 

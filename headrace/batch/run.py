@@ -20,9 +20,9 @@ from headrace.batch.job import Job, PartResult, Plan, TooManyBadRows, Version, o
 from headrace.batch.planning import check_same, identity, make_plan, rejected_file, summary_file
 from headrace.batch.work import Work, work_folder
 from headrace.batch.writing.assembling import Assembler
-from headrace.batch.writing.files import remove, synced
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.files import remove, synced
 from headrace.runtime.settings import ServiceSettings
 
 

@@ -9,11 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from headrace.batch.job import Job, Version
-from headrace.batch.writing.files import synced
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.model.pipeline import Pipeline
 from headrace.rollouts.reading import CHECKPOINTS, TopicReader
 from headrace.runtime.errors import ConfigError, DependencyError, WeightsError
+from headrace.runtime.files import synced
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights.format.chunks import digest_of
 from headrace.weights.format.manifest import Manifest, check_signature

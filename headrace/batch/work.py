@@ -12,10 +12,9 @@ from pathlib import Path
 import msgspec
 
 from headrace.batch.job import PartResult, Plan
-from headrace.batch.writing.files import synced
 from headrace.batch.writing.part import part_file, rejected_file
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.files import sync_folder
+from headrace.runtime.files import sync_folder, synced
 
 _PLAN, _JOURNAL, _LOCK = "plan.json", "journal.jsonl", "lock"
 _LOCK_S = 5.0

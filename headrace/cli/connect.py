@@ -39,6 +39,14 @@ def connect(run: str | None = None, kafka: str | None = None) -> ServiceSettings
     return load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", address])
 
 
+def connect_to_stores(run: str | None = None, kafka: str | None = None) -> ServiceSettings:
+    """As `connect`, with the storage of the run that is meant, unless the environment names one."""
+    settings, found = connect(run, kafka), folder_of(run)
+    if found is None or settings.run_dir is None or "HEADRACE_STORAGE_DIR" in os.environ:
+        return settings
+    return settings.model_copy(update={"run_dir": found, "storage_dir": found / "storage"})
+
+
 def model_named(model: str | None, run: str | None) -> str:
     """The name in the fleet of the model that is meant: the one named, else the run's champion.
 

@@ -4,7 +4,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.batch.errors import BadRequestError, ForbiddenError, TooLargeError
+from headrace.jobs.errors import BadRequestError, ForbiddenError, TooLargeError
 
 _MOST = 100_000
 

@@ -1,17 +1,25 @@
 """Metrics of the role `batch`."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter
 
-REQUESTS = Counter("headrace_batch_requests", "Requests answered.", ["route", "status"])
-SUBMITTED = Counter("headrace_batch_submitted_jobs", "Jobs that were accepted.")
-FINISHED = Counter("headrace_batch_finished_jobs", "Jobs that ended, by state: done, failed or cancelled.", ["state"])
-RUNNING = Gauge("headrace_batch_running_jobs", "Jobs that run now.")
-WAITING = Gauge("headrace_batch_waiting_jobs", "Jobs that wait for their turn.")
+from headrace.jobs.metrics import JobMetrics
+from headrace.jobs.records import Record, State
+from services.batch.records import BatchRecord
+
 ROWS = Counter("headrace_batch_rows", "Rows that finished jobs predicted.")
 REJECTED = Counter("headrace_batch_rejected_rows", "Rows that finished jobs could not predict.")
 UPLOADED = Counter("headrace_batch_uploaded_bytes", "Bytes of uploaded files.")
-SECONDS = Histogram(
-    "headrace_batch_job_seconds",
-    "Time from a job's start to its end.",
-    buckets=(1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0),
-)
+
+
+class BatchMetrics(JobMetrics):
+    """Counts rows too."""
+
+    def ended(self, record: Record, seconds: float) -> None:
+        """See `JobMetrics.ended`."""
+        super().ended(record, seconds)
+        if isinstance(record, BatchRecord) and record.state is State.DONE:
+            ROWS.inc(record.done - record.bad)
+            REJECTED.inc(record.bad)
+
+
+METRICS = BatchMetrics("batch")

@@ -9,12 +9,12 @@ import msgspec
 
 from headrace.batch.job import COMPRESSED, Job, Kind, kind_of
 from headrace.batch.run import default_workers
+from headrace.jobs.errors import BadRequestError
+from headrace.jobs.records import Folder
 from headrace.replay.text import FileFormat
 from headrace.runtime.errors import ConfigError
-from services.batch.errors import BadRequestError
 from services.batch.inputs import allowed_files
-from services.batch.records import Folder, Record
-from services.batch.service import output_name
+from services.batch.records import BatchRecord, output_name
 from services.batch.settings import BatchSettings
 
 _BY_MEDIA = {
@@ -78,11 +78,11 @@ def input_name(given: str, media: str) -> str:
 class Submission:
     """Makes records of requests."""
 
-    def __init__(self, settings: BatchSettings, pipeline: Path, folder: Folder) -> None:
+    def __init__(self, settings: BatchSettings, pipeline: Path, folder: Folder[BatchRecord]) -> None:
         self.max_upload_bytes = settings.max_upload_bytes
         self._settings, self._pipeline, self._folder = settings, pipeline, folder
 
-    def new(self, options: Options, key: str) -> Record:
+    def new(self, options: Options, key: str) -> BatchRecord:
         """A record without files.
 
         Raises:
@@ -104,7 +104,7 @@ class Submission:
             max_bad_rows=options.max_bad_rows,
             workers=self._settings.job_workers or default_workers(),
         )
-        return Record(
+        return BatchRecord(
             id=job_id,
             job=job,
             output=options.output,
@@ -113,20 +113,20 @@ class Submission:
             submitted_us=time.time_ns() // 1000,
         )
 
-    def by_path(self, record: Record, names: list[str]) -> Record:
+    def by_path(self, record: BatchRecord, names: list[str]) -> BatchRecord:
         """The record with files of the host.
 
         Raises:
-            BatchError: they may not be read, or there are none.
+            JobError: they may not be read, or there are none.
         """
         files = allowed_files(self._settings.input_dir, names, self._settings.max_input_bytes)
         return self._with(record, files, _digest(*names))
 
-    def by_upload(self, record: Record, file: Path, digest: str) -> Record:
+    def by_upload(self, record: BatchRecord, file: Path, digest: str) -> BatchRecord:
         """The record with the file that was uploaded."""
         return self._with(record, [str(file.resolve())], _digest(file.name, digest))
 
-    def _with(self, record: Record, files: list[str], said: str) -> Record:
+    def _with(self, record: BatchRecord, files: list[str], said: str) -> BatchRecord:
         record.job = msgspec.structs.replace(record.job, inputs=files)
         record.request = _digest(record.request, said)
         return record

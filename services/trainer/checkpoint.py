@@ -69,6 +69,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
         metrics: figures to show beside the version.
         progress: running errors, by name: (sum, count).
         learning: windows, schedules and races.
+        origin: what made it, by name; see `CheckpointPublished`.
         format: version of this schema.
     """
 
@@ -87,6 +88,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
     metrics: dict[str, float]
     progress: dict[str, tuple[float, int]]
     learning: Learning = Learning()
+    origin: dict[str, str] = {}
     format: int = FORMAT
 
     @property

@@ -14,6 +14,7 @@ from services.trainer.batches import Batch, Batcher, Item
 from services.trainer.checkpoint import Checkpoint, Header, Letter
 from services.trainer.chunk_repair import ChunkRepair
 from services.trainer.learner import Learner, State
+from services.trainer.origin import origin_of
 from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
 
@@ -57,6 +58,7 @@ class Trainer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._good: State = self.learner.state()
         self._first = resumed.checkpoint is None
+        self._origin = origin_of(pipeline)
 
     def start(self) -> None:
         """Publish a new model's first weights, so that predictions flow before the first label is there."""
@@ -247,6 +249,7 @@ class Trainer:
             metrics={name: value for name, value in metrics.items() if value == value},  # noqa: PLR0124 - NaN is not itself
             progress=learner.progress.saved(),
             learning=learner.learning,
+            origin=self._origin,
         )
 
     def _publish(self, checkpoint: Checkpoint) -> None:

@@ -15,11 +15,14 @@ LAYER = {
     "model": 2,
     "platform": 2,
     "rollouts": 2,
+    "jobs": 2,
     "deadletters": 3,
     "client": 3,
     "launch": 3,
     "replay": 3,
     "batch": 3,
+    "training": 3,
+    "tracking": 3,
     "cli": 4,
 }
 MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])

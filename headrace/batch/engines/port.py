@@ -5,7 +5,8 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from headrace.batch.engines.runner import OnRows
-from headrace.batch.job import PartResult, Stopped
+from headrace.batch.job import PartResult
+from headrace.jobs.child import Stopped
 
 Finished = Callable[[PartResult], None]
 

@@ -10,9 +10,8 @@ from typing import IO, Any, cast
 import pyarrow as pa
 
 from headrace.batch.job import InputFile, Kind, kind_of
-from headrace.batch.writing.files import synced
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.files import sync_folder
+from headrace.runtime.files import sync_folder, synced
 
 
 def find_files(inputs: Sequence[str], but: Collection[Path] = ()) -> tuple[Kind, list[Path]]:

@@ -16,7 +16,7 @@ import pyarrow.csv as pc
 
 from headrace.batch.job import Kind, PartResult, Rejected
 from headrace.batch.predicting import Predicted
-from headrace.batch.writing.files import synced
+from headrace.runtime.files import synced
 
 
 def part_file(folder: Path, part: int) -> Path:

@@ -12,11 +12,10 @@ import msgspec
 import typer
 from rich.console import Console
 
-from headrace.cli.connect import KafkaOption, RunOption, connect
+from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
 from headrace.cli.files import DelimiterOption, EncodingOption
 from headrace.cli.views.batch import ProgressView
 from headrace.cli.views.formats import counted
-from headrace.launch.run_file import folder_of
 from headrace.runtime.errors import ConfigError, ExitCode
 from headrace.runtime.settings import ServiceSettings, load
 
@@ -68,8 +67,9 @@ def batch(
 
       headrace batch examples/rides -i rides.jsonl -o minutes.jsonl --weights rides.safetensors --max-bad-rows 10
     """
-    from headrace.batch.job import Job, Stopped
+    from headrace.batch.job import Job
     from headrace.batch.run import as_dict, default_workers, run_batch
+    from headrace.jobs.child import Stopped
     from headrace.replay.text import FileFormat
 
     if engine not in ("local", "ray"):
@@ -90,7 +90,7 @@ def batch(
         workers=workers or default_workers(),
         engine=engine,  # type: ignore[arg-type]
     )
-    settings = _settings(run_dir, kafka, offline=weights is not None)
+    settings = load(ServiceSettings, "headrace") if weights is not None else connect_to_stores(run_dir, kafka)
     try:
         with ProgressView(Console(stderr=True, highlight=False)) as view, _stop_on_signals() as stop:
             summary = run_batch(job, settings, view, stop, overwrite=overwrite, restart=restart)
@@ -110,16 +110,6 @@ def batch(
         typer.echo(f"{counted(summary.bad_rows, 'row')} rejected: {summary.rejected}", err=True)
         if max_bad_rows is None:
             raise typer.Exit(int(ExitCode.DATA))
-
-
-def _settings(run: str | None, kafka: str | None, *, offline: bool) -> ServiceSettings:
-    """Settings for the clients that weights need; Kafka is looked for only where they come from there."""
-    if offline:
-        return load(ServiceSettings, "headrace")
-    settings, found = connect(run, kafka), folder_of(run)
-    if found is None or settings.run_dir is None or "HEADRACE_STORAGE_DIR" in os.environ:
-        return settings
-    return settings.model_copy(update={"run_dir": found, "storage_dir": found / "storage"})
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.batch.errors import BadRequestError, ForbiddenError, TooLargeError
+from headrace.jobs.errors import BadRequestError, ForbiddenError, TooLargeError
 from services.batch.inputs import allowed_files
 from services.batch.submission import input_name
 

@@ -17,10 +17,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from headrace.batch.job import Job, Stopped, TooManyBadRows, Version
+from headrace.batch.job import Job, TooManyBadRows, Version
 from headrace.batch.predicting import check_columns
 from headrace.batch.run import Silent, Summary, run_batch
 from headrace.batch.work import Work, work_folder
+from headrace.jobs.child import Stopped
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.errors import ConfigError, PipelineError
 from headrace.runtime.settings import ServiceSettings, load

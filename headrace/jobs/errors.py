@@ -1,49 +1,49 @@
-"""Errors of requests, with the HTTP status of their answer. None of them ends the process."""
+"""Errors of requests about jobs, with the HTTP status of their answer. None of them ends the process."""
 
 
-class BatchError(Exception):
+class JobError(Exception):
     """A request that cannot be answered."""
 
     status = 500
 
 
-class BadRequestError(BatchError):
+class BadRequestError(JobError):
     """The caller's request is wrong."""
 
     status = 400
 
 
-class ForbiddenError(BatchError):
+class ForbiddenError(JobError):
     """A path leads out of the folder that jobs may read."""
 
     status = 403
 
 
-class UnknownError(BatchError):
+class UnknownError(JobError):
     """There is no such job, or no such file of it."""
 
     status = 404
 
 
-class ConflictError(BatchError):
+class ConflictError(JobError):
     """The job is not in the state that the request needs."""
 
     status = 409
 
 
-class TooLargeError(BatchError):
+class TooLargeError(JobError):
     """The body or the files are larger than the settings allow."""
 
     status = 413
 
 
-class KeyReusedError(BatchError):
+class KeyReusedError(JobError):
     """The Idempotency-Key was used for another request."""
 
     status = 422
 
 
-class BusyError(BatchError):
+class BusyError(JobError):
     """As many jobs wait as the settings allow."""
 
     status = 429

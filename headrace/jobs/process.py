@@ -1,4 +1,4 @@
-"""A job's process, as the service sees it: `python -m headrace.batch`, started, read, stopped."""
+"""A job's process, as the service sees it: started, read, stopped."""
 
 import asyncio
 import json
@@ -20,10 +20,13 @@ _MOST_LINE = 4 << 20
 
 
 class JobProcess:
-    """One run of a job. It dies when this process dies: its standard input is a pipe from here."""
+    """One run of a job: `python -m MODULE JOB_FILE`, which says what it does as JSON lines on its standard output.
 
-    def __init__(self, job_file: Path, environment: Mapping[str, str]) -> None:
-        self._job_file, self._environment = job_file, environment
+    It dies when this process dies: its standard input is a pipe from here.
+    """
+
+    def __init__(self, module: str, job_file: Path, environment: Mapping[str, str]) -> None:
+        self._module, self._job_file, self._environment = module, job_file, environment
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
 
@@ -31,7 +34,7 @@ class JobProcess:
         """Run to its end, handing on what it says; returns the exit code."""
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace.batch", str(self._job_file),
+            sys.executable, "-m", self._module, str(self._job_file),
             stdin=pipe, stdout=pipe, env={**os.environ, **self._environment}, limit=_MOST_LINE,
         )  # fmt: skip
         if self._stopping:

@@ -8,21 +8,16 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from headrace.batch.job import Kind
-from headrace.batch.planning import rejected_file
-from headrace.batch.work import work_folder
-from headrace.batch.writing.files import remove
+from headrace.jobs.errors import BusyError, ConflictError, KeyReusedError, UnknownError
+from headrace.jobs.process import JobProcess
+from headrace.jobs.records import Folder, Record, State
 from headrace.runtime.logging import get_logger
-from services.batch import metrics
-from services.batch.errors import BusyError, ConflictError, KeyReusedError, UnknownError
-from services.batch.process import JobProcess
-from services.batch.records import Folder, Record, State
 
-log = get_logger("headrace.batch")
+log = get_logger("headrace.jobs")
 
-STOPPED = 130
+R = TypeVar("R", bound=Record)
 
 
 class Start(Protocol):
@@ -33,21 +28,40 @@ class Start(Protocol):
         ...
 
 
-class Jobs:
+class Observer(Protocol):
+    """Counts what happens to jobs."""
+
+    def submitted(self) -> None:
+        """A job was taken."""
+        ...
+
+    def counted(self, waiting: int, running: int) -> None:
+        """So many wait and run now."""
+        ...
+
+    def ended(self, record: Record, seconds: float) -> None:
+        """A job is over, after running for so long."""
+        ...
+
+
+class Jobs(Generic[R]):
     """All jobs.
 
     Args:
         folder: where they are kept.
         start: makes their processes.
+        observer: counts them.
         max_running: that run at once.
         max_waiting: that wait at most.
         keep: finished ones that are kept.
     """
 
-    def __init__(self, folder: Folder, start: Start, *, max_running: int, max_waiting: int, keep: int) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Folder[R], start: Start, observer: Observer, *, max_running: int, max_waiting: int, keep: int
+    ) -> None:
+        self.folder, self._observer = folder, observer
         self._start, self._max_running, self._max_waiting, self._keep = start, max_running, max_waiting, keep
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, R] = {}
         self._keys: dict[str, str] = {}
         self._waiting: deque[str] = deque()
         self._running: dict[str, tuple[JobProcess, asyncio.Task[None]]] = {}
@@ -88,7 +102,7 @@ class Jobs:
 
     # Asking.
 
-    def get(self, job: str) -> Record:
+    def get(self, job: str) -> R:
         """A job's record.
 
         Raises:
@@ -98,26 +112,10 @@ class Jobs:
             raise UnknownError("there is no such job")
         return record
 
-    def list(self, state: State | None, limit: int) -> "list[Record]":
+    def list(self, state: State | None, limit: int) -> "list[R]":
         """The newest jobs, of one state or of all."""
         newest = sorted(self._records.values(), key=lambda record: record.submitted_us, reverse=True)
         return [record for record in newest if state is None or record.state is state][:limit]
-
-    def output(self, job: str, *, rejected: bool) -> Path:
-        """The file of predictions, or of rejected rows.
-
-        Raises:
-            UnknownError: there is no such job, or it has rejected none.
-            ConflictError: the job is not done.
-        """
-        record = self.get(job)
-        if record.state is not State.DONE:
-            raise ConflictError(f"the job is {record.state}: it has no output")
-        path = record.job.output_path
-        path = rejected_file(path) if rejected else path
-        if not path.exists():
-            raise UnknownError("no row was rejected" if rejected else "the output is gone")
-        return path
 
     async def follow(self, job: str) -> AsyncIterator[dict[str, Any]]:
         """The job as it is, then again after each change, until nothing more will happen or the service stops.
@@ -137,7 +135,7 @@ class Jobs:
 
     # Changing.
 
-    def known(self, key: str, request: str) -> Record | None:
+    def known(self, key: str, request: str) -> R | None:
         """The job that was submitted with this Idempotency-Key; None for a new one.
 
         Raises:
@@ -159,7 +157,7 @@ class Jobs:
         if len(self._waiting) >= self._max_waiting + max(0, self._max_running - len(self._running)):
             raise BusyError(f"{len(self._waiting)} jobs wait already: try again later")
 
-    def submit(self, record: Record) -> Record:
+    def submit(self, record: R) -> R:
         """Take a job, whose folder is there; durable when this returns.
 
         Raises:
@@ -174,12 +172,12 @@ class Jobs:
         self.folder.save(record)
         self._add(record)
         self._waiting.append(record.id)
-        metrics.SUBMITTED.inc()
+        self._observer.submitted()
         self._sweep()
         self._pump()
         return record
 
-    def cancel(self, job: str) -> Record:
+    def cancel(self, job: str) -> R:
         """Cancel a job that is not over; what it has done is thrown away.
 
         Raises:
@@ -223,17 +221,15 @@ class Jobs:
             process = self._start(self.folder.save_job(record))
             self._running[record.id] = (process, asyncio.create_task(self._run(record, process)))
             self._notify(record)
-        metrics.WAITING.set(len(self._waiting))
-        metrics.RUNNING.set(len(self._running))
+        self._observer.counted(len(self._waiting), len(self._running))
 
-    async def _run(self, record: Record, process: JobProcess) -> None:
+    async def _run(self, record: R, process: JobProcess) -> None:
         summary: dict[str, Any] = {}
 
         def heard(line: Mapping[str, Any]) -> None:
             summary.update(line.get("summary", {}))
             record.error = str(line.get("error", "")).replace(f"{self.folder.of(record.id)}/", "")
-            for name in ("total", "done", "bad", "version", "checkpoint"):
-                setattr(record, name, line.get(name, getattr(record, name)))
+            record.heard(line)
             self._notify(record)
 
         try:
@@ -245,13 +241,9 @@ class Jobs:
         self._ended(record, code, summary)
         self._pump()
 
-    def _ended(self, record: Record, code: int, summary: Mapping[str, Any]) -> None:
+    def _ended(self, record: R, code: int, summary: Mapping[str, Any]) -> None:
         if code == 0 and summary:
-            record.bad, record.done = summary["bad_rows"], summary["rows"] + summary["bad_rows"]
-            record.total = record.done
-            record.version, record.checkpoint = summary["version"], summary["checkpoint"]
-            metrics.ROWS.inc(summary["rows"])
-            metrics.REJECTED.inc(summary["bad_rows"])
+            record.succeeded(summary)
             self._end(record, State.DONE)
         elif record.cancelling:
             self._end(record, State.CANCELLED)
@@ -262,21 +254,18 @@ class Jobs:
             record.error = record.error or f"the job's process ended with exit code {code}"
             self._end(record, State.FAILED)
 
-    def _end(self, record: Record, state: State) -> None:
+    def _end(self, record: R, state: State) -> None:
         record.state, record.finished_us = state, _now_us()
-        if state is not State.DONE and (work := work_folder(record.job.output_path)).exists():
-            remove(work)
+        if state is not State.DONE:
+            record.abandoned()
         self.folder.save(record)
-        metrics.FINISHED.labels(str(state)).inc()
-        metrics.SECONDS.observe((record.finished_us - (record.started_us or record.finished_us)) / 1e6)
-        log.info(
-            "job ended", job=record.id, state=str(state), rows=record.done, rejected=record.bad, error=record.error
-        )
+        self._observer.ended(record, (record.finished_us - (record.started_us or record.finished_us)) / 1e6)
+        log.info("job ended", job=record.id, state=str(state), error=record.error, **record.progress())
         self._notify(record)
 
     # Keeping.
 
-    def _add(self, record: Record) -> None:
+    def _add(self, record: R) -> None:
         self._records[record.id] = record
         if record.key:
             self._keys[record.key] = record.id
@@ -286,20 +275,15 @@ class Jobs:
         for record in over[: max(0, len(over) - self._keep)]:
             self._forget(record)
 
-    def _forget(self, record: Record) -> None:
+    def _forget(self, record: R) -> None:
         del self._records[record.id]
         self._keys.pop(record.key, None)
         self.folder.remove(record.id)
         self._notify(record)
 
-    def _notify(self, record: Record) -> None:
+    def _notify(self, record: R) -> None:
         if (event := self._changed.pop(record.id, None)) is not None:
             event.set()
-
-
-def output_name(kind: Kind) -> str:
-    """The name of a job's output in its folder."""
-    return f"predictions.{kind}"
 
 
 def _now_us() -> int:

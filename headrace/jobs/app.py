@@ -1,0 +1,37 @@
+"""A role that takes jobs by REST."""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+
+from headrace.jobs.manager import Jobs
+from headrace.jobs.settings import JobSettings
+from headrace.runtime.lifecycle import Context, Stop
+from headrace.runtime.web import WebServer
+
+
+class JobsApp:
+    """Serves `app`, and runs the jobs that it submits."""
+
+    def __init__(self, context: Context[Any], jobs: Jobs[Any], app: FastAPI) -> None:
+        self._context, self._jobs = context, jobs
+        settings: JobSettings = context.settings
+        self._rest = WebServer(app, settings.host, settings.rest_port)
+        context.ready.declare("rest")
+
+    async def run(self, stop: Stop) -> None:
+        """Answer requests and run jobs until `stop` is set; then stop them: the next start goes on with them."""
+        serving = asyncio.create_task(self._rest.serve())
+        self._jobs.open()
+        self._context.publish_endpoint("rest", self._rest.url)
+        self._context.ready.set("rest", True, self._rest.url)  # noqa: FBT003 - the value is the point
+        self._context.log.info("listening", transport="rest", address=self._rest.url)
+        stopped = asyncio.create_task(stop.waited())
+        try:
+            await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            await self._jobs.close()
+            self._rest.stop()
+            await serving

@@ -1,0 +1,1 @@
+"""Training on demand: what a job of it is, and what it reports."""

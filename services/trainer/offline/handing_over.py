@@ -1,0 +1,107 @@
+"""Publishing what a job has trained, so that the live trainer goes on from it at the right offsets.
+
+Opening the announcer fences the live trainer, whose next publication fails; whoever supervises it starts it again, and
+it resumes from the newest checkpoint, which is the one of here. If this process dies before the checkpoint's file is
+written, the live trainer goes on from its own; after that, the next trainer announces the file.
+"""
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from headrace.contracts.topics import EXAMPLES
+from headrace.model.pipeline import Pipeline
+from headrace.runtime.settings import ServiceSettings
+from headrace.weights import open_store, signing_key
+from services.trainer import randomness
+from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Header, Learning
+from services.trainer.kafka import KafkaAnnouncer, KafkaExamples
+from services.trainer.offline.examples import Examples
+from services.trainer.offline.fitting import Fitted
+from services.trainer.origin import origin_of
+from services.trainer.publishing import Publisher, Resumed
+
+_TRANSACTION_MS = 10_000
+
+
+def hand_over(
+    pipeline: Pipeline,
+    settings: ServiceSettings,
+    examples: Examples,
+    fitted: Fitted,
+    *,
+    metrics: Mapping[str, float],
+    job: str,
+) -> tuple[int, dict[int, int]]:
+    """Publish the best epoch's weights as made by a job; returns the version, and where the live trainer goes on.
+
+    That is the end of the range that was trained on; for examples that are no range of the topic, where the live
+    trainer stands, or the topic's beginning where there was none.
+
+    Raises:
+        FencedError: another trainer has taken over meanwhile.
+        WeightsError, DependencyError: storage refuses, or Kafka does not answer.
+    """
+    name = pipeline.model_name
+    announcer = KafkaAnnouncer(settings, name, pipeline.name, transaction_timeout_ms=_TRANSACTION_MS)
+    store = open_store(settings)
+    try:
+        folder = CheckpointFolder(settings.storage_folder, name)
+        keep = pipeline.spec.training.keep
+        publisher = Publisher(folder, store, announcer, keep=keep, signing_key=signing_key(settings))
+        resumed = publisher.resume()
+        offsets = examples.ends or _offsets_of_live(pipeline, settings, resumed)
+        header = _header(pipeline, examples, resumed, offsets)
+        data = msgspec.json.encode(examples.described).decode()
+        origin = {**origin_of(pipeline), "job": job, "data": data}
+        header = msgspec.structs.replace(header, step=fitted.best_steps, metrics=dict(metrics), origin=origin)
+        publisher.publish_checkpoint(Checkpoint(header, fitted.weights, fitted.optimizer, randomness.state()))
+    finally:
+        announcer.close()
+        store.close()
+    return header.version, offsets
+
+
+def _offsets_of_live(pipeline: Pipeline, settings: ServiceSettings, resumed: Resumed) -> dict[int, int]:
+    if resumed.checkpoint is not None:
+        return dict(resumed.checkpoint.header.offsets)
+    log = KafkaExamples(settings, pipeline.name, model=pipeline.model_name, fetch=1)
+    try:
+        return log.begin()
+    finally:
+        log.close()
+
+
+def _header(pipeline: Pipeline, examples: Examples, resumed: Resumed, offsets: dict[int, int]) -> Header:
+    spec = pipeline.spec.training
+    ranged = bool(examples.ends)
+    window = _window(examples, spec.replay.window) if spec.replay is not None and ranged else {}
+    bad = examples.left_out.offsets
+    return Header(
+        model=pipeline.model_name,
+        version=resumed.next_version,
+        base_version=0,
+        epoch=resumed.epoch,
+        step=0,
+        examples=len(examples),
+        topic=EXAMPLES.name(pipeline.name),
+        offsets=offsets,
+        partitions=sorted(offsets),
+        batches=[],
+        newest_label_us=int(examples.label_ms[-1]) * 1000 if ranged else 0,
+        created_at=time.time_ns() // 1000,
+        metrics={},
+        progress={},
+        learning=Learning(
+            window=window, left_out={p: [o for o in bad[p] if o >= first] for p, first in window.items() if p in bad}
+        ),
+    )
+
+
+def _window(examples: Examples, size: int) -> dict[int, int]:
+    """Partition → first offset of the newest examples, which the live trainer samples from."""
+    newest = slice(max(0, len(examples) - size), None)
+    partitions, offsets = examples.partitions[newest], examples.offsets[newest]
+    return {int(p): int(offsets[partitions == p].min()) for p in np.unique(partitions)}

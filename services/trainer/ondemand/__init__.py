@@ -1,0 +1,1 @@
+"""The role `train`: training jobs by REST."""

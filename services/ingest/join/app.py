@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from contextlib import ExitStack
 
 import msgspec
 
@@ -56,6 +57,7 @@ class JoinApp:
             idle_s=pipeline.spec.join.idle_s,
             max_bytes=settings.max_state_bytes,
             disk=self._disk,
+            ahead=True,
             counted=self._counted,
         )
         self._logs = KafkaLogs(
@@ -74,16 +76,14 @@ class JoinApp:
         await asyncio.to_thread(self._run, stop)
 
     def _run(self, stop: Stop) -> None:
-        try:
+        with ExitStack() as closing:  # the other way round: first what is in hand is finished
+            for close in (self._slot.release, self._sink.close, self._logs.close, self._joiner.close):
+                closing.callback(close)
             self._sink.open()
             self._logs.open()
             gc.freeze()  # what was imported stays: collections need not look at it again
             gc.set_threshold(*COLLECT_AT)
             run(self._joiner, self._logs, stop.is_set, self._tick)
-        finally:
-            self._logs.close()
-            self._sink.close()
-            self._slot.release()
 
     def _counted(self, counts: Counts, rejected: int) -> None:
         metrics.JOINED.labels(self._name).inc(counts.matched)

@@ -4,13 +4,14 @@ Speaks to the logs through `services.ingest.join.ports.Logs`, to transactions th
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from headrace.contracts.topics import dead_letters
 from headrace.deadletters.letters import dead_letter
 from headrace.runtime.logging import get_logger
 from headrace.streams.chunks import Partition
 from headrace.streams.delivery import AbortedError, Batch, Outgoing, Output, Sink
+from services.ingest.join.delivery import Delivery
 from services.ingest.join.examples import ExampleWriter, key_of, trace, whole
 from services.ingest.join.ports import Logs, Names, SideOf
 from services.ingest.join.rules import SIDES, Counts, KeyOf, Pair, Rejected, Rules, UnmatchedError
@@ -37,20 +38,25 @@ class Joiner:
         idle_s: seconds without a record after which a log may be taken to be idle.
         max_bytes: what the state of all assigned partitions may take together, each an equal part.
         disk: takes the oldest part of the state where that needs more; without it, that is given up.
+        ahead: whether to read and join on while a transaction commits.
         counted: called after every transaction with what happened since the last one.
     """
 
     def __init__(
         self, names: Names, rules: Rules, key_of_event: KeyOf, key_of_label: KeyOf, sink: Sink, *,
         writer: ExampleWriter | None = None, idle_s: float = 0.0, max_bytes: int = 1 << 30, disk: Disk | None = None,
-        counted: Callable[[Counts, int], None] = lambda _counts, _rejected: None,
+        ahead: bool = False, counted: Callable[[Counts, int], None] = lambda _counts, _rejected: None,
     ) -> None:  # fmt: skip
         self.joins: dict[int, PairJoin] = {}
         self._kept: dict[int, PairJoin] = {}
         self._names, self._rules, self._max_bytes = names, rules, max_bytes
         self._key_of_event, self._key_of_label = key_of_event, key_of_label
-        self._sink, self._counted, self._writer = sink, counted, writer or ExampleWriter(rules.window_ms)
-        self._disk = disk
+        self._delivery, self._counted, self._writer = (
+            Delivery(sink, ahead=ahead),
+            counted,
+            writer or ExampleWriter(rules.window_ms),
+        )
+        self._disk, self._ahead = disk, ahead
         self._idle_s, self._read_at = idle_s, dict[SideOf, float]()
         self._warned_at = -_WARN_EVERY_S
 
@@ -71,8 +77,15 @@ class Joiner:
         self._read_at[side, partition] = time.monotonic()
 
     def revoked(self) -> None:
-        """See `Owner`. Between steps nothing is uncommitted, so the state is kept in case the partition comes back."""
-        self._kept, self.joins = self.joins, {}
+        """See `Owner`. What is in hand is committed first; then the state is kept in case the partition comes back."""
+        self._kept, self.joins = (self.joins if self._settled() else {}), {}
+
+    def close(self) -> None:
+        """Finish what is in hand."""
+        try:
+            self._settled()
+        finally:
+            self._delivery.close()
 
     def step(self, logs: Logs) -> int:
         """Poll, join, commit; returns how many records were taken.
@@ -81,6 +94,8 @@ class Joiner:
             FencedError: another process has this one's identity.
             DependencyError: the broker failed.
         """
+        if self._delivery.is_over and not self._settled():
+            self._begin_again(logs)
         polled = logs.poll()
         produced: dict[int, Joined] = {}
         for join in self.joins.values():
@@ -142,18 +157,37 @@ class Joiner:
         if not live:
             return
         member = logs.member()
+        # 1. Output and positions of this round. The round before may still commit, with positions below these.
+        output = self._output(member.generation, live)
+        told = [(p, self.joins[p].counts, len(joined.rejected)) for p, joined in live.items()]
+        for partition in live:
+            self.joins[partition].counts = Counts()
+        # 2. The round before must be committed: if it was not, this one, which goes on from it, is void.
+        if not self._settled():
+            self._begin_again(logs)
+            return
+        # 3. Deliver this one.
+        self._delivery.begin(output, member, lambda: self._tell(told))
+        if not self._ahead and not self._settled():
+            self._begin_again(logs)
+
+    def _settled(self) -> bool:
+        """Wait for what is in hand; False if it was aborted."""
         try:
-            self._sink.deliver(self._output(member.generation, live), member)
+            self._delivery.settle()
         except AbortedError as error:
             log.warning("nothing was committed; starting again from the committed offsets", reason=str(error))
-            self.joins, self._kept = {}, {}
-            logs.rejoin()
-            return
-        for partition, joined in live.items():
-            join = self.joins[partition]
-            self._counted(join.counts, len(joined.rejected))
-            self._warn(partition, join.counts)
-            join.counts = Counts()
+            return False
+        return True
+
+    def _begin_again(self, logs: Logs) -> None:
+        self.joins, self._kept = {}, {}
+        logs.rejoin()
+
+    def _tell(self, told: Sequence[tuple[int, Counts, int]]) -> None:
+        for partition, counts, rejected in told:
+            self._counted(counts, rejected)
+            self._warn(partition, counts)
 
     def _warn(self, partition: int, counts: Counts) -> None:
         """Name one record that was out of bounds, or say what was given up, now and then."""

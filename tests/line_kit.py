@@ -84,6 +84,7 @@ def write_toy(
     *,
     partitions: int = 2,
     window_s: float = 60,
+    labels: Mapping[str, Any] | None = None,
     models: Sequence[Mapping[str, Any]] = (),
     **training: Any,
 ) -> Path:
@@ -93,7 +94,7 @@ def write_toy(
         "name": name,
         "model": "model.py:Toy",
         "topics": {"partitions": partitions},
-        "join": {"window_s": window_s},
+        "join": {"window_s": window_s, "labels": dict(labels or {})},
         "training": {"batch_size": 16, "learning_rate": 0.01, **training},
         "models": [{"model": "model.py:Toy", **model} for model in models],
     }

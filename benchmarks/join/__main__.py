@@ -10,11 +10,14 @@ from statistics import median
 from rich.console import Console
 
 from benchmarks.join.alone import memory, rate
-from benchmarks.join.race import PARTITIONS, Result, bare, fill, forget_group, ours
+from benchmarks.join.race import PARTITIONS, Result, bare, fill, forget_group, ours, recovery
+from benchmarks.join.windows import windows
 from headrace.platform import LocalPlatform
 from headrace.runtime.settings import ServiceSettings
 
 RESULTS = Path("build/bench/join.json")
+LIMITS, LIMITS_FULL = [(1024, 0), (256, 65_536)], [(1024, 65_536)]
+"""Of the open events: memory and disk in MiB."""
 SHORT, LONG = 400_000, 2_000_000
 
 
@@ -30,17 +33,31 @@ def main() -> int:
     for found in flat[2::3]:
         console.print(f"after {found.windows:4.1f} windows: {found.resident / 2**20:6.1f} MiB resident, state "
                       f"{found.held / 2**20:6.1f}, {found.waiting:,} open, {found.keys:,} keys")  # fmt: skip
-    results = _race(pairs // PARTITIONS * PARTITIONS, options.rounds, console)
+    opened = list(windows([10_000_000] if options.full else [1_000_000], LIMITS_FULL if options.full else LIMITS))
+    for window in opened:
+        where = f"{window.resident_mib:,.0f} MiB resident, {window.on_disk_mib:,.0f} on disk"
+        rates = f"opens {1e6 / window.open_us:,.0f} and joins {1e6 / window.join_us:,.0f}"
+        console.print(f"{window.events:,} open events, {window.max_mib} MiB of memory: {where}, {window.given_up:,} "
+                      f"given up; a second of processor time {rates}")  # fmt: skip
+    results, recovered = _race(pairs // PARTITIONS * PARTITIONS, options.rounds, console)
     _tell(results, console)
+    console.print(f"ready {median(recovered):.1f} s after a start with {pairs:,} pairs in the window")
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     medians = {name: {f: median(getattr(r, f) for r in runs) for f in Result._fields} for name, runs in results.items()}
     ratio = medians["join"]["per_s"] / medians["bare"]["per_s"]
-    figures = {**medians, "state": alone._asdict(), "memory": [found._asdict() for found in flat]}
+    figures = {
+        **medians,
+        "recovery_s": median(recovered),
+        "windows": [window._asdict() for window in opened],
+        "state": alone._asdict(),
+        "memory": [found._asdict() for found in flat],
+    }
     RESULTS.write_text(json.dumps({"figures": figures, "ratios": {"bare": ratio}}, indent=1))
     return 0
 
 
-def _race(pairs: int, rounds: int, console: Console) -> dict[str, list[Result]]:
+def _race(pairs: int, rounds: int, console: Console) -> tuple[dict[str, list[Result]], list[float]]:
+    recovered = list[float]()
     results: dict[str, list[Result]] = {"join": [], "bare": []}
     with tempfile.TemporaryDirectory() as folder, LocalPlatform(Path(folder), env={}) as platform:
         settings = ServiceSettings(
@@ -51,8 +68,9 @@ def _race(pairs: int, rounds: int, console: Console) -> dict[str, list[Result]]:
             console.print(f"round {n + 1} of {rounds}, {pairs:,} pairs")
             results["bare"].append(bare(settings, pairs, n))
             results["join"].append(ours(settings, pairs, Path(folder) / f"run{n}"))
+            recovered.append(recovery(settings, Path(folder) / f"run{n}"))
             forget_group(settings)
-    return results
+    return results, recovered
 
 
 def _tell(results: dict[str, list[Result]], console: Console) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.join.records import SHARE_OPEN, columns, event, label, new_join
-from services.ingest.join.examples import encode_example
+from services.ingest.join.examples import ExampleWriter
 from services.ingest.join.service import EVENTS, LABELS, SIDES
+from services.ingest.join.state.disk import Disk
 
 BATCH = 5000
 
@@ -22,7 +23,7 @@ class Rate(NamedTuple):
 
 def rate(pairs: int) -> Rate:
     """Each batch of events is followed by its labels, as when the join keeps up."""
-    join, spent, encoding = new_join(600), 0.0, 0.0
+    join, writer, spent, encoding = new_join(600), ExampleWriter(600_000), 0.0, 0.0
     for start in range(0, pairs, BATCH):
         events = columns(event, start, BATCH, 10_000, start)
         labels = columns(label, start, BATCH, 10_000, start)
@@ -31,7 +32,7 @@ def rate(pairs: int) -> Rate:
         found = join.feed(LABELS, labels).pairs
         matched = time.process_time()
         for pair in found:
-            encode_example(pair, 0)
+            writer.encode(pair, 0)
         spent += matched - began
         encoding += time.process_time() - matched
     return Rate(pairs / spent, pairs / (spent + encoding))
@@ -47,9 +48,11 @@ class Memory(NamedTuple):
     keys: int
 
 
-def memory(windows: int, per_s: int, window_s: float, max_bytes: int = 1 << 30) -> Iterator[Memory]:
+def memory(
+    windows: int, per_s: int, window_s: float, max_bytes: int = 1 << 30, disk: Disk | None = None
+) -> Iterator[Memory]:
     """Feed so many windows' worth of records, of which a few never find their label; tell after every window."""
-    join, label_offset = new_join(window_s, max_bytes=max_bytes), 0
+    join, label_offset = new_join(window_s, max_bytes=max_bytes, disk=disk), 0
     per_window = round(per_s * window_s)
     delay = per_window // 4  # labels come a quarter of a window later
     for start in range(0, windows * per_window, BATCH):

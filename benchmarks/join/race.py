@@ -1,13 +1,16 @@
 """The join and the bare loop, each as a process that reads the same backlog of events and labels."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import yaml
 from confluent_kafka import Consumer, TopicPartition
 
@@ -79,9 +82,36 @@ def ours(settings: ServiceSettings, pairs: int, folder: Path, flags: Sequence[st
     (pipeline / "model.py").write_text(MODEL)
     spec = {"name": PIPELINE, "model": "model.py:Ride", "topics": {"partitions": PARTITIONS}, "join": {"window_s": 600}}
     (pipeline / "pipeline.yaml").write_text(yaml.safe_dump(spec))
-    command = ["-m", "services.ingest.join", "--pipeline", str(pipeline), "--run-dir", str(folder)]
-    command += ["--instance", "join-0", "--kafka-bootstrap-servers", settings.kafka_bootstrap_servers]
-    return _race(settings, [*command, *flags], group_of(PIPELINE), pairs)
+    return _race(settings, [*_role(settings, folder), *flags], group_of(PIPELINE), pairs)
+
+
+def recovery(settings: ServiceSettings, folder: Path) -> float:
+    """Seconds from a start of the role, after `ours` in this folder, until its state is rebuilt: imports included."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, *_role(settings, folder), "--ops-port", str(port)]
+    began, process = time.perf_counter(), subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        while not _is_ready(port):
+            if process.poll() is not None or time.perf_counter() > began + WAIT_S:
+                raise TimeoutError(f"not ready, exit code {process.poll()}")
+            time.sleep(0.02)
+        return time.perf_counter() - began
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _role(settings: ServiceSettings, folder: Path) -> list[str]:
+    command = ["-m", "services.ingest.join", "--pipeline", str(folder / PIPELINE), "--run-dir", str(folder)]
+    return [*command, "--instance", "join-0", "--kafka-bootstrap-servers", settings.kafka_bootstrap_servers]
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def bare(settings: ServiceSettings, pairs: int, n: int) -> Result:
@@ -124,7 +154,8 @@ def _wait(reader: Consumer, process: subprocess.Popen[bytes], labels: float) -> 
         done, at, cpu = [], time.perf_counter(), _cpu(process.pid)
         for topic in (EVENTS, LABELS):
             wanted = [TopicPartition(topic.name(PIPELINE), p) for p in range(PARTITIONS)]
-            done.append(sum(max(0, found.offset) for found in reader.committed(wanted, timeout=15)))
+            committed = kafka.patiently(partial(reader.committed, wanted, timeout=15), "reading the group's offsets")
+            done.append(sum(max(0, found.offset) for found in committed))
         if min(done) >= labels:
             return min(done), at, cpu
         time.sleep(0.02)

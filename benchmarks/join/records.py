@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.model.spec import JoinSpec
+from headrace.model.join_spec import JoinSpec
 from services.ingest.join.app import key_reader, rules_of
 from services.ingest.join.service import KeyOf, PairJoin, Records, Resume
 

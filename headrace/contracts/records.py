@@ -3,7 +3,7 @@
 Events and labels are the pipeline's structs as they are. Headers named here travel from an event to what is made of it.
 """
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -38,15 +38,27 @@ class Example(msgspec.Struct, Generic[E, L]):
 
     `event_source` and `label_source` are (partition, offset) on the events and labels topics; `event_ms` and `label_ms`
     their Kafka timestamps in ms since the epoch.
+
+    `kind`: the label is the event's first one; or the pipeline's default, because none came within the window, which
+    ended at `label_ms`; or a later one that corrects the label of an earlier example. `probability` is that of the
+    example to be kept, where only a part of those with its label are; `weight` is what the pipeline gives its kind.
     """
 
     key: str
     event: E
     label: L
     event_source: tuple[int, int]
-    label_source: tuple[int, int]
+    label_source: tuple[int, int] | None
     event_ms: int
     label_ms: int
+    kind: Literal["label", "default", "corrected"] = "label"
+    weight: float = 1.0
+    probability: float = 1.0
+
+    @property
+    def importance(self) -> float:
+        """How much the example counts in training: its weight over its probability, so that a sample stays unbiased."""
+        return self.weight / self.probability
 
 
 def example_decoder(event_type: type[Any], label_type: type[Any]) -> msgspec.json.Decoder[Any]:

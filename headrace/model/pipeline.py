@@ -12,10 +12,11 @@ import msgspec
 
 from headrace.contracts import topics
 from headrace.contracts.records import example_decoder, prediction_decoder
+from headrace.model.label_values import label_problems
 from headrace.model.references import load_reference
 from headrace.model.source import Source
 from headrace.model.spec import PipelineSpec, VariantSpec, name_in_fleet
-from headrace.model.spec_file import SPEC_FILE, load_spec
+from headrace.model.spec_file import SPEC_FILE, load_spec, spec_problem
 from headrace.runtime.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def load_pipeline(folder: Path | str) -> Pipeline:
     spec = load_spec(folder)
     model = load_reference(folder, "model", spec.model, Model)  # type: ignore[type-abstract]
     _check_model(folder / spec.model.split(":")[0], model, spec)
+    for location, text in label_problems(spec.join.labels, model.label_type(), model.key):
+        raise spec_problem(folder, location, text)
     others = tuple(_load_variant(folder, spec, i, model) for i in range(len(spec.models)))
     return Pipeline(folder, spec, model, others=others)
 

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from headrace.evaluation.names import TaskName
+from headrace.model.join_spec import JoinSpec
+from headrace.model.section import Section
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
@@ -20,42 +22,20 @@ def name_in_fleet(pipeline: str, model: str) -> str:
     return f"{pipeline}.{model}"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TopicsSpec(_Section):
+class TopicsSpec(Section):
     """The pipeline's topics."""
 
     partitions: int = Field(4, ge=1, le=1024, description="of every topic of this pipeline")
 
 
-class StreamSpec(_Section):
+class StreamSpec(Section):
     """Predicting on the stream."""
 
     guarantee: Literal["exactly_once", "at_least_once"] = "exactly_once"
     max_batch: int = Field(4096, ge=1, description="events in one forward pass at most")
 
 
-class JoinSpec(_Section):
-    """Joining labels to events."""
-
-    window_s: float = Field(
-        3600.0, gt=0, description="seconds of record time that an event waits for its label, and a label for its event"
-    )
-    max_skew_s: float | None = Field(
-        None,
-        gt=0,
-        description="a timestamp that is further from its log's recent time is out of bounds; by default the window",
-    )
-    out_of_bounds: Literal["wait", "dead_letter"] = Field(
-        "wait",
-        description="a record out of bounds is joined whenever its other half comes while it waits; where that does "
-        "not come, it is only counted, or becomes a dead letter",
-    )
-
-
-class ScheduleSpec(_Section):
+class ScheduleSpec(Section):
     """How the learning rate changes over optimizer steps. It begins at `start` × `learning_rate` and falls to that."""
 
     kind: Literal["constant", "inverse_time", "cosine"] = Field(
@@ -67,7 +47,7 @@ class ScheduleSpec(_Section):
     warm_up: int = Field(0, ge=0, description="steps before that in which the rate rises from nearly 0 to `start`")
 
 
-class ReplaySpec(_Section):
+class ReplaySpec(Section):
     """Learning again from recent examples: each step's batch holds new ones and a random sample of the window."""
 
     window: int = Field(50_000, ge=1, description="the newest examples that are sampled from, held in memory")
@@ -75,7 +55,7 @@ class ReplaySpec(_Section):
     steps: int = Field(1, ge=1, description="optimizer steps for each batch of new examples")
 
 
-class DriftSpec(_Section):
+class DriftSpec(Section):
     """Beginning the schedule again, with a window of new examples only, when the error rises."""
 
     ratio: float = Field(1.5, gt=1, description="recent error / the error before, from which it is a drift")
@@ -84,7 +64,7 @@ class DriftSpec(_Section):
     )
 
 
-class TrainingSpec(_Section):
+class TrainingSpec(Section):
     """Learning online."""
 
     batch_size: int = Field(256, ge=1, description="examples in one optimizer step")
@@ -121,7 +101,7 @@ class TrainingSpec(_Section):
         return race
 
 
-class VariantSpec(_Section):
+class VariantSpec(Section):
     """A further model over the pipeline's events, beside the pipeline's own, which is the champion."""
 
     name: str = Field(pattern=NAME, description="within the pipeline; the fleet knows it as <pipeline>.<name>")
@@ -155,7 +135,7 @@ class VariantSpec(_Section):
         return self.start, self.start + (self.share or 0.0)
 
 
-class MonitorSpec(_Section):
+class MonitorSpec(Section):
     """Watching accuracy and drift."""
 
     window: int = Field(2000, ge=10, description="labelled predictions in the moving error, and in windowed metrics")
@@ -170,7 +150,7 @@ class MonitorSpec(_Section):
     worse_before: float = Field(4.0, gt=1, description="... or, where it serves alone, that of the versions before it")
 
 
-class DemoSpec(_Section):
+class DemoSpec(Section):
     """How `headrace demo` replays the source."""
 
     speed: float | None = Field(None, gt=0, description="event seconds per wall-clock second")
@@ -178,7 +158,7 @@ class DemoSpec(_Section):
     options: dict[str, Any] = Field(default_factory=dict, description="options of the source")
 
 
-class PipelineSpec(_Section):
+class PipelineSpec(Section):
     """All of pipeline.yaml."""
 
     name: str = Field(pattern=NAME, description="prefix of the topics, and the model's name")

@@ -38,6 +38,12 @@ def load_spec(folder: Path | str) -> PipelineSpec:
     return spec
 
 
+def spec_problem(folder: Path, location: tuple[int | str, ...], text: str) -> PipelineError:
+    """An error in a pipeline.yaml that was loaded before, with file, line and field."""
+    path = folder / SPEC_FILE
+    return PipelineError(_problem(path, yaml.compose(path.read_text(), yaml.SafeLoader), location, text))
+
+
 def _problem(path: Path, root: Any, location: tuple[int | str, ...], text: str) -> str:
     return f"{path}:{_line(root, location)}: {'.'.join(map(str, location))}: {text}"
 

@@ -16,9 +16,10 @@ from headrace.runtime.logging import get_logger
 from services.trainer import randomness
 from services.trainer.batches import Item
 from services.trainer.checkpoint import Checkpoint, Learning
+from services.trainer.learning.importance import weighted_loss
 from services.trainer.learning.lane import Lane
 from services.trainer.learning.schedule import DriftDetector, Schedule
-from services.trainer.learning.window import ReplayWindow
+from services.trainer.learning.window import ReplayWindow, Sampled
 from services.trainer.progress import Progress
 from services.trainer.tree import copied
 
@@ -156,10 +157,11 @@ class Learner:
     def _learn(self, items: Sequence[Item]) -> None:
         """What may raise on an example comes first; nothing was changed by then."""
         events, labels = [i.example.event for i in items], [i.example.label for i in items]
+        weights = [i.example.importance for i in items]
         features = self.model.features(events)
         predictions = [self._predictions(lane, features) for lane in self.lanes]
         more = self._sampled(0)
-        losses = [self._loss(lane, features, labels, more) for lane in self.lanes]
+        losses = [self._loss(lane, Sampled(features, labels, weights), more) for lane in self.lanes]
         errors = self.progress.observe(events, labels, predictions[self.followed])
         if len(self.lanes) > 1:
             self._compare(labels, predictions)
@@ -167,7 +169,7 @@ class Learner:
         self._descend(losses)
         for turn in range(1, self._spec.replay.steps if self._spec.replay is not None else 1):
             more = self._sampled(turn)
-            self._descend([self._loss(lane, features, labels, more) for lane in self.lanes])
+            self._descend([self._loss(lane, Sampled(features, labels, weights), more) for lane in self.lanes])
         if len(self.lanes) > 1:
             self._begin_lanes_again()
         if self.window is not None:
@@ -180,19 +182,19 @@ class Learner:
         with torch.inference_mode():
             return list(self.model.predictions(outputs))
 
-    def _sampled(self, turn: int) -> tuple[torch.Tensor, list[Any]] | None:
+    def _sampled(self, turn: int) -> Sampled | None:
         replay = self._spec.replay
         if self.window is None or replay is None or not len(self.window):
             return None
         return self.window.sample(replay.examples, self.examples, turn)
 
-    def _loss(
-        self, lane: Lane, features: torch.Tensor, labels: list[Any], more: tuple[torch.Tensor, list[Any]] | None
-    ) -> torch.Tensor:
+    def _loss(self, lane: Lane, new: Sampled, more: Sampled | None) -> torch.Tensor:
         """The loss over a batch's new examples and those of the window."""
+        features, labels, weights = new
         if more is not None:
-            features, labels = torch.cat([features, more[0].to(features.dtype)]), labels + more[1]
-        return self.model.loss(lane.outputs(features), labels)
+            features = torch.cat([features, more.features.to(features.dtype)])
+            labels, weights = labels + more.labels, weights + more.weights
+        return weighted_loss(self.model, lane.outputs(features), labels, weights)
 
     def _descend(self, losses: list[torch.Tensor]) -> None:
         """An optimizer step of every lane whose loss and gradients are finite."""

@@ -57,6 +57,8 @@ class LogClock:
 
     def __init__(self, window_ms: int, skew_ms: int, state: ClockState = START) -> None:
         self.low = state.low
+        self.timeless_until = NEVER
+        """When the low time was first known: by when the records were written that came before and had no time."""
         self.closed: list[tuple[int, ClockState]] = []
         """Ends of blocks since the caller last took them away: the next offset, and the state there."""
         self._window, self._skew, self._step = window_ms, skew_ms, max(1, window_ms // 8)
@@ -80,8 +82,11 @@ class LogClock:
         return self.low + 3 * self._window + self._skew
 
     def raise_to(self, low: int) -> None:
-        """Let the log's time be at least `low` from the next record on, because another log's time has passed it."""
+        """Let the log's time be at least `low` from the next record on."""
+        known = self.low != NEVER
         self.low = max(self.low, low)
+        if not known and self.low != NEVER:
+            self.timeless_until = self.latest
 
     def place(self, offsets: Sequence[int], timestamps: Sequence[int]) -> list[Span] | None:
         """The records' times; None if each is its timestamp, which is the usual case and costs little."""
@@ -153,6 +158,6 @@ class LogClock:
         if self._block:
             self._lows.append(sorted(self._block)[(len(self._block) - 1) // 2])
         if len(self._lows) == BLOCKS:
-            self.low = max(self.low, min(self._lows))
+            self.raise_to(min(self._lows))
         self._block, self._count, self._opened = [], 0, self.recent
         self.closed.append((next_offset, ClockState(self.low, tuple(self._lows), tuple(self._recent))))

@@ -1,28 +1,15 @@
 """An example's record: what it is made of, and what of its event's message is kept for it while the event is open."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from headrace.contracts.records import TRACEPARENT
-from services.ingest.join.service import Pair, Record
-
-Headers = tuple[tuple[str, bytes | None], ...]
-
-
-class Origin(NamedTuple):
-    """What is kept of an event's message where it is not what its value says."""
-
-    record_key: bytes | None
-    trace: Headers
-
-    def key(self) -> bytes | None:
-        """The Kafka key."""
-        return self.record_key
-
-    def headers(self) -> Headers:
-        """The trace context."""
-        return self.trace
+from headrace.streams.memory import MemoryRecord
+from services.ingest.join.labels import DefaultLabel, Sampling
+from services.ingest.join.rules import Pair
+from services.ingest.join.state.records import Headers, Origin, Record
 
 
 def kept(message: Any, key: str) -> Origin | None:
@@ -30,10 +17,25 @@ def kept(message: Any, key: str) -> Origin | None:
 
     A whole message takes some 350 bytes without headers, and many are open at a time.
     """
+    if message is None:
+        return None
     record_key, headers = message.key(), message.headers()
     if headers is None and (record_key is None or record_key == key.encode()):
         return None
     return Origin(record_key, _trace(headers))
+
+
+def kept_whole(message: Any, _key: str) -> Origin:
+    """Of a record's message, what its dead letter needs."""
+    return Origin(message.key(), tuple(message.headers() or ()))
+
+
+def whole(record: Record, topic: str, partition: int) -> MemoryRecord:
+    """The record as it came, of which `kept_whole` kept the message."""
+    message: Origin = record.message
+    return MemoryRecord(
+        record.value, message.key(), topic, partition, record.offset, record.timestamp_ms, message.headers() or None
+    )
 
 
 def trace(event: Record) -> Headers:
@@ -47,16 +49,58 @@ def key_of(pair: Pair) -> bytes:
     return (message.key() if message is not None else None) or pair.key.encode()
 
 
-def encode_example(pair: Pair, partition: int) -> bytes:
-    """`records.Example` in JSON, the event and the label as they came: both were validated before."""
-    event, label = pair.event, pair.label
-    return _EXAMPLE % (
-        msgspec.json.encode(pair.key), event.value, label.value, partition, event.offset, partition, label.offset,
-        event.timestamp_ms, label.timestamp_ms,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class ExampleWriter:
+    """Makes examples of pairs, each a `records.Example` in JSON; event and label as they came: both were validated.
+
+    `default` is the label of pairs without one, `window_ms` after the event; `corrected_weight` the weight of examples
+    with a label that corrects another.
+    """
+
+    window_ms: int
+    default: DefaultLabel | None = None
+    sampling: Sampling = field(default_factory=lambda: Sampling((), bytes))
+    corrected_weight: float = 1.0
+
+    def encode(self, pair: Pair, partition: int) -> bytes | None:
+        """The example; None if it is not among those that are kept."""
+        key, event, label, corrected = pair
+        if label is None:
+            return self._encode_default(pair, partition)
+        probability = self.sampling.probability(label.value)
+        if corrected or probability < 1.0:
+            if not self.sampling.is_kept(key, probability):
+                return None
+            more = b',"kind":"corrected"' + _weight(self.corrected_weight) if corrected else b""
+            more += _probability(probability)
+        else:
+            more = b""
+        return _EXAMPLE % (
+            msgspec.json.encode(key), event.value, label.value, partition, event.offset,
+            b"[%d,%d]" % (partition, label.offset), event.timestamp_ms, label.timestamp_ms, more,
+        )  # fmt: skip
+
+    def _encode_default(self, pair: Pair, partition: int) -> bytes | None:
+        assert self.default is not None
+        event, label = pair.event, self.default.encode(pair.event.value)
+        probability = self.sampling.probability(label)
+        if not self.sampling.is_kept(pair.key, probability):
+            return None
+        return _EXAMPLE % (
+            msgspec.json.encode(pair.key), event.value, label, partition, event.offset, b"null", event.timestamp_ms,
+            event.timestamp_ms + self.window_ms, b',"kind":"default"' + _probability(probability),
+        )  # fmt: skip
 
 
-_EXAMPLE = b'{"key":%b,"event":%b,"label":%b,"event_source":[%d,%d],"label_source":[%d,%d],"event_ms":%d,"label_ms":%d}'
+_EXAMPLE = b'{"key":%b,"event":%b,"label":%b,"event_source":[%d,%d],"label_source":%b,"event_ms":%d,"label_ms":%d%b}'
+
+
+def _probability(probability: float) -> bytes:
+    return b"" if probability >= 1.0 else b',"probability":%r' % probability
+
+
+def _weight(weight: float) -> bytes:
+    return b"" if weight == 1.0 else b',"weight":%r' % weight
 
 
 def _trace(headers: Any) -> Headers:

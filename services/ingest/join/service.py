@@ -21,87 +21,39 @@ emitted; only when both sides are there does the join go on. (Going on with one 
 pairs that were not emitted yet.)
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import repeat
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from services.ingest.join.clock import FOREVER, NEVER, Span
+from services.ingest.join.corrections import Corrections
+from services.ingest.join.rules import (
+    EVENTS,
+    LABELS,
+    SIDES,
+    Counts,
+    KeyOf,
+    OutOfBoundsError,
+    Output,
+    Pair,
+    Rejected,
+    Rules,
+    UnmatchedError,
+)
 from services.ingest.join.side import Resume, Side
-from services.ingest.join.state import Open, Record, Records, new_record
+from services.ingest.join.state.disk import Disk
+from services.ingest.join.state.open import Expired, Open, OpenRecords
+from services.ingest.join.state.records import Record, Records, new_record
+from services.ingest.join.state.seen import OPEN_PARTS, SeenKeys
+from services.ingest.join.state.segment import Probe
 
-__all__ = ["EVENTS", "LABELS", "NEVER", "SIDES", "Counts", "Output", "Pair", "PairJoin", "Record", "Records",
-           "Rejected", "Resume"]  # fmt: skip
+__all__ = ["EVENTS", "LABELS", "NEVER", "SIDES", "Counts", "KeyOf", "Output", "Pair", "PairJoin", "Record", "Records",
+           "Rejected", "Resume", "Rules", "UnmatchedError"]  # fmt: skip
 
-EVENTS, LABELS = 0, 1
-SIDES = (EVENTS, LABELS)
-
-KeyOf = Callable[[bytes], str]
-"""A record's key from its value; raises ValueError (as msgspec's errors are) if the value does not fit the schema."""
-Kept = Callable[[Any, str], Any]
-"""What of an event's message must be kept while the event is open, from the message and the key."""
-OutOfBounds = Literal["wait", "dead_letter"]
-
-
-class Pair(NamedTuple):
-    """An event with its label."""
-
-    key: str
-    event: Record
-    label: Record
-
-
-class Rejected(NamedTuple):
-    """A record that could not be decoded, or whose timestamp was out of bounds and that found no other half."""
-
-    side: int
-    record: Record
-    error: Exception
-
-
-class OutOfBoundsError(ValueError):
-    """A record's timestamp was out of bounds, and its other half did not come."""
-
-
-@dataclass
-class Counts:
-    """What happened, for metrics; nothing is counted twice by a rebuild. Lists are by side."""
-
-    matched: int = 0
-    duplicates: int = 0
-    expired: list[int] = field(default_factory=lambda: [0, 0])
-    out_of_bounds: list[int] = field(default_factory=lambda: [0, 0])
-    evicted: int = 0
-    forgotten: int = 0
-    sample: tuple[int, Record] | None = None
-    """Side and record of one that was out of bounds."""
-
-
-@dataclass
-class Output:
-    """What is to be sent, in one transaction with the positions."""
-
-    pairs: list[Pair] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a pipeline joins.
-
-    `window_ms`: how far apart an event and its label may be. `skew_ms`: see `LogClock`; None: a window.
-    `out_of_bounds`: whether a record out of bounds that expires becomes a dead letter. `kept`: see `Kept`.
-    """
-
-    window_ms: int
-    skew_ms: int | None = None
-    out_of_bounds: OutOfBounds = "wait"
-    kept: Kept = lambda message, _key: message
-
-    @property
-    def skew(self) -> int:
-        """`skew_ms`, the default filled in."""
-        return self.window_ms if self.skew_ms is None else self.skew_ms
+_LEAST_SPILLED = 16
+"""A store is spilled that takes at least this part of the memory: small segments would cost more than they free."""
+FINE_PARTS, MOST_DEFAULTS = 256, 20_000
+"""Where expired events make pairs, buckets of open ones in a window, and how many may expire by one `raise_low`."""
 
 
 class PairJoin:
@@ -114,18 +66,22 @@ class PairJoin:
         key_of_event: see `KeyOf`.
         key_of_label: see `KeyOf`.
         rebuild: False if reading starts at the committed offsets, because there is nothing before them.
-        max_bytes: what the state may take; beyond, the oldest records are given up (`Counts.evicted`), or the oldest
-            keys (`Counts.forgotten`), whichever take more.
+        max_bytes: what the state may take in memory. Beyond, records or keys are spilled, the oldest first. Without a
+            disk, or where it is full, records are given up (`Counts.evicted`), or keys (`Counts.forgotten`).
+        disk: where to spill to.
     """
 
     def __init__(
         self, rules: Rules | int, events: Resume, labels: Resume, key_of_event: KeyOf, key_of_label: KeyOf, *,
-        rebuild: bool = True, max_bytes: int = 1 << 30,
+        rebuild: bool = True, max_bytes: int = 1 << 30, disk: Disk | None = None,
     ) -> None:  # fmt: skip
+        self._disk = disk
         self.rules = Rules(rules) if isinstance(rules, int) else rules
         self.counts, self.rebuilding, self.max_bytes = Counts(), rebuild, max_bytes
-        window, skew = self.rules.window_ms, self.rules.skew
-        self._sides = (Side(events, key_of_event, window, skew), Side(labels, key_of_label, window, skew))
+        window, skew, parts = self.rules.window_ms, self.rules.skew, FINE_PARTS if self.rules.defaults else OPEN_PARTS
+        self._sides = (Side(events, key_of_event, window, skew, parts), Side(labels, key_of_label, window, skew))
+        past = [own.past for own in self._sides]
+        self._corrections = Corrections(past[EVENTS], past[LABELS]) if self.rules.corrections else None
 
     def resume(self, side: int) -> Resume:
         """What to commit for this side: everything below was processed and, once `Output` is committed, emitted."""
@@ -141,8 +97,12 @@ class PairJoin:
         return len(self._sides[side].seen)
 
     def bytes_held(self, side: int) -> int:
-        """About what this side's state takes."""
+        """About what this side's state takes in memory."""
         return self._sides[side].bytes_held
+
+    def hot_bytes(self, side: int) -> int:
+        """The part of it that could be spilled."""
+        return self._sides[side].hot_bytes
 
     def low(self, side: int) -> int:
         """The low time of a log in ms; NEVER at its beginning."""
@@ -202,8 +162,10 @@ class PairJoin:
 
         From here on its records' times are at least the other log's low time less `skew_ms`.
         """
-        output = Output()
-        self._sides[side].raise_low(self.low(1 - side) - self.rules.skew)
+        output, low = Output(), self.low(1 - side) - self.rules.skew
+        if self.rules.defaults and side == LABELS:
+            low = self._sides[EVENTS].open.low_that_expires(MOST_DEFAULTS, low)
+        self._sides[side].raise_low(low)
         self._forget(output)
         return output
 
@@ -237,12 +199,19 @@ class PairJoin:
         spans = own.place(records)
         keys, bad = own.keys_of(records)
         output.rejected += [Rejected(side, records.record(i), error) for i, error in bad]
+        self._look_up(side, Probe(keys))
         if spans is None and own.are_new(keys):
             self._join_plain(side, keys, records, output)
         else:
             self._join_each(side, keys, records, spans, output)
         own.position = records.offsets[-1] + 1
         own.settle()
+
+    def _look_up(self, side: int, probe: Probe) -> None:
+        """Find on disk what the records of these keys may meet."""
+        self._sides[side].seen.look_up(probe)
+        self._sides[1 - side].open.load(probe)
+        self._sides[1 - side].past.load(probe)
 
     def _join_plain(self, side: int, keys: list[str], records: Records, output: Output) -> None:
         """The hot path: no record is bad, a duplicate or out of bounds, and none has an open one of its key."""
@@ -253,6 +222,7 @@ class PairJoin:
             own.open.add_all(keys, records, self._kept(side, records.messages, keys))
             return
         window, pairs, left, size = self.rules.window_ms, output.pairs, list[int](), 0
+        joined = len(output.pairs)
         for i, (key, match, record) in enumerate(zip(keys, found, map(new_record, records.rows()), strict=True)):
             if match is None:
                 left.append(i)
@@ -265,6 +235,9 @@ class PairJoin:
         taken = len(keys) - len(left) - len(odd)
         self._sides[1 - side].open.closed(taken, size)
         self.counts.matched += taken
+        if self._corrections is not None:
+            for pair in output.pairs[joined:]:
+                self._answer(pair, Span(pair.event.timestamp_ms, pair.event.timestamp_ms), output)
         for key, record in odd:
             self._place(side, key, record, Span(record.timestamp_ms, record.timestamp_ms), output)
         if left:
@@ -288,6 +261,8 @@ class PairJoin:
             time = NEVER if span.high == FOREVER else span.high
             if last is not None and time - last <= width:
                 self.counts.duplicates += 1
+                if self._corrections is not None and side == LABELS:
+                    self._add(self._corrections.repeat(key, records.record(i)._replace(message=None), span), output)
             elif (match := self._place(side, key, records.record(i), span, output)) is not None:
                 bucket.partner = min(bucket.partner, match.record.offset)
 
@@ -296,40 +271,95 @@ class PairJoin:
         own, other = self._sides[side], self._sides[1 - side]
         found = other.open.take(key, span)
         if found is None:
-            full = span.odd and self.rules.out_of_bounds == "dead_letter"
-            kept = record.message if full else self._kept(side, [record.message], [key])[0]
+            (kept,) = self._kept(side, [record.message], [key], odd=span.odd)
             own.open.add(key, record._replace(message=kept), span)
             return None
         self.counts.matched += 1
         match = found.record
-        output.pairs.append(Pair(key, record, match) if side == EVENTS else Pair(key, match, record))
+        pair = Pair(key, record, match) if side == EVENTS else Pair(key, match, record)
+        output.pairs.append(pair)
+        if self._corrections is not None:
+            self._answer(pair, span if side == EVENTS else found.span, output)
         if not span.odd and not found.span.odd:
             return None
         other.seen.pin(found.until, record.offset)
         return found
 
-    def _kept(self, side: int, messages: Sequence[Any], keys: Sequence[str]) -> list[Any]:
-        if side == LABELS:
-            return list(repeat(None, len(messages)))
-        return list(map(self.rules.kept, messages, keys))
+    def _answer(self, pair: Pair, span: Span, output: Output) -> None:
+        """An event has its label: see what corrects it, and keep of it what later corrections need."""
+        assert self._corrections is not None
+        (kept,) = self._kept(EVENTS, [pair.event.message], [pair.key])
+        pair = pair._replace(event=pair.event._replace(message=kept))
+        self._add(self._corrections.answer(pair, span), output)
+
+    def _add(self, corrected: list[Pair], output: Output) -> None:
+        output.pairs += corrected
+        self.counts.corrected += len(corrected)
+
+    def _kept(self, side: int, messages: Sequence[Any], keys: Sequence[str], *, odd: bool = False) -> list[Any]:
+        late = side == LABELS and self.rules.late == "dead_letter"
+        if late or (odd and self.rules.out_of_bounds == "dead_letter"):
+            return list(map(self.rules.kept_whole, messages, keys))
+        return list(repeat(None, len(messages))) if side == LABELS else list(map(self.rules.kept, messages, keys))
 
     def _forget(self, output: Output) -> None:
-        """Drop what can match nothing any more. Only memory and dead letters: no pair depends on when this runs."""
+        """Drop what can match nothing any more.
+
+        No pair of an event with a label depends on when this runs. Defaults and dead letters do: it runs after every
+        change of a low time, before a commit, so all that has expired at a commit was in that commit or before.
+        """
         for side in SIDES:
             own, other = self._sides[side], self._sides[1 - side]
-            expired = own.open.expire(other.clock.low)
-            self.counts.expired[side] += len(expired)
-            if self.rules.out_of_bounds == "dead_letter":
-                output.rejected += [_out_of_bounds(side, open_) for _, open_ in expired if open_.span.odd]
+            tell = self.rules.defaults if side == EVENTS else self.rules.late == "dead_letter"
+            self._expire(side, own.open.expire(other.clock.low, tell=tell), output)
+            own.past.expire(other.clock.low, tell=False)
             own.seen.forget(own.clock.low, other.clock.low)
         while sum(own.bytes_held for own in self._sides) > self.max_bytes:
-            own = max(self._sides, key=lambda one: one.bytes_held)
-            if own.open.bytes_held >= own.seen_bytes:
-                self.counts.evicted += own.open.give_up_oldest()
-            elif not (gone := own.seen.give_up_oldest()):
+            if not (self._spill() or self._give_up()):
                 return
-            else:
-                self.counts.forgotten += gone
+
+    def _expire(self, side: int, gone: Expired, output: Output) -> None:
+        self.counts.expired[side] += gone.total
+        expired = gone.records
+        if side == EVENTS and self.rules.defaults:
+            output.pairs += [Pair(key, open_.record, None) for key, open_ in expired]
+            self.counts.defaults += len(expired)
+        if self.rules.out_of_bounds == "dead_letter":
+            output.rejected += [_out_of_bounds(side, open_) for _, open_ in expired if open_.span.odd]
+        if side == LABELS and self.rules.late == "dead_letter":
+            known = self.rules.out_of_bounds == "dead_letter"
+            output.rejected += [_late(*late) for late in expired if not (known and late[1].span.odd)]
+
+    def _stores(self) -> list[OpenRecords | SeenKeys]:
+        return [store for own in self._sides for store in (own.open, own.past, own.seen)]
+
+    def _spill(self) -> int:
+        """Spill the oldest part of what takes most memory; returns how many entries that were."""
+        disk, moved = self._disk, 0
+        if disk is None or not disk.has_room:
+            return 0
+        for store in sorted(self._stores(), key=lambda store: store.hot_bytes, reverse=True):
+            if not moved and store.hot_bytes >= self.max_bytes // _LEAST_SPILLED:
+                moved = store.spill(disk)
+        for own in self._sides:
+            own.open.tidy()
+            own.past.tidy()
+        return moved
+
+    def _give_up(self) -> int:
+        """Give up the oldest part of what takes most memory; returns how much that was."""
+        most = max(self._stores(), key=lambda store: store.bytes_held)
+        gone = most.give_up_oldest()
+        if isinstance(most, SeenKeys):
+            self.counts.forgotten += gone
+        else:
+            self.counts.evicted += gone
+        return gone
+
+
+def _late(key: str, open_: Open) -> Rejected:
+    text = f"no event of the key {key!r} is within join.window_s of this label"
+    return Rejected(LABELS, open_.record, UnmatchedError(text))
 
 
 def _out_of_bounds(side: int, open_: Open) -> Rejected:

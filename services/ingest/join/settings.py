@@ -1,5 +1,7 @@
 """Settings of the role `join`."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from headrace.runtime.settings import ServiceSettings
@@ -13,8 +15,12 @@ class JoinSettings(ServiceSettings):
     max_state_bytes: int = Field(
         1 << 30,
         ge=1 << 20,
-        description="memory for records that wait and keys that are remembered; the oldest go first",
+        description="memory for records that wait and keys that are remembered; beyond, the oldest go to disk",
     )
+    spill_bytes: int = Field(
+        16 << 30, ge=0, description="disk for what exceeds that memory; beyond, the oldest are given up"
+    )
+    spill_dir: Path | None = Field(None, description="folder for it; by default `spill` in the run directory")
     session_timeout_s: float = Field(
         6.0, gt=0, description="seconds after which a silent member's partitions go to another"
     )

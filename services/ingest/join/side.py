@@ -8,7 +8,9 @@ import msgspec
 
 from headrace.runtime.errors import DataError
 from services.ingest.join.clock import NEVER, START, ClockState, LogClock, Span
-from services.ingest.join.state import KEY_BYTES, OpenRecords, Records, SeenKeys
+from services.ingest.join.state.open import PAST_BYTES, OpenRecords
+from services.ingest.join.state.records import Records
+from services.ingest.join.state.seen import OPEN_PARTS, SeenKeys
 
 _MOST_MARKS = 128
 _MOST_RAISES = 64
@@ -56,27 +58,31 @@ class Resume(NamedTuple):
 class Side:
     """One log's part of the state."""
 
-    def __init__(self, resume: Resume, key_of: Callable[[bytes], str], window_ms: int, skew_ms: int) -> None:
+    def __init__(
+        self, resume: Resume, key_of: Callable[[bytes], str], window_ms: int, skew_ms: int, parts: int = OPEN_PARTS
+    ) -> None:
         self.committed, self._key_of = resume, key_of
         self.position = self.read_to = resume.offset
         self.reached = False
         self.held: list[Records] = []
         self.clock = LogClock(window_ms, skew_ms, resume.clock)
         self._is_timed = self.clock.low != NEVER
-        self.seen, self.open = SeenKeys(window_ms), OpenRecords(window_ms)
+        self.seen, self.open = SeenKeys(window_ms), OpenRecords(window_ms, parts)
+        self.past = OpenRecords(window_ms, each=PAST_BYTES)
+        """Records that are not open and that a correction may need: events with a label, and repeated labels."""
         self._raises = list(resume.raises)
         self._repeated = 0
         self._marks: deque[tuple[int, ClockState]] = deque([(resume.begin, resume.clock)])
 
     @property
-    def seen_bytes(self) -> int:
-        """About what the keys take."""
-        return len(self.seen) * KEY_BYTES
+    def bytes_held(self) -> int:
+        """About what this side takes in memory."""
+        return self.open.bytes_held + self.past.bytes_held + self.seen.bytes_held
 
     @property
-    def bytes_held(self) -> int:
-        """About what this side takes."""
-        return self.open.bytes_held + self.seen_bytes
+    def hot_bytes(self) -> int:
+        """The part of it that could be spilled."""
+        return self.open.hot_bytes + self.past.hot_bytes + self.seen.hot_bytes
 
     def keys_of(self, records: Records) -> "tuple[list[str] | list[str | None], list[tuple[int, ValueError]]]":
         """The records' keys, and which of them could not be decoded; those have None."""
@@ -145,5 +151,5 @@ class Side:
         if self._is_timed or self.clock.low == NEVER:
             return
         self._is_timed = True
-        self.seen.bound(self.clock.latest)
-        self.open.bound(self.clock.latest)
+        for store in (self.seen, self.open, self.past):
+            store.bound(self.clock.timeless_until)

@@ -21,6 +21,15 @@ class Held(NamedTuple):
     partition: int
     offset: int
     label: Any
+    weight: float
+
+
+class Sampled(NamedTuple):
+    """A sample of n examples: features [n, ...], labels and weights."""
+
+    features: torch.Tensor
+    labels: list[Any]
+    weights: list[float]
 
 
 class _Partition:
@@ -73,7 +82,9 @@ class ReplayWindow:
         rows = [self._take_row() for _ in items]
         pool[torch.tensor(rows)] = features.to(pool.dtype)
         for item, row in zip(items, rows, strict=True):
-            self._held[row] = Held(item.label_ms, item.partition, item.offset, item.example.label)
+            self._held[row] = Held(
+                item.label_ms, item.partition, item.offset, item.example.label, item.example.importance
+            )
             self._partitions.setdefault(item.partition, _Partition()).append(row)
         for _ in range(len(self) - self.size):
             self._drop_oldest()
@@ -83,8 +94,8 @@ class ReplayWindow:
         for _ in range(len(self) - keep):
             self._drop_oldest()
 
-    def sample(self, count: int, learned: int, turn: int) -> tuple[torch.Tensor, list[Any]]:
-        """Features [n, ...] and labels of n = min(count, held) examples, drawn without order, with replacement.
+    def sample(self, count: int, learned: int, turn: int) -> Sampled:
+        """Draw min(count, held) examples without order, with replacement.
 
         Args:
             count: how many.
@@ -104,7 +115,9 @@ class ReplayWindow:
             mine = which == i
             rows[mine] = part.rows[part.head + drawn[mine] - (ends[i] - len(part))]
         assert self._features is not None
-        return self._features[torch.from_numpy(rows)], [self._at(row).label for row in rows.tolist()]
+        held = [self._at(row) for row in rows.tolist()]
+        features = self._features[torch.from_numpy(rows)]
+        return Sampled(features, [one.label for one in held], [one.weight for one in held])
 
     def _pool(self, features: torch.Tensor) -> torch.Tensor:
         """The rows of all features; it grows up to what the window and one batch need."""

@@ -37,6 +37,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     event_ms: int
     event: Any
     label: Any
+    weight: float = 1.0
 
 
 class LeftOut:
@@ -63,6 +64,7 @@ class Examples:
     Attributes:
         features: shape [N, ...].
         labels: the label structs.
+        weights: how much each counts in the loss.
         label_ms, event_ms: int64 [N], ms since the epoch (in files without times, the number of the label and 0).
         partitions, offsets: int64 [N].
         baselines: each baseline's errors, float64 [N], made before it learned from the example.
@@ -73,6 +75,7 @@ class Examples:
 
     features: torch.Tensor
     labels: list[Any]
+    weights: list[float]
     label_ms: np.ndarray
     event_ms: np.ndarray
     partitions: np.ndarray
@@ -112,6 +115,7 @@ def gather(
     return Examples(
         features=features,
         labels=[row.label for row in good],
+        weights=[row.weight for row in good],
         label_ms=column("label_ms"),
         event_ms=column("event_ms"),
         partitions=column("partition"),
@@ -138,7 +142,8 @@ def _of_topic(
             left_out.add(f"{topic}[{partition}] at {offset}: {error}")
             left_out.offsets.setdefault(partition, []).append(offset)
         else:
-            rows.append(Row(found.label_ms, partition, offset, found.event_ms, found.event, found.label))
+            weight = found.importance
+            rows.append(Row(found.label_ms, partition, offset, found.event_ms, found.event, found.label, weight))
     return rows, ends, {"topic": topic, "from": starts, "to": ends}
 
 

@@ -19,6 +19,7 @@ from headrace.runtime.files import synced
 from headrace.training.job import EpochReport
 from services.trainer import randomness
 from services.trainer.learner import load_weights
+from services.trainer.learning.importance import weighted_loss
 from services.trainer.learning.lane import Lane
 from services.trainer.learning.schedule import Schedule
 from services.trainer.offline.examples import AT_ONCE, Examples
@@ -154,7 +155,8 @@ class Fitting:
 
     def _loss(self, batch: np.ndarray) -> torch.Tensor:
         outputs = self._lane.outputs(self._examples.features[torch.from_numpy(batch)])
-        return self._model.loss(outputs, [self._examples.labels[i] for i in batch])
+        labels, weights = ([of[i] for i in batch] for of in (self._examples.labels, self._examples.weights))
+        return weighted_loss(self._model, outputs, labels, weights)
 
     def _without_bad(self, batch: np.ndarray, error: Exception) -> np.ndarray:
         """The examples of a batch that alone do not raise; the others are never tried again."""

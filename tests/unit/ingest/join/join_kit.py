@@ -10,6 +10,7 @@ import pytest
 from services.ingest.join import clock
 from services.ingest.join.clock import EARLIEST_MS, FOREVER, MOST_AHEAD_MS, NEVER
 from services.ingest.join.service import EVENTS, LABELS, SIDES, PairJoin, Record, Resume, Rules
+from services.ingest.join.state.disk import Disk
 
 WINDOW = 40
 T0 = 1_800_000_000_000
@@ -26,10 +27,10 @@ def small_blocks(block: int, blocks: int) -> Iterator[None]:
 
 
 def key_of(value: bytes) -> str:
-    """A record's value is its key; "!" is undecodable."""
+    """A record's value is its key, and perhaps what it says: "a" or "a=1"; "!" is undecodable."""
     if value == b"!":
         raise ValueError("not a record")
-    return value.decode()
+    return value.decode().partition("=")[0]
 
 
 NOTHING = Resume(0)
@@ -46,8 +47,12 @@ def log(*records: tuple[int, str]) -> list[Record]:
     return [Record(offset, T0 + time, key.encode()) for offset, (time, key) in enumerate(records)]
 
 
+NO_LABEL = -1
+
+
 def offsets(pairs: object) -> list[tuple[str, int, int]]:
-    return [(p.key, p.event.offset, p.label.offset) for p in pairs]  # type: ignore[attr-defined]
+    """Key, and the offsets of event and label; `NO_LABEL` where it has none."""
+    return [(p.key, p.event.offset, p.label.offset if p.label else NO_LABEL) for p in pairs]  # type: ignore[attr-defined]
 
 
 def spans_by_definition(timestamps: Sequence[int], window: int, skew: int) -> list[tuple[int, int]]:
@@ -86,7 +91,7 @@ def _span(timestamp: int, recent: Sequence[int], low: int, window: int, skew: in
 
 def pairs_by_definition(events: list[Record], labels: list[Record], window: int = WINDOW) -> list[tuple[str, int, int]]:
     """The pairs that `services.ingest.join.service` defines."""
-    sides = [_firsts(records, window) for records in (events, labels)]
+    sides = [firsts_by_definition(records, window) for records in (events, labels)]
     taken, pairs = set[int](), []
     for key, event, (low, high) in sides[EVENTS]:
         for other, label, (other_low, other_high) in sides[LABELS]:
@@ -97,14 +102,33 @@ def pairs_by_definition(events: list[Record], labels: list[Record], window: int 
     return pairs
 
 
-def _firsts(records: list[Record], window: int) -> list[tuple[str, int, tuple[int, int]]]:
+def corrections_by_definition(
+    events: list[Record], labels: list[Record], window: int = WINDOW
+) -> list[tuple[str, int, int]]:
+    """The corrections that `services.ingest.join.corrections` defines."""
+    spans = spans_by_definition([r.timestamp_ms for r in labels], window, window)
+    firsts = {offset for _, offset, _ in firsts_by_definition(labels, window)}
+    times = {offset: span for _, offset, span in firsts_by_definition(events, window)}
+    found = []
+    for key, event, label in pairs_by_definition(events, labels, window):
+        last, (low, high) = labels[label].value, times[event]
+        for record, span in zip(labels[label + 1 :], spans[label + 1 :], strict=True):
+            if record.value == b"!" or key_of(record.value) != key or record.offset in firsts:
+                continue
+            if span[0] - high <= window and low - span[1] <= window and record.value != last:
+                last = record.value
+                found.append((key, event, record.offset))
+    return found
+
+
+def firsts_by_definition(records: list[Record], window: int) -> list[tuple[str, int, tuple[int, int]]]:
     """Key, offset and time of the records that are no duplicates."""
     last, firsts = dict[str, int](), []
     spans = spans_by_definition([r.timestamp_ms for r in records], window, window)
     for record, span in zip(records, spans, strict=True):
         if record.value == b"!":
             continue
-        key, time = record.value.decode(), NEVER if span[1] == FOREVER else span[1]
+        key, time = key_of(record.value), NEVER if span[1] == FOREVER else span[1]
         if key not in last or time - last[key] > 2 * window:
             firsts.append((key, record.offset, span))
         last[key] = max(last.get(key, NEVER), time)
@@ -127,13 +151,17 @@ class Run:
 
     logs: tuple[list[Record], list[Record]]
     rules: Rules | int = WINDOW
+    disk: Disk | None = None
+    """Where it spills to, all it can after every step; None: nowhere."""
     pairs: list[tuple[str, int, int]] = field(default_factory=list)
+    corrected: list[tuple[str, int, int]] = field(default_factory=list)
     letters: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.committed = [Resume(0), Resume(0)]
         self.join, self.next = join(rules=self.rules, rebuild=False), [0, 0]
         self._pairs: list[tuple[str, int, int]] = []
+        self._corrected: list[tuple[str, int, int]] = []
         self._letters: list[tuple[int, int]] = []
 
     def step(self, step: Step, ends: Sequence[int] | None = None) -> None:
@@ -145,6 +173,9 @@ class Run:
             self.next[step.side] = until
             if until == ends[step.side]:
                 self._take(self.join.reach(step.side, until))
+        if self.disk is not None:
+            for store in self.join._stores():
+                store.spill(self.disk)
         if step.commit:
             self.commit()
         if step.crash:
@@ -162,13 +193,15 @@ class Run:
     def commit(self) -> None:
         self.committed = [self.join.resume(EVENTS), self.join.resume(LABELS)]
         self.pairs += self._pairs
+        self.corrected += self._corrected
         self.letters += self._letters
-        self._pairs, self._letters = [], []
+        self._pairs, self._corrected, self._letters = [], [], []
 
     def crash(self) -> None:
         """Lose everything that is not committed, and begin to rebuild."""
         self.next = [min(resume.begin, resume.offset) for resume in self.committed]
-        self.join, self._pairs, self._letters = join(*self.committed, rules=self.rules), [], []
+        self.join = join(*self.committed, rules=self.rules)
+        self._pairs, self._corrected, self._letters = [], [], []
         for side in SIDES:
             self.join.reach(side, self.next[side])
 
@@ -179,5 +212,7 @@ class Run:
                 self.step(Step(side, self.committed[side].offset - self.next[side]))
 
     def _take(self, output: object) -> None:
-        self._pairs += offsets(output.pairs)  # type: ignore[attr-defined]
+        pairs = output.pairs  # type: ignore[attr-defined]
+        self._pairs += offsets(p for p in pairs if not p.corrected)
+        self._corrected += offsets(p for p in pairs if p.corrected)
         self._letters += [(r.side, r.record.offset) for r in output.rejected]  # type: ignore[attr-defined]

@@ -124,7 +124,10 @@ def test_a_rebuild_begins_where_the_state_does_and_not_at_the_logs_beginning() -
 STEPS = st.lists(st.builds(Step, st.integers(0, 1), st.integers(1, 5), st.booleans(), st.booleans()), max_size=60)
 WILD = st.sampled_from([None, None, None, None, None, None, -T0, -1 - T0, -5_000, -300, 300, 5_000, 3_600_000, T0])
 """In place of a record's time, now and then: zero, negative, behind, ahead, far ahead."""
-RECORDS = st.lists(st.tuples(st.integers(-12, 25), st.sampled_from(["a", "b", "c", "d", "e", "!"]), WILD), max_size=40)
+RECORDS = st.lists(
+    st.tuples(st.integers(-12, 25), st.sampled_from(["a", "b", "c", "d", "e", "!", "a=1", "a=2", "b=1"]), WILD),
+    max_size=40,
+)
 TO_THE_END = [Step(side, 5, commit=True) for side in SIDES * 20]
 
 
@@ -164,14 +167,19 @@ def test_what_is_read_again_reaches_back_far_enough_to_tell_a_duplicate_that_cou
         assert run.pairs == []
 
 
+ALL = Rules(WINDOW, out_of_bounds="dead_letter", late="dead_letter", defaults=True, corrections=True)
+"""All that may make an example or a dead letter."""
+
+
 @settings(max_examples=60, deadline=None)
 @given(RECORDS, RECORDS, STEPS, st.sampled_from([(3, 2), (1, 1)]))
-def test_what_was_committed_is_the_same_with_crashes_as_without_idle_logs_and_dead_letters_included(
+def test_what_was_committed_is_the_same_with_crashes_as_without_idle_logs_defaults_and_letters_included(
     raw_events: list[tuple[int, str, int | None]], raw_labels: list[tuple[int, str, int | None]], steps: list[Step],
     blocks: tuple[int, int],
 ) -> None:  # fmt: skip
     with small_blocks(*blocks):
-        logs, rules = (drifting(raw_events), drifting(raw_labels)), Rules(WINDOW, out_of_bounds="dead_letter")
+        logs, rules = (drifting(raw_events), drifting(raw_labels)), ALL
+        assume(not any(begins_without_time(log) for log in logs))
         steady, crashing = Run(logs, rules), Run(logs, rules)
         ends = [0, 0]
         for step in steps + TO_THE_END:
@@ -185,5 +193,6 @@ def test_what_was_committed_is_the_same_with_crashes_as_without_idle_logs_and_de
                 crashing.crash()
                 crashing.rebuild()
                 assert [crashing.join.waiting(s) for s in SIDES] == [steady.join.waiting(s) for s in SIDES]
-        assert crashing.pairs == steady.pairs
+        assert sorted(crashing.pairs) == sorted(steady.pairs)
+        assert sorted(crashing.corrected) == sorted(steady.corrected)
         assert sorted(crashing.letters) == sorted(steady.letters)

@@ -14,6 +14,7 @@ from services.ingest.join.examples import kept
 from services.ingest.join.loop import Joiner
 from services.ingest.join.ports import Names, Polled
 from services.ingest.join.service import EVENTS, LABELS, Record, Records, Resume, Rules
+from services.ingest.join.state.records import Origin
 
 NAMES = Names.of("toy")
 T0 = 1_800_000_000_000
@@ -203,7 +204,7 @@ def test_an_open_event_keeps_its_kafka_key_and_trace_context_and_not_its_message
     joiner.step(logs)
     (single,) = sink.outputs[-1].singles
     assert (single.key, list(single.headers)) == (b"k0", [("traceparent", b"00-1")])
-    assert kept(traced.message, "another key") == (b"k0", (("traceparent", b"00-1"),))
+    assert kept(traced.message, "another key") == Origin(b"k0", (("traceparent", b"00-1"),))
     assert kept(MemoryRecord(b"", b"k", "t", 0, 0, 0, None), "k") is None
 
 
@@ -228,6 +229,15 @@ def test_a_log_without_records_does_not_hold_back_the_other_once_the_broker_says
     joiner.step(logs)
     assert joiner.joins[0].counts.matched == 0  # counted and reset by the commit
     assert joiner.joins[0].waiting(LABELS) == 0
+
+
+def test_a_log_at_its_end_is_idle_only_after_a_while_without_records() -> None:
+    joiner, logs, _ = world(long_log(EVENTS, 6000), long_log(LABELS, 1), idle_s=3600)
+    joiner.step(logs)
+    assert joiner.joins[0].waiting(EVENTS) == 5999
+    joiner._idle_s = 0
+    joiner.step(logs)
+    assert joiner.joins[0].waiting(EVENTS) < 3000
 
 
 def test_a_record_out_of_bounds_becomes_a_dead_letter_where_it_found_no_other_half() -> None:

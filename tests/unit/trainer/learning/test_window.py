@@ -12,7 +12,7 @@ from services.trainer.learning.window import ReplayWindow
 
 
 def item(partition: int, offset: int, label_ms: int) -> Item:
-    example: Any = SimpleNamespace(label=(partition, offset), event=None)
+    example: Any = SimpleNamespace(label=(partition, offset), event=None, importance=1.0 + offset % 3)
     return Item(label_ms, partition, offset, example)
 
 
@@ -36,8 +36,9 @@ def test_a_sample_has_each_label_with_its_own_features() -> None:
     window = ReplayWindow(100, seed=3)
     for start in range(0, 500, 20):
         add(window, [item(o % 3, o, o) for o in range(start, start + 20)])
-    rows, labels = window.sample(64, 500, 0)
+    rows, labels, weights = window.sample(64, 500, 0)
     assert rows.tolist() == [[float(p), float(o)] for p, o in labels]
+    assert weights == [1.0 + o % 3 for _, o in labels]
     assert all(offset >= 400 for _, offset in labels)
     assert len({offset for _, offset in labels}) > 30
 
@@ -84,6 +85,6 @@ def test_a_window_filled_again_from_its_first_offsets_samples_the_same(
     again = ReplayWindow(size, seed=7)
     add(again, held)
     left, right = window.sample(9, 11, 0), again.sample(9, 11, 0)
-    assert left[1] == right[1]
+    assert left[1:] == right[1:]
     assert torch.equal(left[0], right[0])
     assert again.first_offsets == first

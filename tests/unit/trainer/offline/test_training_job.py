@@ -17,6 +17,8 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
 from headrace.training.job import Report, TrainingJob
 from services.trainer.offline.examples import gather
+from services.trainer.offline.fitting import Fitting
+from services.trainer.offline.parts import Parts, split
 from services.trainer.offline.service import run_job, with_settings
 from tests.line_kit import needs_compiler, write_toy
 
@@ -183,9 +185,6 @@ def test_a_job_that_makes_no_sense_is_refused(asked: dict[str, Any]) -> None:
 
 
 def test_the_order_of_an_epoch_differs_from_the_one_before(make: Callable[..., TrainingJob]) -> None:
-    from services.trainer.offline.fitting import Fitting
-    from services.trainer.offline.parts import split
-
     job = make()
     pipeline = load_pipeline(job.pipeline)
     examples = gather(job, pipeline, load(ServiceSettings, "test"))
@@ -194,3 +193,25 @@ def test_the_order_of_an_epoch_differs_from_the_one_before(make: Callable[..., T
     assert not np.array_equal(first, second)
     assert np.array_equal(first, again)
     assert np.array_equal(np.sort(first), np.sort(second))
+
+
+def test_examples_of_a_sample_count_by_their_weight(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
+    """One example in ten counts a hundred times: its label is what is learned."""
+    job = make(training={"learning_rate": 0.05})
+    pipeline = load_pipeline(job.pipeline)
+    examples = gather(job, pipeline, load(ServiceSettings, "test"))
+    assert set(examples.weights) == {1.0}
+    examples.labels = [type(label)(label.id, float(i % 10 == 0)) for i, label in enumerate(examples.labels)]
+    everything, none = np.arange(COUNT), np.arange(0)
+    mean = []
+    for weight in (1.0, 100.0):
+        examples.weights = [weight if i % 10 == 0 else 1.0 for i in range(COUNT)]
+        folder = tmp_path / f"{weight}"
+        folder.mkdir()
+        fitting = Fitting(pipeline, examples, Parts(everything, none, none, 0), folder, lambda: None)
+        fitting.run(8, 99, lambda *_: None)
+        errors = fitting.errors(everything)
+        mean.append((errors[::10].mean(), np.delete(errors, np.s_[::10]).mean()))
+    (rare, usual), (heavy, light) = mean
+    assert rare > 2 * usual
+    assert light > 2 * heavy

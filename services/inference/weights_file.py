@@ -24,4 +24,4 @@ def open_weights(path: Path, pipeline: Pipeline) -> StaticWeights:
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"{path}: cannot be read as safetensors: {error}", hint="--weights FILE") from error
     check_finite(tensors)
-    return StaticWeights(load_into(pipeline.model.network(), tensors), model=pipeline.name)
+    return StaticWeights(load_into(pipeline.model.network(), tensors), model=pipeline.model_name)

@@ -24,26 +24,26 @@ from services.inference.oip.rest_codec import (
 )
 from services.inference.oip.shared_memory import NO_CUDA, Regions
 from services.inference.rpc.control.operations import Control
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.openapi import document
 from services.inference.rpc.rest_infer import ROUTE, Headers, answer_headers, error_headers
-from services.inference.rpc.service import DataPlane
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
-    plane: DataPlane, control: Control, samples: Sequence[Any] = (), observer: Observer | None = None
+    models: Registry, control: Control, samples: Sequence[Any] = (), observer: Observer | None = None
 ) -> FastAPI:
-    """An ASGI app that serves `plane`. Its own documentation is at /docs; the first of `samples` is its example.
+    """An ASGI app that serves `models`. Its own documentation is at /docs; the first of `samples` is its example.
 
     `observer` is shown the requests to predict.
     """
     app = FastAPIOffline(title="Headrace inference")
-    described = document(plane.config(plane.name), samples)
+    described = document(next(iter(models)).config(), samples)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own lists no plain routes
-    rest = _Rest(plane, control, observer)
+    rest = _Rest(models, control, observer)
     plain = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _routes(rest)]
     app.router.routes[:0] = plain  # first, so that the pages of the documentation cost a request nothing
     app.add_exception_handler(HTTPException, _http_error)
@@ -87,27 +87,27 @@ def _routes(rest: "_Rest") -> list[tuple[str, str, Endpoint]]:
 class _Rest:
     """The endpoints."""
 
-    def __init__(self, plane: DataPlane, control: Control, observer: Observer | None) -> None:
-        self._plane, self._control, self._observer = plane, control, observer
-        self.system, self.cuda = _System(plane.regions, control), _Cuda()
+    def __init__(self, models: Registry, control: Control, observer: Observer | None) -> None:
+        self._models, self._control, self._observer = models, control, observer
+        self.system, self.cuda = _System(models.regions, control), _Cuda()
 
     async def live(self, _: Request) -> Response:
         return Response()
 
     async def ready(self, _: Request) -> Response:
-        return Response(status_code=200 if self._plane.ready else 400)
+        return Response(status_code=200 if self._models.ready else 400)
 
     async def model_ready(self, request: Request) -> Response:
-        return Response(status_code=200 if self._plane.model_ready(*_model(request)) else 400)
+        return Response(status_code=200 if self._models.model_ready(*_model(request)) else 400)
 
     async def server_metadata(self, _: Request) -> Response:
-        return _json(describe.server_metadata(shared_memory=self._plane.regions.on))
+        return _json(describe.server_metadata(shared_memory=self._models.regions.on))
 
     async def metadata(self, request: Request) -> Response:
-        return _json(self._plane.metadata(*_model(request)))
+        return _json(self._models.metadata(*_model(request)))
 
     async def config(self, request: Request) -> Response:
-        return _json(self._plane.config(*_model(request)))
+        return _json(self._models.config(*_model(request)))
 
     async def statistics(self, request: Request) -> Response:
         try:
@@ -133,18 +133,19 @@ class _Rest:
             raise
 
     async def _infer(self, request: Request, body: bytes, peer: str, seen: Seen | None) -> Response:
-        headers, plane = request.headers, self._plane
+        headers, (model, version) = request.headers, _model(request)
+        inputs, regions = self._models.find(model).inputs, self._models.regions
         body = decompress(body, headers.get("content-encoding", "").lower())
         length = headers.get(HEADER_LENGTH)
-        parsed, binary = parse_infer(*_model(request), body, length, plane.inputs, regions=plane.regions)
-        answer = await plane.infer(parsed, peer, seen)
+        parsed, binary = parse_infer(model, version, body, length, inputs, regions=regions)
+        answer = await self._models.infer(parsed, peer, seen)
         response = _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
         if seen is not None:
             seen.answered(answer, 200, len(response.body))
         return response
 
     async def index(self, request: Request) -> Response:
-        return _json(self._plane.index(ready_only=parse_json(await request.body()).get("ready") is True))
+        return _json(self._models.index(ready_only=parse_json(await request.body()).get("ready") is True))
 
     async def load(self, request: Request) -> Response:
         await self._control.load(request.path_params["model"], parse_json(await request.body()).get("parameters") or {})

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,24 @@ class ModelSettings:
         plain: dict[str, Any] = MessageToDict(
             self.message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        for tensor in (*plain["input"], *plain["output"]):
-            tensor["dims"] = [int(side) for side in tensor["dims"]]  # protobuf's JSON has 64-bit integers as strings
+        return _with_integers(plain, pb.ModelConfig.DESCRIPTOR)  # type: ignore[no-any-return]
+
+
+def _with_integers(plain: Any, kind: Any) -> Any:
+    """A message in plain values, where protobuf's JSON has its 64-bit integers as strings."""
+    if kind.GetOptions().map_entry or not isinstance(plain, dict):
         return plain
+    made = dict(plain)
+    for name, value in plain.items():
+        field = kind.fields_by_name[name]
+        convert: Callable[[Any], Any] | None = (
+            int if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64) else None
+        )
+        if field.message_type is not None:
+            convert = partial(_with_integers, kind=field.message_type)
+        if convert is not None:
+            made[name] = [convert(one) for one in value] if isinstance(value, list) else convert(value)
+    return made
 
 
 def read_config(folder: Path) -> ModelSettings:

@@ -42,6 +42,7 @@ class RunningVersion:
         self.batcher = Batcher(executor.run, limits_of(settings, queue, overdue_s))
         batching = settings.message.dynamic_batching
         self.priorities = Priorities(batching.priority_levels or 1, batching.default_priority_level or 1)
+        self._policy = batching.default_queue_policy
         self._outstanding = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -50,6 +51,13 @@ class RunningVersion:
     def reason(self) -> str:
         """Why it is not ready; "" while it is."""
         return self.loaded.backend.fault or self.batcher.stuck
+
+    def timeout_us(self, asked: int) -> int:
+        """For how long a request may wait that asks for so many µs, 0 for as long as it takes."""
+        most = int(self._policy.default_timeout_microseconds)
+        if not most:
+            return asked
+        return asked if self._policy.allow_timeout_override and 0 < asked < most else most
 
     def submit(self, job: Job, deliver: Callable[[Outcome], None]) -> None:
         """Have an admitted request executed.
@@ -93,13 +101,12 @@ class RunningVersion:
         if not self._outstanding:
             self._idle.set()
 
-    async def retire(self, grace_s: float, *, keep: bool = False) -> None:
-        """Answer what was submitted, for so long; then let the backend go, unless it is to be kept."""
+    async def retire(self, grace_s: float) -> None:
+        """Answer what was submitted, for so long; then let the backend go."""
         with contextlib.suppress(TimeoutError):  # `close` refuses what waits still
             await asyncio.wait_for(self._idle.wait(), grace_s)
         self.batcher.close()
-        if not keep:
-            await asyncio.to_thread(self.loaded.backend.close)
+        await asyncio.to_thread(self.loaded.backend.close)
 
 
 def limits_of(settings: ModelSettings, queue: int, overdue_s: float) -> BatchLimits:

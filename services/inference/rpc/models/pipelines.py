@@ -37,6 +37,7 @@ def planes_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"rpc: two pipelines have the name {twice!r}", hint="`name` in pipeline.yaml")
     files = context.settings.weights_of(names)
+    alone = len(models) == 1 and context.settings.model_repository is None
     planes, samples = [], None
     for model in models:
         warm_up = WarmUpBatches(model)
@@ -46,7 +47,7 @@ def planes_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
         if given is None and name in files:
             given = open_weights(files[name], model)
         source = given or _followed(context, model, warm_up, first=name == names[0])
-        planes.append(_plane(context.settings.limits_of(name, alone=len(models) == 1), model, source, warm_up))
+        planes.append(_plane(context.settings.limits_of(name, alone=alone), model, source, warm_up))
     return Planes(planes, samples or ())
 
 

@@ -23,7 +23,7 @@ from services.inference.rpc.backends.port import BackendError, Columns, Signatur
 
 T = TypeVar("T")
 
-_FIRST_PAUSE_S, _GRACE_S = 0.05, 5.0
+_FIRST_PAUSE_S = 0.05
 _GONE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
@@ -167,6 +167,9 @@ def _taken(found: Any, info: TensorInfo) -> Array:
 # The event loop of all remote models of the process, in a thread of its own: grpc.aio is at its best with one.
 
 
+_STARTING = threading.Lock()
+
+
 @lru_cache(maxsize=1)
 def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
@@ -175,7 +178,9 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _on_loop(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run_coroutine_threadsafe(work, _loop()).result()
+    with _STARTING:  # models are loaded in several threads, and must not make a loop each
+        loop = _loop()
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
 async def _made(make: Any) -> Any:

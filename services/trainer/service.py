@@ -9,6 +9,8 @@ import msgspec
 
 from headrace.deadletters.letters import Phase, dead_letter
 from headrace.model.pipeline import Pipeline
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from headrace.runtime.logging import get_logger
 from services.trainer.batches import Batch, Batcher, Item
 from services.trainer.checkpoint import Checkpoint, Header, Letter
@@ -34,19 +36,21 @@ class Trainer:
         warm_up: examples before the checkpoint that baselines learn from again.
         poll_s: seconds to wait for examples.
         clock: monotonic seconds.
+        device: where the network learns.
     """
 
     def __init__(
         self, pipeline: Pipeline, examples: ExampleLog, publisher: Publisher, observer: Observer, *,
         lost_chunks: LostChunkReports | None = None,
         window: int = 2000, warm_up: int = 0, poll_s: float = 0.05, clock: Callable[[], float] = time.monotonic,
+        device: Device = HOST,
     ) -> None:  # fmt: skip
         self._pipeline, self._spec = pipeline, pipeline.spec.training
         self._log, self._publisher, self._observer = examples, publisher, observer
         self._poll_s, self._clock = poll_s, clock
         self._repair = ChunkRepair(lost_chunks, publisher, observer, clock) if lost_chunks is not None else None
         resumed = publisher.resume()
-        self.learner = Learner(pipeline, window, resumed.checkpoint)
+        self.learner = Learner(pipeline, window, resumed.checkpoint, device)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch
         self._begin(resumed, warm_up)
         self._letters: list[Letter] = []

@@ -20,7 +20,7 @@ from services.inference.rpc.control.member import Member, socket_of_worker
 from services.inference.rpc.control.operations import Alone, Control, Operations
 from services.inference.rpc.grpc import GrpcServer
 from services.inference.rpc.metrics import ProtocolCollector
-from services.inference.rpc.models.pipelines import planes_of
+from services.inference.rpc.models.pipelines import models_of
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.observer import Observer
@@ -169,8 +169,8 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
             "or leave --realtime out",
         )
     settings = context.settings
-    planes, samples = planes_of(context, load_all(settings.folders, settings), weights)
-    return RpcApp(context, Registry(planes, Regions(settings.shared_memory_regions)), samples, shared=shared)
+    models, samples = models_of(context, load_all(settings.folders, settings), weights)
+    return RpcApp(context, Registry(models, Regions(settings.shared_memory_regions)), samples, shared=shared)
 
 
 def build_worker(context: Context[RpcSettings]) -> App:

@@ -55,6 +55,7 @@ class DataPlane:
         remember: is shown the features of what was served, to warm up later versions on.
         cache: keeps answers; None executes every request.
         required: whether the server is ready only while this model is.
+        device: where the network computes, for the model's configuration.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class DataPlane:
         remember: Callable[[torch.Tensor], None] | None = None,
         cache: ResponseCache | None = None,
         required: bool = True,
+        device: str = "cpu",
     ) -> None:
         self.name, self.required = name, required
         self.statistics = Statistics()
@@ -82,6 +84,7 @@ class DataPlane:
         self.plain_json: PlainJson | None = PlainJson(self.inputs, self._events.nullable)
         executor = Executor(name, model, weights, self._tables, self._predictions, remember=remember)
         self._batcher = Batcher(executor.run, limits)
+        self._key = model.key
         self._max_batch, self._priorities = max_batch, priorities
         self._loaded = True
         self._config = describe.model_config(
@@ -91,6 +94,7 @@ class DataPlane:
             self._predictions.outputs,
             limits.threads,
             batching=describe.dynamic_batching(limits.max_delay_us, priorities.levels, priorities.default),
+            device=device,
         )
 
     # Health.
@@ -192,6 +196,24 @@ class DataPlane:
         self._predictions.check_names(request.outputs)
         self._check_batch(request)
         return request.table if request.table is not None else self._tables.table(request.inputs)
+
+    def admitted(self, request: InferRequest) -> Table:
+        """As `admit`, and a refusal is counted."""
+        arrived = time.perf_counter_ns()
+        try:
+            return self.admit(request)
+        except OipError:
+            self.statistics.failed(time.perf_counter_ns() - arrived)
+            raise
+
+    def first_key(self, table: Table) -> str:
+        """The key of a table's first event, as text. A table has at least one.
+
+        Raises:
+            InvalidRequest: an element of that event is not a value of its field.
+        """
+        parts = [part[: len(part) // table.rows] for part in table.parts]
+        return str(getattr(self._tables.events([Table(1, table.layout, parts)])[0], self._key))
 
     def order(self, names: Sequence[str]) -> list[int]:
         """In which order inputs of these names stand in a table."""

@@ -68,6 +68,12 @@ class RpcSettings(InferenceSettings):
         default=False,
         description="run before all normal processes of the machine (SCHED_RR); needs CAP_SYS_NICE or RLIMIT_RTPRIO",
     )
+    route_canaries: bool = Field(
+        default=True, description="let a pipeline's canaries answer requests of their keys, as on the stream"
+    )
+    copy_to_shadows: bool = Field(
+        default=True, description="let a pipeline's shadows predict a copy of each request; what they answer is dropped"
+    )
     shared_memory_regions: int = Field(
         64, ge=0, description="regions of system shared memory that clients may register; 0 switches shared memory off"
     )

@@ -16,22 +16,24 @@ from tritonclient.utils import InferenceServerException
 
 from headrace.model.exact_rows import forward
 from headrace.model.pipeline import Pipeline, load_pipeline
+from services.inference.routing import SPAN, place
 from tests.integration.rpc.rpc_clients import NUMPY, Client
 from tests.integration.rpc.rpc_process import start, stop
 from tests.patience import WAIT_S, wait_for
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FOLDERS = {"flights": EXAMPLES / "flights", "rides": EXAMPLES / "rides", "stuck": Path(__file__).parent / "stuck"}
-NAMES = ["flights", "rides", "stuck", "stuck.other"]
+NAMES = ["flights", "rides", "stuck", "stuck.other", "stuck.wide"]
+OF_OTHER, OF_WIDE = (next(k for k in map(str, range(99)) if (place(k) < SPAN // 2) is low) for low in (True, False))
 
 
 class Server:
-    """One process that serves all of them; `stuck.other` waits for a fleet that is not there."""
+    """One process that serves all; `stuck.other` waits for a fleet that is not there, so that its keys are `stuck`'s."""
 
     def __init__(self, folder: Path, pipelines: Mapping[str, Pipeline], *flags: str) -> None:
         self.networks: dict[str, torch.nn.Module] = {}
         weights = []
-        for name, pipeline in pipelines.items():
+        for name, pipeline in {**pipelines, "stuck.wide": pipelines["stuck"]}.items():
             torch.manual_seed(len(name))
             self.networks[name] = pipeline.model.network().eval()
             save_file(self.networks[name].state_dict(), folder / f"{name}.safetensors")
@@ -64,8 +66,8 @@ class Server:
     def samples(self, model: str, events: int = 3) -> list[Any]:
         return list(self.pipelines[model].source().sample(events))
 
-    def order(self, client: Client, todo: str, model: str = "stuck", **options: Any) -> Any:
-        order = self.pipelines["stuck"].model.event_type()("o1", todo, 2.0)
+    def order(self, client: Client, todo: str, model: str = "stuck", key: str = OF_OTHER, **options: Any) -> Any:
+        order = self.pipelines["stuck"].model.event_type()(key, todo, 2.0)
         return client.infer(model, self.inputs(client, "stuck", [order]), **options)
 
 
@@ -111,12 +113,29 @@ def test_every_model_answers_by_its_own_weights_and_is_told_by_itself(server: Se
         "rides": 24,
         "stuck": 0,
         "stuck.other": 0,
+        "stuck.wide": 0,
     }
     text = httpx.get(f"{server.endpoints['ops']}/metrics").text
     families = list(text_string_to_metric_families(text))
     assert len({family.name for family in families}) == len(families), "a family is exposed twice"
     counts = {s.labels["model"]: s.value for f in families for s in f.samples if s.name == "nv_inference_count"}
-    assert counts == {"flights": 24.0, "rides": 24.0, "stuck": 0.0, "stuck.other": 0.0}
+    assert counts == {"flights": 24.0, "rides": 24.0, "stuck": 0.0, "stuck.other": 0.0, "stuck.wide": 0.0}
+
+
+@pytest.mark.parametrize("kind", ["grpc", "http"])
+def test_a_canary_answers_requests_of_its_keys(server: Server, kind: str) -> None:
+    client = server.client(kind)
+
+    def who(key: str, todo: str = "") -> str:
+        answer = client.as_json(server.order(client, todo, key=key).get_response())
+        return str(answer["model_name"])
+
+    assert [who(OF_OTHER), who(OF_WIDE), who(OF_WIDE)] == ["stuck", "stuck.wide", "stuck.wide"]
+    client.unload_model("stuck.wide")
+    assert who(OF_WIDE) == "stuck"
+    client.load_model("stuck.wide")
+    assert who(OF_WIDE) == "stuck.wide"
+    client.close()
 
 
 @pytest.mark.parametrize("kind", ["grpc", "http"])

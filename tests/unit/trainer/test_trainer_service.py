@@ -12,6 +12,8 @@ import torch
 
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.model.pipeline import load_pipeline
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from headrace.runtime.errors import DataError, DependencyError
 from headrace.weights import Manifest, MemoryChunkStore, fetch
 from services.trainer.batches import Item, merged
@@ -19,7 +21,8 @@ from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.learner import Learner
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
-from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, write_toy
+from tests.device_kit import SlowCopies
+from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, needs_compiler, write_toy
 
 
 def values(count: int, partitions: int = 2) -> dict[int, list[bytes]]:
@@ -40,6 +43,7 @@ class World:
     announcer: MemoryAnnouncer = field(default_factory=MemoryAnnouncer)
     store: MemoryChunkStore = field(default_factory=MemoryChunkStore)
     recorder: Recorder = field(default_factory=Recorder)
+    device: Device = HOST
     now: float = 0.0
 
     def trainer(self, fetch: int = 7, warm_up: int = 0) -> Trainer:
@@ -48,7 +52,9 @@ class World:
         )
         publisher = Publisher(self.checkpoints, self.store, self.announcer, keep=3)
         log = MemoryExamples(self.examples, fetch)
-        trainer = Trainer(pipeline, log, publisher, self.recorder, warm_up=warm_up, clock=lambda: self.now)
+        trainer = Trainer(
+            pipeline, log, publisher, self.recorder, warm_up=warm_up, clock=lambda: self.now, device=self.device
+        )
         trainer.start()
         return trainer
 
@@ -126,8 +132,16 @@ EVERYTHING = {
     "clip_norm": 0.5,
     "race": [0.3, 1.0, 10.0],
 }
-WAYS = [{}, {"average": 0.95}, {"replay": {"window": 50, "examples": 16}}, EVERYTHING]
-WAYS_NAMED = ["plain", "average", "replay", "everything"]
+WAYS = [
+    {},
+    {"average": 0.95},
+    {"replay": {"window": 50, "examples": 16}},
+    EVERYTHING,
+    {"precision": "bf16"},
+    pytest.param({"compile": True}, marks=needs_compiler),
+    pytest.param({"compile": True, "precision": "bf16", **EVERYTHING}, marks=needs_compiler),
+]
+WAYS_NAMED = ["plain", "average", "replay", "everything", "bf16", "compiled", "compiled everything"]
 
 
 @pytest.mark.parametrize("training", WAYS, ids=WAYS_NAMED)
@@ -157,6 +171,23 @@ def test_killed_and_resumed_it_comes_to_the_same_weights_bit_for_bit(
     assert same(left.lanes, right.lanes)
     assert equal(left.weights, right.weights)
     assert left.header.learning == right.header.learning
+
+
+def test_on_a_device_it_comes_to_the_same_weights_and_a_checkpoint_resumes_on_another(tmp_path: Path) -> None:
+    """Here the other device is this processor too, told to copy: features go there, outputs come back."""
+    straight = World(tmp_path / "straight", values(600), EVERYTHING)
+    straight.all_learned(straight.trainer())
+
+    device = SlowCopies()
+    world = World(tmp_path / "moved", values(600), EVERYTHING, device=device)
+    first = world.trainer()
+    world.until(first, lambda: world.recorder.batches >= 9)
+    first._settle(wait=True)
+    assert device.there > device.back > 0
+    world.device = HOST
+    world.all_learned(world.trainer())
+    assert equal(world.newest().weights, straight.newest().weights)
+    assert same(world.newest().lanes, straight.newest().lanes)
 
 
 def same(left: Any, right: Any) -> bool:

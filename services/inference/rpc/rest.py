@@ -18,6 +18,7 @@ from services.inference.oip import describe
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
 from services.inference.oip.rest_codec import (
     HEADER_LENGTH,
+    MAX_BODY,
     decompress,
     parse_infer,
     parse_json,
@@ -119,7 +120,7 @@ class _Rest:
 
     async def infer(self, request: Request) -> Response:
         """What `rest_infer` leaves to the framework."""
-        body, client = await request.body(), request.client
+        body, client = await _body(request), request.client
         peer = f"{client.host}:{client.port}" if client else ""
         if self._observer is None:
             return await self._infer(request, body, peer, None)
@@ -136,7 +137,7 @@ class _Rest:
         headers, (model, version) = request.headers, _model(request)
         inputs, regions = self._models.find(model).inputs, self._models.regions
         body = decompress(body, headers.get("content-encoding", "").lower())
-        length = headers.get(HEADER_LENGTH)
+        length = headers.get(HEADER_LENGTH) or None
         parsed, binary = parse_infer(model, version, body, length, inputs, regions=regions)
         answer = await self._models.infer(parsed, peer, seen)
         response = _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
@@ -145,10 +146,13 @@ class _Rest:
         return response
 
     async def index(self, request: Request) -> Response:
-        return _json(self._models.index(ready_only=parse_json(await request.body()).get("ready") is True))
+        return _json(self._models.index(ready_only=parse_json(await _body(request)).get("ready") is True))
 
     async def load(self, request: Request) -> Response:
-        await self._control.load(request.path_params["model"], parse_json(await request.body()).get("parameters") or {})
+        parameters = parse_json(await _body(request)).get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise InvalidRequest("'parameters' must be an object")
+        await self._control.load(request.path_params["model"], parameters)
         return Response()
 
     async def unload(self, request: Request) -> Response:
@@ -156,10 +160,10 @@ class _Rest:
         return Response()
 
     async def logging(self, request: Request) -> Response:
-        return _json(await self._control.logging(parse_json(await request.body())))
+        return _json(await self._control.logging(parse_json(await _body(request))))
 
     async def trace(self, request: Request) -> Response:
-        return _json(await self._control.trace(parse_json(await request.body())))
+        return _json(await self._control.trace(parse_json(await _body(request))))
 
 
 class _System:
@@ -172,7 +176,7 @@ class _System:
         return _json(self._regions.status(_region(request)))
 
     async def register(self, request: Request) -> Response:
-        body = parse_json(await request.body())
+        body = parse_json(await _body(request))
         await self._control.register(_region(request), body.get("key"), body.get("offset", 0), body.get("byte_size"))
         return Response()
 
@@ -194,6 +198,21 @@ class _Cuda:
 
     async def unregister(self, _: Request) -> Response:
         return Response()
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body.
+
+    Raises:
+        InvalidRequest: it is too large; the rest of it is not read.
+    """
+    parts, size = list[bytes](), 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY:
+            raise InvalidRequest(f"the body is larger than {MAX_BODY} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _region(request: Request) -> str:

@@ -74,7 +74,7 @@ class _Request:
         self.response_complete = self.disconnected = False
         self.keep_alive = True
         self._protocol, self._model, self._version = protocol, model, version
-        self._fields = dict(headers)
+        self._fields = dict(reversed(headers))  # of two with one name the first counts, as in the framework
         self._body: list[bytes] = []
         self._size = 0
         self._binary = BinaryOutputs()

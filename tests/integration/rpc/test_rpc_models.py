@@ -28,7 +28,7 @@ OF_OTHER, OF_WIDE = (next(k for k in map(str, range(99)) if (place(k) < SPAN // 
 
 
 class Server:
-    """One process that serves all; `stuck.other` waits for a fleet that is not there, so that its keys are `stuck`'s."""
+    """One process that serves all; `stuck.other` waits for a fleet that is not there, so its keys are `stuck`'s."""
 
     def __init__(self, folder: Path, pipelines: Mapping[str, Pipeline], *flags: str) -> None:
         self.networks: dict[str, torch.nn.Module] = {}

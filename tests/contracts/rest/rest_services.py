@@ -32,6 +32,7 @@ from services.gateway.upstream import Upstream
 from services.inference.oip.shared_memory import Regions
 from services.inference.rpc import rest as rpc_rest
 from services.inference.rpc.control.operations import alone
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.rest_infer import protocol_for
 from services.inference.rpc.service import DataPlane
 from services.ingest import rest as ingest_rest
@@ -108,9 +109,10 @@ async def _services(folder: Path) -> Any:
         urls["ingest"] = await serve(ingest_rest.create_app(ingest, max_request_bytes=1 << 16))
 
         weights = StaticWeights(pipeline.model.network().eval(), model=pipeline.name)
-        plane = DataPlane(pipeline.name, pipeline.model, weights, regions=Regions(4), max_batch=64)
+        plane = DataPlane(pipeline.name, pipeline.model, weights, max_batch=64)
+        models = Registry([plane], Regions(4))
         stack.callback(plane.close)
-        urls["rpc"] = await serve(rpc_rest.create_app(plane, alone(plane)), protocol_for(plane))
+        urls["rpc"] = await serve(rpc_rest.create_app(models, alone(models)), protocol_for(models))
 
         snapshot = msgspec.json.encode(Snapshot(pipeline.name, 1, 1))
         urls["monitor"] = await serve(monitor_rest.create_app(lambda: snapshot))

@@ -14,6 +14,8 @@ from headrace.weights.worker.source import WeightsSource
 from services.inference.live import load_all
 from services.inference.oip.diagnostics import LogSettings, TraceSettings
 from services.inference.oip.shared_memory import Regions
+from services.inference.rpc.backends.models import RepositoryModels
+from services.inference.rpc.backends.repository import Repository
 from services.inference.rpc.control.member import Member, socket_of_worker
 from services.inference.rpc.control.operations import Alone, Control, Operations
 from services.inference.rpc.grpc import GrpcServer
@@ -44,6 +46,7 @@ class RpcApp:
     ) -> None:
         self._context, self._settings, self._models, self._samples = context, context.settings, models, samples
         settings, self._shared = self._settings, shared
+        self._repository = _repository(settings, models)
         self._collector = ProtocolCollector(lambda: [(model.name, model.statistics) for model in models])
         self._tracing = start_tracing("rpc", settings.instance)
         self._observer = self._observing()
@@ -74,8 +77,12 @@ class RpcApp:
             share=self._shared,
             observer=self._observer,
         )
+        if self._repository is not None:
+            await self._repository.add_all()
         for model in self._models:
             await model.start()
+        if self._repository is not None:
+            self._repository.start()
         if self._member is not None:  # the other workers answer meanwhile
             await self._first_version(stop)
             await self._member.join()
@@ -131,11 +138,26 @@ class RpcApp:
         await asyncio.gather(grpc.stop(_GRACE_S), serving, return_exceptions=True)
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)
+        if self._repository is not None:
+            await self._repository.stop()
         await asyncio.gather(*(model.stop() for model in self._models))
         if self._member is not None:
             await self._member.close()
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
+
+
+def _repository(settings: RpcSettings, models: Registry) -> RepositoryModels | None:
+    if settings.model_repository is None:
+        return None
+    if not settings.model_repository.is_dir():
+        raise ConfigError(
+            f"rpc: --model-repository {settings.model_repository}: there is no such folder",
+            hint="a folder a model, in it config.pbtxt and a folder a version",
+        )
+    repository = Repository(settings.model_repository)
+    queue, overdue_s = settings.queue_max_events, settings.execution_timeout_s
+    return RepositoryModels(models, repository, queue, overdue_s, settings.model_repository_poll_s)
 
 
 def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None, *, shared: bool = False) -> App:

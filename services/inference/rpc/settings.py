@@ -91,6 +91,14 @@ class RpcSettings(InferenceSettings):
         description="a safetensors file of a network's state, to serve as it is instead of following the fleet: FILE "
         "for the first pipeline's own model, MODEL=FILE for another; repeat it for more",
     )
+    model_repository: Path | None = Field(
+        None, description="a folder of models in Triton's layout (config.pbtxt), to serve beside the pipelines'"
+    )
+    model_repository_poll_s: float = Field(
+        0.0,
+        ge=0,
+        description="seconds between looks at the repository for models that are new, changed or gone; 0 is never",
+    )
     pipelines: CliPositionalArg[list[Path]] = Field([], description="folders of pipelines to serve beside --pipeline")
 
     @field_validator("weights", mode="before")

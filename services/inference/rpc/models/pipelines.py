@@ -45,11 +45,12 @@ def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
         raise ConfigError(f"rpc: two pipelines have the name {twice!r}", hint="`name` in pipeline.yaml")
     settings = context.settings
     files = settings.weights_of(names)
+    alone = len(models) == 1 and settings.model_repository is None
     planes: dict[str, DataPlane] = {}
     samples: Sequence[Any] | None = None
     for model in models:
         name = model.model_name
-        limits = settings.limits_of(name, alone=len(models) == 1)
+        limits = settings.limits_of(name, alone=alone)
         warm_up = WarmUpBatches(model, max(limits.max_batch_size, limits.batch_max_events))
         samples = warm_up.samples if samples is None else samples
         given = weights if name == names[0] else None

@@ -1,6 +1,6 @@
 """All models of one server, by name: every transport asks it, and it asks the model."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, NotFound
@@ -22,6 +22,8 @@ class Registry:
 
     def __init__(self, models: Iterable[Served], regions: Regions | None = None) -> None:
         self.regions = regions or Regions()
+        self.discover: Callable[[str], Awaitable[Served | None]] | None = None
+        """Asked for a model that `load` names and that is not there; adds it."""
         self._models: dict[str, Served] = {}
         for model in models:
             self.add(model)
@@ -39,6 +41,10 @@ class Registry:
         if model.name in self._models:
             raise ValueError(f"two models have the name {model.name!r}")
         self._models[model.name] = model
+
+    def remove(self, name: str) -> None:
+        """Serve a model no more."""
+        self._models.pop(name, None)
 
     def find(self, name: str) -> Served:
         """The model of this name.
@@ -109,6 +115,8 @@ class Registry:
             InvalidRequest: there is no such model, or another configuration is asked for.
         """
         found = self._models.get(name)
+        if found is None and self.discover is not None:
+            found = await self.discover(name)
         if found is None:
             known = ", ".join(f"'{known}'" for known in self._models)
             raise InvalidRequest(f"failed to load '{name}', this server serves {known} alone")

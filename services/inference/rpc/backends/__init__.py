@@ -1,0 +1,1 @@
+"""Models from a repository in Triton's layout: what reads it, and what computes its answers."""

@@ -167,7 +167,7 @@ class MemoryAnnouncer:
 
     def __init__(self) -> None:
         self.events: list[CheckpointPublished] = []
-        self.letters: list[Letter] = []
+        self.sent: list[Letter] = []
         self.failing: Exception | None = None
 
     def announce(self, event: CheckpointPublished, letters: Sequence[Letter]) -> None:
@@ -175,10 +175,13 @@ class MemoryAnnouncer:
             failing, self.failing = self.failing, None
             raise failing
         self.events.append(event)
-        self.letters += letters
+        self.sent += letters
 
     def announced(self, since_us: int | None) -> list[CheckpointPublished]:
         return [event for event in self.events if since_us is None or event.created_at_us >= since_us]
+
+    def letters(self, since_us: int | None) -> set[tuple[int, int]]:
+        return {(letter.partition, letter.offset) for letter in self.sent}
 
 
 class MemoryReports:
@@ -197,6 +200,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.batches, self.letters, self.restores, self.chunks_put_back = 0, 0, 0, 0
+        self.damaged_files = 0
         self.versions: list[int] = []
 
     def batch(self, learner: Learner, examples: int, seconds: float) -> None:
@@ -210,6 +214,9 @@ class Recorder:
 
     def restored(self) -> None:
         self.restores += 1
+
+    def damaged(self, files: int) -> None:
+        self.damaged_files += files
 
     def put_back(self, chunks: int) -> None:
         self.chunks_put_back += chunks

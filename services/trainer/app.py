@@ -61,6 +61,10 @@ class PrometheusObserver:
         """Weights were taken back."""
         metrics.RESTORED.labels(self._model).inc()
 
+    def damaged(self, files: int) -> None:
+        """Checkpoints were damaged."""
+        metrics.DAMAGED.labels(self._model).inc(files)
+
     def put_back(self, chunks: int) -> None:
         """Chunks were lost, and put back. Called from the publisher's thread."""
         metrics.PUT_BACK.labels(self._model).inc(chunks)

@@ -27,6 +27,7 @@ from services.trainer.tree import flatten, unflatten
 log = get_logger("headrace.trainer")
 
 FORMAT = 1
+DAMAGED = ".damaged"
 _METADATA = "headrace"
 _NAME = re.compile(r"^(\d{8,})-e(\d+)-([0-9a-f]{32})\.safetensors$")
 
@@ -176,6 +177,10 @@ def _unpack(plain: Any, tensors: dict[str, torch.Tensor]) -> Letter:
     return Letter(found["partition"], found["offset"], key, found["value"].numpy().tobytes())
 
 
+class DamagedCheckpoint(WeightsError):  # noqa: N818 - reads as the sentence it is
+    """A file whose bytes do not have the digest in its name."""
+
+
 class Entry(NamedTuple):
     """A checkpoint's file."""
 
@@ -183,6 +188,13 @@ class Entry(NamedTuple):
     epoch: int
     digest: str
     path: Path
+
+
+class Newest(NamedTuple):
+    """The newest version that can be read, its files (usually one), and the damaged files that are newer."""
+
+    readable: list[tuple[Entry, Header]]
+    damaged: list[Entry]
 
 
 class CheckpointFolder:
@@ -208,30 +220,51 @@ class CheckpointFolder:
         """Load one.
 
         Raises:
-            WeightsError: it is damaged, gone, or of another format.
+            DamagedCheckpoint: its bytes are not those that were written.
+            WeightsError: it is gone, or of another format.
+            StoreUnavailable: the storage does not let it be read, which says nothing about the file.
         """
         try:
             data = entry.path.read_bytes()
-        except OSError as error:
+        except FileNotFoundError as error:
             raise WeightsError(f"{entry.path}: {error.strerror}") from error
+        except OSError as error:
+            hint = "is the storage there?"
+            raise StoreUnavailable(f"cannot read {entry.path}: {error.strerror}", hint=hint) from error
         if xxhash.xxh3_128_hexdigest(data) != entry.digest:
-            raise WeightsError(f"{entry.path}: {len(data)} bytes that do not have the digest in its name: damaged")
+            raise DamagedCheckpoint(f"{entry.path}: {len(data)} bytes without the digest in its name: damaged")
         return Checkpoint.decode(data)
 
-    def readable(self) -> list[tuple[Entry, Header]]:
-        """The newest readable checkpoints, all of the same version; usually one.
+    def newest(self) -> Newest:
+        """The newest version of which a file can be read; files that cannot are logged.
 
-        Damaged ones are skipped with a warning.
+        Raises:
+            StoreUnavailable: the storage does not let a file be read.
         """
-        found: list[tuple[Entry, Header]] = []
+        found = Newest([], [])
         for entry in self.entries():
-            if found and entry.version != found[0][0].version:
+            if found.readable and entry.version != found.readable[0][0].version:
                 break
             try:
-                found.append((entry, self.read(entry).header))
+                found.readable.append((entry, self.read(entry).header))
+            except StoreUnavailable:
+                raise
             except WeightsError as error:
-                log.warning("checkpoint skipped", error=error.message)
+                log.error("checkpoint cannot be used", error=error.message)  # noqa: TRY400 - the message says it all
+                if isinstance(error, DamagedCheckpoint):
+                    found.damaged.append(entry)
         return found
+
+    def readable(self) -> list[tuple[Entry, Header]]:
+        """See `newest`."""
+        return self.newest().readable
+
+    def set_aside(self, entry: Entry) -> None:
+        """Rename a damaged file, so that it no longer counts as a checkpoint; it stays until newer ones are pruned."""
+        try:
+            entry.path.replace(entry.path.with_name(entry.path.name + DAMAGED))
+        except OSError as error:
+            log.warning("damaged checkpoint not set aside", file=str(entry.path), error=error.strerror)
 
     def write(self, checkpoint: Checkpoint) -> int:
         """Write it durably: temporary file, sync, rename, sync the folder. Returns the file's size in bytes.
@@ -262,6 +295,8 @@ class CheckpointFolder:
         entries = self.entries()
         kept = set(sorted({entry.version for entry in entries}, reverse=True)[:keep])
         old = [entry.path for entry in entries if entry.version not in kept]
+        aside = self.path.glob(f"*.safetensors{DAMAGED}")
+        old += [path for path in aside if kept and int(path.name.partition("-")[0]) < min(kept)]
         for path in (*old, *self.path.glob(".*.safetensors.*")):
             try:
                 path.unlink(missing_ok=True)

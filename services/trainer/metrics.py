@@ -12,6 +12,7 @@ SKIPPED = Counter(
 RESTORED = Counter(
     "headrace_trainer_restored_weights", "Times that weights stopped being finite and were taken back.", ["model"]
 )
+DAMAGED = Counter("headrace_trainer_damaged_checkpoints", "Damaged checkpoint files, set aside at a start.", ["model"])
 DEAD_LETTERS = Counter(
     "headrace_trainer_dead_letters", "Examples that could not be decoded or learned from.", ["model"]
 )

@@ -80,6 +80,10 @@ class Observer(Protocol):
         """Weights were no longer finite and were taken back."""
         ...
 
+    def damaged(self, files: int) -> None:
+        """Checkpoints newer than the one that training resumes from were damaged, and set aside."""
+        ...
+
     def published(self, result: Published, header: Header, seconds: float) -> None:
         """A checkpoint is known. Called from the publisher's thread."""
         ...

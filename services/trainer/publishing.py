@@ -37,6 +37,10 @@ class Announcer(Protocol):
         """The model's events appended since then (None: all there are), oldest first."""
         ...
 
+    def letters(self, since_us: int | None) -> set[tuple[int, int]]:
+        """Partition and offset of the examples that became this model's dead letters since then (None: ever)."""
+        ...
+
 
 class Published(NamedTuple):
     """What a publication came to."""
@@ -120,32 +124,53 @@ class Publisher:
 
         Call once this trainer has fenced all others: what they have announced is then final.
         """
-        readable = self.folder.readable()
+        readable, damaged = self.folder.newest()
+        for entry in damaged:
+            self.folder.set_aside(entry)
         since = min((header.created_at for _, header in readable), default=None)
         events = self._announcer.announced(None if since is None else since - CLOCK_SLACK_US)
         version = max((event.version for event in events), default=0)
         epoch = max((event.epoch for event in events), default=0)
         if not readable:
             if version:
-                log.warning(
+                log.error(
                     "no readable checkpoint: beginning anew above the versions that were announced", announced=version
                 )
-            return Resumed(None, version + 1, epoch + 1)
-        entry = _announced_first(readable, events)
-        checkpoint = self.folder.read(entry)
+            letters = self._announcer.letters(None) if version else ()
+            return Resumed(None, version + 1, epoch + 1, len(damaged), frozenset(letters))
+        checkpoint = self.folder.read(_announced_first(readable, events))
+        header = checkpoint.header
         epoch = max(epoch, *(header.epoch for _, header in readable))
-        if checkpoint.header.version > version:
-            log.info("announcing the checkpoint that was left unannounced", version=checkpoint.header.version)
+        if header.version > version:
+            log.info("announcing the checkpoint that was left unannounced", version=header.version)
             self.announce(checkpoint)
-        return Resumed(checkpoint, max(version, checkpoint.header.version) + 1, epoch + 1)
+        letters = set[tuple[int, int]]()
+        if header.version < version:
+            log.error(
+                "going back to an earlier checkpoint: the files of newer versions are damaged or gone",
+                announced=version, version=header.version, offsets=header.offsets,
+            )  # fmt: skip
+            letters = self._announcer.letters(header.created_at - CLOCK_SLACK_US)
+        return Resumed(checkpoint, max(version, header.version) + 1, epoch + 1, len(damaged), frozenset(letters))
 
 
 class Resumed(NamedTuple):
-    """Where a trainer goes on: its checkpoint (None at a model's first start), the next version, and its own epoch."""
+    """Where a trainer goes on.
+
+    Attributes:
+        checkpoint: None at a model's first start, and where no file is left that can be read.
+        next_version: above all that were announced.
+        epoch: the trainer's own.
+        damaged: files that were newer, and damaged.
+        letters: partition and offset of examples beyond the checkpoint that are dead letters already, because a version
+            beyond it was announced.
+    """
 
     checkpoint: Checkpoint | None
     next_version: int
     epoch: int
+    damaged: int = 0
+    letters: frozenset[tuple[int, int]] = frozenset()
 
 
 def _announced_first(readable: Sequence[tuple[Entry, Header]], events: Sequence[CheckpointPublished]) -> Entry:

@@ -47,6 +47,9 @@ class Trainer:
         resumed = publisher.resume()
         self.learner = Learner(pipeline, window, resumed.checkpoint)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch
+        self._letters_sent = resumed.letters
+        if resumed.damaged:
+            observer.damaged(resumed.damaged)
         self._begin(resumed, warm_up)
         self._letters: list[Letter] = []
         self._ends: list[dict[int, int]] = []
@@ -190,6 +193,8 @@ class Trainer:
         if self._pipeline.variant is not None:
             where = f"{message.topic()}[{message.partition()}] at {message.offset()}"
             log.warning("example left out", where=where, phase=phase, error=f"{type(error).__name__}: {error}")
+            return
+        if (message.partition(), message.offset()) in self._letters_sent:
             return
         value = dead_letter(
             message, phase=phase, error=error, service="trainer", model=self._pipeline.model_name, version=self.version

@@ -1,8 +1,6 @@
 """The trainer: exact over crashes, honest about its errors, and nothing half-done reaches the fleet."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,73 +11,14 @@ import torch
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.errors import DataError, DependencyError
-from headrace.weights import Manifest, MemoryChunkStore, fetch
+from headrace.weights import Manifest, fetch
 from services.trainer.batches import Item, merged
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.learner import Learner
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
-from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, write_toy
-
-
-def values(count: int, partitions: int = 2) -> dict[int, list[bytes]]:
-    """Examples of a straight line, spread over partitions."""
-    return {
-        p: [example(p, o, 10 * o + 3 * p, math.sin(o * 7 + p)) for o in range(count // partitions)]
-        for p in range(partitions)
-    }
-
-
-@dataclass
-class World:
-    """Everything outside the trainer, which outlives its crashes."""
-
-    folder: Path
-    examples: dict[int, list[bytes]]
-    training: dict[str, Any] = field(default_factory=dict)
-    announcer: MemoryAnnouncer = field(default_factory=MemoryAnnouncer)
-    store: MemoryChunkStore = field(default_factory=MemoryChunkStore)
-    recorder: Recorder = field(default_factory=Recorder)
-    now: float = 0.0
-
-    def trainer(self, fetch: int = 7, warm_up: int = 0) -> Trainer:
-        pipeline = load_pipeline(
-            write_toy(self.folder / "toy", **{"checkpoint_examples": 64, "checkpoint_s": 1e9, **self.training})
-        )
-        publisher = Publisher(self.checkpoints, self.store, self.announcer, keep=3)
-        log = MemoryExamples(self.examples, fetch)
-        trainer = Trainer(pipeline, log, publisher, self.recorder, warm_up=warm_up, clock=lambda: self.now)
-        trainer.start()
-        return trainer
-
-    @property
-    def checkpoints(self) -> CheckpointFolder:
-        return CheckpointFolder(self.folder / "storage", "toy")
-
-    def newest(self) -> Checkpoint:
-        return self.checkpoints.read(self.checkpoints.entries()[0])
-
-    def until(self, trainer: Trainer, done: Callable[[], bool], most: int = 10_000) -> None:
-        for _ in range(most):
-            if done():
-                return
-            if not trainer.step() and trainer.batcher.due_in() < math.inf:
-                self.now += 0.01
-        raise AssertionError("never done")
-
-    def all_learned(self, trainer: Trainer) -> None:
-        """Train until nothing is left, and publish."""
-        total = sum(map(len, self.examples.values()))
-        self.until(trainer, lambda: sum(trainer.batcher.positions.values()) == total)
-        trainer.finish()
-
-
-def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return dict(trainer.learner.network.state_dict())
-
-
-def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+from tests.line_kit import MemoryExamples, example, write_toy
+from tests.unit.trainer.world_kit import World, equal, values, weights_of
 
 
 def test_a_new_model_is_published_before_its_first_label(tmp_path: Path) -> None:
@@ -116,57 +55,6 @@ def test_versions_rise_by_one_each_from_the_one_before(tmp_path: Path) -> None:
     assert [event.version for event in events] == list(range(1, len(events) + 1))
     assert [event.base_version for event in events] == list(range(len(events)))
     assert len(events) >= 5
-
-
-EVERYTHING = {
-    "replay": {"window": 90, "examples": 24, "steps": 2},
-    "average": 0.9,
-    "schedule": {"kind": "inverse_time", "start": 4.0, "steps": 5, "warm_up": 3},
-    "drift": {"ratio": 1.01, "examples": 40},
-    "clip_norm": 0.5,
-    "race": [0.3, 1.0, 10.0],
-}
-WAYS = [{}, {"average": 0.95}, {"replay": {"window": 50, "examples": 16}}, EVERYTHING]
-WAYS_NAMED = ["plain", "average", "replay", "everything"]
-
-
-@pytest.mark.parametrize("training", WAYS, ids=WAYS_NAMED)
-@pytest.mark.parametrize("batches", [5, 9, 17])
-def test_killed_and_resumed_it_comes_to_the_same_weights_bit_for_bit(
-    tmp_path: Path, batches: int, training: dict[str, Any]
-) -> None:
-    straight = World(tmp_path / "straight", values(600), training)
-    uninterrupted = straight.trainer()
-    straight.all_learned(uninterrupted)
-
-    world = World(tmp_path / "killed", values(600), training)
-    killed = world.trainer(fetch=13)
-    world.until(killed, lambda: world.recorder.batches >= batches)
-    killed._settle(wait=True)
-    at = world.newest().header
-    assert 0 < at.examples <= killed.learner.examples
-    resumed = world.trainer(fetch=3)
-    assert resumed.learner.examples == at.examples
-    world.all_learned(resumed)
-
-    assert equal(weights_of(resumed), weights_of(uninterrupted))
-    assert resumed.learner.progress.errors["model"].total == uninterrupted.learner.progress.errors["model"].total
-    left, right = world.newest(), straight.newest()
-    assert torch.equal(left.random["torch"], right.random["torch"])
-    assert same(left.optimizer, right.optimizer)
-    assert same(left.lanes, right.lanes)
-    assert equal(left.weights, right.weights)
-    assert left.header.learning == right.header.learning
-
-
-def same(left: Any, right: Any) -> bool:
-    if isinstance(left, torch.Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
 
 
 def test_a_checkpoint_made_again_from_the_one_before_and_the_log_is_the_same_bit_for_bit(tmp_path: Path) -> None:
@@ -246,7 +134,7 @@ def test_an_undecodable_example_becomes_one_dead_letter_over_a_crash(tmp_path: P
     world.until(trainer, lambda: world.recorder.letters == 1)
     trainer._settle(wait=True)
     world.all_learned(world.trainer())
-    (letter,) = world.announcer.letters
+    (letter,) = world.announcer.sent
     dead = DeadLetter.FromString(letter.value)
     assert (dead.topic, dead.partition, dead.offset, dead.phase, dead.value) == (
         "toy.examples",
@@ -262,7 +150,7 @@ def test_an_example_that_the_model_raises_on_is_set_aside_and_the_rest_is_learne
     world.examples[1][5] = example(1, 5, 55, 2e6)
     trainer = world.trainer()
     world.all_learned(trainer)
-    (letter,) = world.announcer.letters
+    (letter,) = world.announcer.sent
     assert DeadLetter.FromString(letter.value).phase == "features"
     assert trainer.learner.examples == 63
 
@@ -339,4 +227,4 @@ def test_a_further_models_trainer_has_versions_of_its_own_and_leaves_dead_letter
     assert {event.model for event in world.announcer.events} == {"toy.next"}
     assert checkpoints.read(checkpoints.entries()[0]).header.model == "toy.next"
     assert trainer.learner.optimizer.param_groups[0]["lr"] == 0.1
-    assert (world.announcer.letters, world.recorder.letters) == ([], 1)
+    assert (world.announcer.sent, world.recorder.letters) == ([], 1)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,13 +202,15 @@ class Recorder:
     def __init__(self) -> None:
         self.batches, self.letters, self.restores, self.chunks_put_back = 0, 0, 0, 0
         self.damaged_files = 0
+        self.reasons = Counter[str]()
         self.versions: list[int] = []
 
     def batch(self, learner: Learner, examples: int, seconds: float) -> None:
         self.batches += 1
 
-    def dead(self, count: int) -> None:
+    def dead(self, reason: str, count: int) -> None:
         self.letters += count
+        self.reasons[reason] += count
 
     def snapshot(self, seconds: float) -> None:
         """Not of interest."""

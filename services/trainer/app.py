@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from collections import Counter
 
 import torch
 
@@ -29,15 +30,16 @@ class PrometheusObserver:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._skipped = 0
+        self._skipped = Counter[str]()
 
     def batch(self, learner: Learner, examples: int, seconds: float) -> None:
         """A batch was learned from."""
         name = self._model
         metrics.EXAMPLES.labels(name).inc(examples)
         metrics.STEPS.labels(name).set(learner.steps)
-        metrics.SKIPPED.labels(name).inc(learner.skipped - self._skipped)
-        self._skipped = learner.skipped
+        for reason, count in (learner.skipped - self._skipped).items():
+            metrics.SKIPPED.labels(name, reason).inc(count)
+        self._skipped = learner.skipped.copy()
         metrics.LOSS.labels(name).set(learner.loss)
         metrics.STEP_SECONDS.labels(name).observe(seconds)
         for of, error in learner.progress.errors.items():
@@ -49,9 +51,9 @@ class PrometheusObserver:
                 else:
                     metrics.BASELINE_ERROR.labels(name, of, window).set(value)
 
-    def dead(self, count: int) -> None:
-        """Examples became dead letters."""
-        metrics.DEAD_LETTERS.labels(self._model).inc(count)
+    def dead(self, reason: str, count: int) -> None:
+        """Examples cannot be used."""
+        metrics.DEAD_LETTERS.labels(self._model, reason).inc(count)
 
     def snapshot(self, seconds: float) -> None:
         """Training stood still for a copy."""

@@ -68,8 +68,8 @@ class Observer(Protocol):
         """A batch was learned from."""
         ...
 
-    def dead(self, count: int) -> None:
-        """Examples became dead letters."""
+    def dead(self, reason: str, count: int) -> None:
+        """Examples cannot be used: decode, features or train where that raises, or not_finite."""
         ...
 
     def snapshot(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from headrace.runtime.logging import get_logger
 from services.trainer.batches import Batch, Batcher, Item
 from services.trainer.checkpoint import Checkpoint, Header, Letter
 from services.trainer.chunk_repair import ChunkRepair
-from services.trainer.learner import Learner, State
+from services.trainer.learner import Learner
 from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
 
@@ -58,7 +58,7 @@ class Trainer:
         self._decode = pipeline.example_decoder.decode
         self._publishing: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
-        self._good: State = self.learner.state()
+        self._restores = 0
         self._first = resumed.checkpoint is None
 
     def start(self) -> None:
@@ -147,6 +147,8 @@ class Trainer:
         self._settle(wait=True)
 
     def _due(self) -> bool:
+        if self.learner.in_doubt:
+            return False
         late = self._clock() - self._last_checkpoint >= self._spec.checkpoint_s
         mended = self._repair is not None and self._repair.mended
         return self._new >= self._spec.checkpoint_examples or (late and bool(self._new or mended or self._passed()))
@@ -178,18 +180,18 @@ class Trainer:
             try:
                 example = decode(message.value() or b"")
             except msgspec.DecodeError as error:
-                self._bury(message, "decode", error)
+                self._bury(message, "decode", error, "decode")
             else:
                 items.append(Item(example.label_ms, partition, message.offset(), example, message))
         return items
 
-    def _bury(self, message: Any, phase: Phase, error: Exception) -> None:
+    def _bury(self, message: Any, phase: Phase, error: Exception, reason: str) -> None:
         """Dead letters go out with the next checkpoint, in its transaction: its offsets are what lies beyond them.
 
         Only the champion's trainer writes any: putting a letter back teaches the example to every model of the
         pipeline, and one that has learned it already must not learn it again because another could not.
         """
-        self._observer.dead(1)
+        self._observer.dead(reason, 1)
         if self._pipeline.variant is not None:
             where = f"{message.topic()}[{message.partition()}] at {message.offset()}"
             log.warning("example left out", where=where, phase=phase, error=f"{type(error).__name__}: {error}")
@@ -202,26 +204,27 @@ class Trainer:
         self._letters.append(Letter(message.partition(), message.offset(), message.key(), value))
 
     def _learn(self, batch: Batch) -> None:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self.learner.examples
         bad = self.learner.learn(batch.items)
-        self._observer.batch(self.learner, len(batch.items) - len(bad), time.perf_counter() - started)
+        self._observer.batch(self.learner, self.learner.examples - before, time.perf_counter() - started)
+        self._tell_restores()
         for found in bad:
-            self._bury(found.item.message, found.phase, found.error)
+            self._bury(found.item.message, found.phase, found.error, found.reason)
         self._ends.append(batch.ends)
         self._new += len(batch.items)
         newest = max(item.label_ms for item in batch.items)
         self._newest_label_us = max(self._newest_label_us, newest * 1000)
 
+    def _tell_restores(self) -> None:
+        for _ in range(self.learner.taken_back - self._restores):
+            self._observer.restored()
+        self._restores = self.learner.taken_back
+
     def _checkpoint(self) -> None:
         """Copy the state between two batches, and hand it to the publisher's thread."""
         started = time.perf_counter()
-        state = self.learner.state()
-        if not state.finite:
-            log.error("weights are no longer finite: going back to those of the last checkpoint", version=self.version)
-            self._observer.restored()
-            self.learner.restore(self._good)
-            state = self._good
-        self._good = state
+        state = self.learner.snapshot()
+        self._tell_restores()
         letters = self._passed()
         checkpoint = Checkpoint(self._header(), state.weights, state.optimizer, state.random, letters, state.lanes)
         self.version, self._base = checkpoint.header.version, checkpoint.header.version

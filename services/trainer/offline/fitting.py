@@ -140,6 +140,7 @@ class Fitting:
         try:
             loss = self._loss(batch)
         except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            self._lane.undo_buffers()
             batch = self._without_bad(batch, error)
             if not len(batch):
                 return []
@@ -151,6 +152,7 @@ class Fitting:
         return [loss.item()]
 
     def _loss(self, batch: np.ndarray) -> torch.Tensor:
+        self._lane.keep_buffers()
         self._lane.network.train()
         self._lane.optimizer.zero_grad()
         features = self._examples.features[torch.from_numpy(batch)]

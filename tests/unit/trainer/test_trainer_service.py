@@ -161,13 +161,13 @@ def test_a_model_that_raises_on_everything_stops_the_trainer(tmp_path: Path) -> 
         world.all_learned(world.trainer())
 
 
-def test_a_batch_whose_loss_is_not_finite_is_skipped(tmp_path: Path) -> None:
+def test_an_example_whose_loss_is_not_finite_is_set_aside(tmp_path: Path) -> None:
     world = World(tmp_path, values(64))
     world.examples[0][3] = example(0, 3, 33, 0.5, y=1e6)
     trainer = world.trainer()
     world.all_learned(trainer)
-    assert trainer.learner.skipped == 1
-    assert trainer.learner.steps == 3
+    assert not trainer.learner.skipped
+    assert (trainer.learner.steps, trainer.learner.examples) == (4, 63)
     assert all(t.isfinite().all() for t in weights_of(trainer).values())
 
 

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from headrace.contracts.events_pb2 import CheckpointPublished
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused
 from headrace.runtime.endpoints import Endpoints, read_endpoint_file
 from headrace.streams.memory import MemoryRecord
 from services.trainer.checkpoint import Header, Letter
@@ -168,6 +168,7 @@ class MemoryAnnouncer:
 
     def __init__(self) -> None:
         self.events: list[CheckpointPublished] = []
+        self.refusals: list[CheckpointRefused] = []
         self.sent: list[Letter] = []
         self.failing: Exception | None = None
 
@@ -180,6 +181,13 @@ class MemoryAnnouncer:
 
     def announced(self, since_us: int | None) -> list[CheckpointPublished]:
         return [event for event in self.events if since_us is None or event.created_at_us >= since_us]
+
+    def refuse(self, event: CheckpointRefused, letters: Sequence[Letter]) -> None:
+        self.refusals.append(event)
+        self.sent += letters
+
+    def refused(self, since_us: int | None) -> list[CheckpointRefused]:
+        return [event for event in self.refusals if since_us is None or event.created_at_us >= since_us]
 
     def letters(self, since_us: int | None) -> set[tuple[int, int]]:
         return {(letter.partition, letter.offset) for letter in self.sent}
@@ -202,6 +210,7 @@ class Recorder:
     def __init__(self) -> None:
         self.batches, self.letters, self.restores, self.chunks_put_back = 0, 0, 0, 0
         self.damaged_files = 0
+        self.refusals: list[str] = []
         self.reasons = Counter[str]()
         self.versions: list[int] = []
 
@@ -220,6 +229,9 @@ class Recorder:
 
     def damaged(self, files: int) -> None:
         self.damaged_files += files
+
+    def refused(self, gate: str) -> None:
+        self.refusals.append(gate)
 
     def put_back(self, chunks: int) -> None:
         self.chunks_put_back += chunks

@@ -82,6 +82,23 @@ class DriftSpec(_Section):
     )
 
 
+class GatesSpec(_Section):
+    """What a checkpoint must pass before it is published. A model's first version always is.
+
+    Tensors of other names, types or shapes than the version published last are refused in any case.
+    """
+
+    finite: bool = Field(default=True, description="refuse a checkpoint whose weights had to be taken back")
+    worse: float | None = Field(
+        1.5,
+        gt=0,
+        description="refuse a checkpoint whose recent error is more than so many times that of the version published "
+        "last, both predicting the same examples before they are learned from; null: do not compare",
+    )
+    examples: int = Field(2000, ge=1, description="the newest examples on which both are compared")
+    least: int = Field(200, ge=1, description="fewer are not compared")
+
+
 class TrainingSpec(_Section):
     """Learning online."""
 
@@ -104,6 +121,7 @@ class TrainingSpec(_Section):
         max_length=8,
         description="multiples of learning_rate trained side by side; the best by recent error is served",
     )
+    gates: GatesSpec | None = Field(None, description="what a checkpoint must pass before it is published")
     keep: int = Field(5, ge=2, description="checkpoints kept on shared storage")
     seed: int = Field(0, ge=0, description="of the first weights and of all random state")
 

@@ -67,6 +67,10 @@ class PrometheusObserver:
         """Checkpoints were damaged."""
         metrics.DAMAGED.labels(self._model).inc(files)
 
+    def refused(self, gate: str) -> None:
+        """A gate kept a checkpoint from being published. Called from the publisher's thread."""
+        metrics.REFUSED.labels(self._model, gate).inc()
+
     def put_back(self, chunks: int) -> None:
         """Chunks were lost, and put back. Called from the publisher's thread."""
         metrics.PUT_BACK.labels(self._model).inc(chunks)

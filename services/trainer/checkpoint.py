@@ -1,7 +1,7 @@
 """A checkpoint: everything that training needs to go on, in one safetensors file that is there whole or not at all.
 
-Tensors are named weights/..., optimizer/..., random/..., lanes/... and letters/...; the rest stands as JSON in the
-file's metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
+Tensors are named weights/..., optimizer/..., random/..., lanes/..., published/... and letters/...; the rest stands as
+JSON in the file's metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
 """
 
 import json
@@ -17,6 +17,7 @@ import xxhash
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from headrace.contracts.events_pb2 import CheckpointRefused, PartitionOffset
 from headrace.runtime.errors import WeightsError
 from headrace.runtime.files import sync_folder
 from headrace.runtime.logging import get_logger
@@ -50,6 +51,24 @@ class Learning(msgspec.Struct, kw_only=True, frozen=True):
     followed_lane: int = 0
 
 
+class Gated(msgspec.Struct, kw_only=True, frozen=True):
+    """What gates need to go on.
+
+    Attributes:
+        published_version: the version published last: this one unless it was refused.
+        window: see `services.trainer.gates.Window`.
+        gate: that refused this checkpoint; "" if it is to be published.
+        reason: why.
+        values: what was compared.
+    """
+
+    published_version: int = 0
+    window: list[tuple[float, float, int]] = []
+    gate: str = ""
+    reason: str = ""
+    values: dict[str, float] = {}
+
+
 class Header(msgspec.Struct, kw_only=True, frozen=True):
     """The plain part of a checkpoint.
 
@@ -70,6 +89,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
         metrics: figures to show beside the version.
         progress: running errors, by name: (sum, count).
         learning: windows, schedules and races.
+        gated: what gates said of it; None where there are none.
         format: version of this schema.
     """
 
@@ -88,7 +108,23 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
     metrics: dict[str, float]
     progress: dict[str, tuple[float, int]]
     learning: Learning = Learning()
+    gated: Gated | None = None
     format: int = FORMAT
+
+    @property
+    def refused(self) -> bool:
+        """Whether a gate keeps it from being published."""
+        return self.gated is not None and bool(self.gated.gate)
+
+    @property
+    def refusal(self) -> CheckpointRefused:
+        """The event that says so."""
+        gated = self.gated or Gated()
+        return CheckpointRefused(
+            model=self.model, version=self.version, published_version=gated.published_version, epoch=self.epoch,
+            step=self.step, gate=gated.gate, reason=gated.reason, values=gated.values, created_at_us=self.created_at,
+            offsets=[PartitionOffset(topic=self.topic, partition=p, offset=o) for p, o in self.offsets.items()],
+        )  # fmt: skip
 
     @property
     def facts(self) -> VersionFacts:
@@ -120,7 +156,8 @@ class Checkpoint:
     """A checkpoint in memory; its tensors are its own.
 
     `weights` are those that are served. Where others learn (an average is served, or learning rates race), `lanes` has
-    each one's weights, optimizer and average, and `optimizer` is empty.
+    each one's weights, optimizer and average, and `optimizer` is empty. `published` are the weights published last,
+    where these are refused.
     """
 
     header: Header
@@ -129,10 +166,12 @@ class Checkpoint:
     random: dict[str, Any]
     letters: list[Letter] = field(default_factory=list)
     lanes: list[dict[str, Any]] = field(default_factory=list)
+    published: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The file's bytes."""
         tensors = {f"weights/{name}": tensor for name, tensor in self.weights.items()}
+        tensors |= {f"published/{name}": tensor for name, tensor in self.published.items()}
         plain = {
             "header": msgspec.to_builtins(self.header),
             "optimizer": flatten(self.optimizer, "optimizer", tensors),
@@ -154,12 +193,17 @@ class Checkpoint:
             plain = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_METADATA])
             header = msgspec.convert(plain["header"], Header, strict=False)
             tensors = load(data)
-            weights = {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}
+            weights, published = _under("weights/", tensors), _under("published/", tensors)
             letters = [_unpack(letter, tensors) for letter in plain["letters"]]
             optimizer, random = unflatten(plain["optimizer"], tensors), unflatten(plain["random"], tensors)
-            return cls(header, weights, optimizer, random, letters, unflatten(plain.get("lanes", []), tensors))
+            lanes = unflatten(plain.get("lanes", []), tensors)
+            return cls(header, weights, optimizer, random, letters, lanes, published)
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"not a checkpoint of format {FORMAT}: {error}") from error
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _pack(letter: Letter, path: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter, WeightsApplied
-from headrace.contracts.topics import APPLIED, CHECKPOINTS, EXAMPLES, dead_letters, model_partition
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused, DeadLetter, WeightsApplied
+from headrace.contracts.topics import APPLIED, CHECKPOINTS, EXAMPLES, REFUSALS, dead_letters, model_partition
 from headrace.rollouts.feed import parse
 from headrace.runtime import kafka
 from headrace.runtime.errors import DataError, DependencyError
@@ -149,14 +149,19 @@ class KafkaAnnouncer:
 
     def announce(self, event: CheckpointPublished, letters: Sequence[Letter]) -> None:
         """See `Announcer`."""
-        doing = f"announcing version {event.version} of {self._model} on {self._topic}[{self._partition}]"
+        self._send(self._topic, event, letters)
+
+    def refuse(self, event: CheckpointRefused, letters: Sequence[Letter]) -> None:
+        """See `Announcer`."""
+        self._send(REFUSALS.name(), event, letters)
+
+    def _send(self, topic: str, event: CheckpointPublished | CheckpointRefused, letters: Sequence[Letter]) -> None:
+        doing = f"announcing version {event.version} of {self._model} on {topic}[{self._partition}]"
         try:
             self._producer.begin_transaction()
             for letter in letters:
                 self._producer.produce(self._letters, letter.value, letter.key, partition=letter.partition)
-            self._producer.produce(
-                self._topic, event.SerializeToString(), self._model.encode(), partition=self._partition
-            )
+            self._producer.produce(topic, event.SerializeToString(), self._model.encode(), partition=self._partition)
             self._commit()
         except (KafkaException, BufferError) as error:
             self._usable = False
@@ -181,9 +186,16 @@ class KafkaAnnouncer:
 
     def announced(self, since_us: int | None) -> list[CheckpointPublished]:
         """See `Announcer`."""
-        messages = _since(self._settings, self._topic, [self._partition], since_us)
-        events = [CheckpointPublished.FromString(m.value() or b"") for m in messages if m.key() == self._model.encode()]
-        return [event for event in events if event.model == self._model]
+        return [CheckpointPublished.FromString(value) for value in self._mine(self._topic, since_us)]
+
+    def refused(self, since_us: int | None) -> list[CheckpointRefused]:
+        """See `Announcer`."""
+        return [CheckpointRefused.FromString(value) for value in self._mine(REFUSALS.name(), since_us)]
+
+    def _mine(self, topic: str, since_us: int | None) -> list[bytes]:
+        """The values of the model's records."""
+        messages = _since(self._settings, topic, [self._partition], since_us)
+        return [message.value() or b"" for message in messages if message.key() == self._model.encode()]
 
     def letters(self, since_us: int | None) -> set[tuple[int, int]]:
         """See `Announcer`."""

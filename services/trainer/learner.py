@@ -14,6 +14,7 @@ from headrace.runtime.logging import get_logger
 from services.trainer import randomness
 from services.trainer.batches import Item
 from services.trainer.checkpoint import Checkpoint, Learning
+from services.trainer.gates import Gates
 from services.trainer.learning.bad import Bad, Judge, NotFinite
 from services.trainer.learning.lane import Lane
 from services.trainer.learning.schedule import DriftDetector, Schedule
@@ -90,6 +91,8 @@ class Learner:
         if resumed is not None:
             self._resume(resumed)
         self._good = self.state()
+        self.gates: Gates | None = None
+        """See each batch before it is learned from."""
 
     def _lane(self, multiple: float) -> Lane:
         """Every lane begins with the same weights."""
@@ -198,6 +201,8 @@ class Learner:
 
     def _learn(self, items: Sequence[Item], ready: list[Lane], seen: _Seen) -> None:
         errors = self.progress.observe(seen.events, seen.labels, seen.predictions[self.followed])
+        if self.gates is not None:
+            self.gates.observe(seen.features, seen.labels, errors)
         if len(self.lanes) > 1:
             self._compare(seen.labels, seen.predictions)
         self.examples += len(items)

@@ -29,6 +29,10 @@ STEP_SECONDS = Histogram(
     "headrace_trainer_step_seconds", "One batch: predict, learn.", ["model"], buckets=LATENCY_BUCKETS
 )
 CHECKPOINTS = Counter("headrace_trainer_published_checkpoints", "Checkpoints published.", ["model"])
+REFUSED = Counter(
+    "headrace_trainer_refused_checkpoints", "Checkpoints that a gate (finite, schema, worse) kept unpublished.",
+    ["model", "gate"],
+)  # fmt: skip
 VERSION = Gauge("headrace_trainer_version", "The newest published version.", ["model"])
 SNAPSHOT_SECONDS = Histogram(
     "headrace_trainer_snapshot_seconds",

@@ -84,6 +84,10 @@ class Observer(Protocol):
         """Checkpoints newer than the one that training resumes from were damaged, and set aside."""
         ...
 
+    def refused(self, gate: str) -> None:
+        """A gate kept a checkpoint from being published. Called from the publisher's thread."""
+        ...
+
     def published(self, result: Published, header: Header, seconds: float) -> None:
         """A checkpoint is known. Called from the publisher's thread."""
         ...

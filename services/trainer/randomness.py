@@ -1,6 +1,8 @@
 """The state of the random generators that a model may use: torch's, numpy's and Python's global ones."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,3 +34,13 @@ def restore(states: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, next_gauss = states["python"]
     random.setstate((version, tuple(words.tolist()), next_gauss))
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Whatever is drawn inside, the generators go on as if it had not been."""
+    before = state()
+    try:
+        yield
+    finally:
+        restore(before)

@@ -6,16 +6,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
+import torch
 
 from headrace.deadletters.letters import Phase, dead_letter
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.logging import get_logger
 from services.trainer.batches import Batch, Batcher, Item
-from services.trainer.checkpoint import Checkpoint, Header, Letter
+from services.trainer.checkpoint import Checkpoint, Gated, Header, Letter
 from services.trainer.chunk_repair import ChunkRepair
+from services.trainer.gates import Gates
 from services.trainer.learner import Learner
 from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
+from services.trainer.tree import copied
 
 log = get_logger("headrace.trainer")
 
@@ -59,6 +62,7 @@ class Trainer:
         self._publishing: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._restores = 0
+        self.learner.gates = self._gates = _gates(pipeline, resumed.checkpoint)
         self._first = resumed.checkpoint is None
 
     def start(self) -> None:
@@ -223,10 +227,15 @@ class Trainer:
     def _checkpoint(self) -> None:
         """Copy the state between two batches, and hand it to the publisher's thread."""
         started = time.perf_counter()
+        taken_back = self.learner.taken_back
         state = self.learner.snapshot()
+        gated = self._gated(state.weights, ruined=self.learner.taken_back > taken_back)
         self._tell_restores()
         letters = self._passed()
-        checkpoint = Checkpoint(self._header(), state.weights, state.optimizer, state.random, letters, state.lanes)
+        checkpoint = Checkpoint(
+            self._header(gated), state.weights, state.optimizer, state.random, letters, state.lanes,
+            copied(self._gates.weights) if self._gates is not None and gated is not None and gated.gate else {},
+        )  # fmt: skip
         self.version, self._base = checkpoint.header.version, checkpoint.header.version
         self._letters = [letter for letter in self._letters if letter not in letters]
         self._ends, self._new, self._last_checkpoint = [], 0, self._clock()
@@ -235,7 +244,19 @@ class Trainer:
         self._observer.snapshot(time.perf_counter() - started)
         self._publishing = self._thread.submit(self._publish, checkpoint)
 
-    def _header(self) -> Header:
+    def _gated(self, weights: dict[str, torch.Tensor], *, ruined: bool) -> Gated | None:
+        """What the gates say of these weights; if nothing, later ones are compared with them."""
+        gates, version = self._gates, self.version + 1
+        if gates is None:
+            return None
+        refused = gates.refusal(weights, ruined=ruined)
+        if refused is None:
+            gates.publish(version, weights)
+            return Gated(published_version=version, window=gates.saved)
+        log.warning("checkpoint not published", version=version, gate=refused.gate, reason=refused.reason)
+        return Gated(published_version=gates.version, window=gates.saved, **refused._asdict())
+
+    def _header(self, gated: Gated | None) -> Header:
         positions, learner = self.batcher.positions, self.learner
         partitions = sorted(positions)
         metrics = {**learner.progress.metrics(), "loss": learner.loss, "examples": float(learner.examples)}
@@ -255,10 +276,15 @@ class Trainer:
             metrics={name: value for name, value in metrics.items() if value == value},  # noqa: PLR0124 - NaN is not itself
             progress=learner.progress.saved(),
             learning=learner.learning,
+            gated=gated,
         )
 
     def _publish(self, checkpoint: Checkpoint) -> None:
-        started = time.perf_counter()
+        started, gated = time.perf_counter(), checkpoint.header.gated
+        if gated is not None and gated.gate:
+            self._publisher.refuse_checkpoint(checkpoint)
+            self._observer.refused(gated.gate)
+            return
         published = self._publisher.publish_checkpoint(checkpoint)
         self._observer.published(published, checkpoint.header, time.perf_counter() - started)
 
@@ -267,6 +293,19 @@ class Trainer:
         if self._publishing is not None and (wait or self._publishing.done()):
             self._publishing.result()
             self._publishing = None
+
+
+def _gates(pipeline: Pipeline, resumed: Checkpoint | None) -> Gates | None:
+    """The pipeline's gates, as they stood."""
+    spec = pipeline.spec.training.gates
+    if spec is None:
+        return None
+    gated = resumed.header.gated if resumed is not None else None
+    gates = Gates(spec, pipeline.model, gated.window if gated is not None else None)
+    if resumed is not None:
+        version = gated.published_version if gated is not None else resumed.header.version
+        gates.publish(version, resumed.published or resumed.weights)
+    return gates
 
 
 def _from_checkpoint(header: Header, begin: Mapping[int, int]) -> dict[int, int]:

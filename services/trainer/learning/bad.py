@@ -64,10 +64,9 @@ class Judge:
 
     def _reference(self) -> torch.nn.Module:
         if self._untrained is None:
-            before = randomness.state()
-            randomness.seed(0)
-            self._untrained = self._model.network()
-            randomness.restore(before)
+            with randomness.untouched():
+                randomness.seed(0)
+                self._untrained = self._model.network()
         return self._untrained
 
     def _among(self, items: Sequence[Item], network: torch.nn.Module) -> list[Bad]:

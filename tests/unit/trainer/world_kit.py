@@ -71,8 +71,12 @@ class World:
     def killed_after(self, batches: int, fetch: int) -> None:
         """A trainer that learns so many batches and is gone; what it had begun to publish is done."""
         trainer, end = self.trainer(fetch), self.recorder.batches + batches
-        self.until(trainer, lambda: self.recorder.batches >= end)
-        trainer._settle(wait=True)
+
+        def done() -> bool:
+            trainer._settle(wait=True)  # so that checkpoints are at the same steps, however slow the disk is
+            return self.recorder.batches >= end
+
+        self.until(trainer, done)
         trainer._thread.shutdown()
 
     def all_learned(self, trainer: Trainer) -> None:

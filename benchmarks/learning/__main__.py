@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.learning import rides
 from benchmarks.learning.flights import serve_the_year
+from benchmarks.learning.freshness import freshness
 from benchmarks.learning.memory import from_memory
 from benchmarks.learning.rivals import data
 from headrace.platform import LocalPlatform
@@ -25,6 +26,7 @@ DATA = Path("build/bench/learning-flights.npz")
 RIVALS = Path("build/peers/learning/bin/python")
 SCRIPTS = Path(__file__).parent / "rivals"
 DAY = 86400.0
+RATES = (2_000.0, 40_000.0)
 OURS, TREES = "as served", "monthly trees"
 
 ByMonth = dict[str, dict[int, float]]
@@ -64,7 +66,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, prog="benchmarks.learning")
     parser.add_argument("--full", action="store_true", help="a day a second instead of three; more rounds")
-    parser.add_argument("--only", choices=["flights", "rides", "memory"], help="one part")
+    parser.add_argument("--only", choices=["flights", "rides", "memory", "freshness"], help="one part")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     console, figures, ratios = Console(width=140), dict[str, Any](), dict[str, float]()
@@ -84,6 +86,11 @@ def main() -> None:
     if options.only in (None, "rides"):
         figures["rides"] = rides.recovery()
         console.print("rides: {recovery_labels:,.0f} labels until recovered".format(**figures["rides"]))
+    if options.only in (None, "freshness"):
+        figures["freshness"] = [freshness(rate, 60.0 if options.full else 20.0) for rate in RATES]
+        for found in figures["freshness"]:
+            line = "freshness at {rate:,.0f} records/s ({labels_s:,.0f} labels/s): p50 {p50:.2f} s, p99 {p99:.2f} s"
+            console.print(line.format(**found))
     if options.only in (None, "flights"):
         found, how = flights(console, full=options.full)
         show(found, how["counts"], console)

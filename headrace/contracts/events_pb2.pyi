@@ -76,6 +76,26 @@ class CheckpointPublished(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class OriginEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     BASE_VERSION_FIELD_NUMBER: _builtins.int
@@ -88,6 +108,7 @@ class CheckpointPublished(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     CREATED_AT_US_FIELD_NUMBER: _builtins.int
     NEWEST_LABEL_US_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     base_version: _builtins.int
@@ -109,6 +130,12 @@ class CheckpointPublished(_message.Message):
     def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOffset]: ...
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
+    @_builtins.property
+    def origin(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What made it: "code" (digest of the pipeline's folder), "commit", "headrace", "torch"; of a training job "job" and
+        "data". Not signed: it is for people.
+        """
+
     def __init__(
         self,
         *,
@@ -124,10 +151,11 @@ class CheckpointPublished(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         created_at_us: _builtins.int = ...,
         newest_label_us: _builtins.int = ...,
+        origin: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "created_at_us", b"created_at_us", "epoch", b"epoch", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "metrics", b"metrics", "model", b"model", "newest_label_us", b"newest_label_us", "offsets", b"offsets", "signature", b"signature", "step", b"step", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "created_at_us", b"created_at_us", "epoch", b"epoch", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "metrics", b"metrics", "model", b"model", "newest_label_us", b"newest_label_us", "offsets", b"offsets", "origin", b"origin", "signature", b"signature", "step", b"step", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,11 +22,23 @@ SHORT = 8
 """A secret of fewer characters is masked only where it stands as a word of its own: "test" must not garble "latest"."""
 LEAST = 3
 """One of fewer characters than this is masked within URLs only."""
-VARIABLES = ("HEADRACE_", "KAFKA_", "REDIS_", "AWS_", "AZURE_", "GOOGLE_", "GCS_")
+VARIABLES = ("HEADRACE_", "KAFKA_", "REDIS_", "AWS_", "AZURE_", "GOOGLE_", "GCS_", "OTEL_")
 """Environment variables that Headrace and the libraries of its stores read begin with one of these."""
 
 _WORDS = frozenset(
-    {"password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "credential", "credentials", "jaas"}
+    {
+        "authorization",
+        "credential",
+        "credentials",
+        "jaas",
+        "passphrase",
+        "passwd",
+        "password",
+        "pwd",
+        "secret",
+        "secrets",
+        "token",
+    }
 )
 _ABOUT = frozenset({"url", "uri", "location", "path", "file", "id", "name", "type", "provider", "algorithm", "timeout"})
 """The last word of a name that describes a secret, but does not hold it: ssl.key.location."""

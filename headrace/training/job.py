@@ -34,6 +34,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         settings: of pipeline.yaml's `training`, what is different for this job.
         hand_over: publish the result and have the live trainer go on from it.
         limit: so many examples of the files or the source, the first ones; None takes all.
+        track: where the finished job is tracked as an MLflow run: a database or a server; "" nowhere.
         max_examples: more than these are refused, since they are held in memory.
     """
 
@@ -55,6 +56,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     settings: dict[str, Any] = {}
     hand_over: bool = False
     limit: int | None = None
+    track: str = ""
     max_examples: int = MOST_EXAMPLES
 
     def __post_init__(self) -> None:
@@ -118,6 +120,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         purged: examples left out of validation and test because their event came before the part began.
         weights: the file of weights, and `digest` of its bytes.
         version: that was published, 0 where none was; `offsets` are where the live trainer goes on.
+        run: the MLflow run's id, or why there is none; "" where the job is not tracked.
         seconds: all of it took.
     """
 
@@ -136,4 +139,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     version: int = 0
     offsets: dict[int, int] = {}
+    run: str = ""
     seconds: float

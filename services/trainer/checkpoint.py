@@ -56,6 +56,7 @@ class Gated(msgspec.Struct, kw_only=True, frozen=True):
 
     Attributes:
         published_version: the version published last: this one unless it was refused.
+        base_version: the version published before this one.
         window: see `services.trainer.gates.Window`.
         gate: that refused this checkpoint; "" if it is to be published.
         reason: why.
@@ -63,6 +64,7 @@ class Gated(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     published_version: int = 0
+    base_version: int = 0
     window: list[tuple[float, float, int]] = []
     gate: str = ""
     reason: str = ""
@@ -90,6 +92,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
         progress: running errors, by name: (sum, count).
         learning: windows, schedules and races.
         gated: what gates said of it; None where there are none.
+        origin: what made it, by name; see `CheckpointPublished`.
         format: version of this schema.
     """
 
@@ -109,6 +112,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
     progress: dict[str, tuple[float, int]]
     learning: Learning = Learning()
     gated: Gated | None = None
+    origin: dict[str, str] = {}
     format: int = FORMAT
 
     @property
@@ -128,11 +132,11 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def facts(self) -> VersionFacts:
-        """What the fleet is told of the version."""
+        """What the fleet is told of the version. Its base is a version that was published, too."""
         return VersionFacts(
             model=self.model,
             version=self.version,
-            base_version=self.base_version,
+            base_version=self.gated.base_version if self.gated is not None else self.base_version,
             epoch=self.epoch,
             step=self.step,
             offsets={self.topic: self.offsets},

@@ -113,7 +113,12 @@ class Publisher:
         """Steps 3 and 4; doing them again for the same checkpoint names the same weights."""
         facts = checkpoint.header.facts
         manifest = publish_version(checkpoint.weights, facts, store=self._store, lineage=self._lineage)
-        event = checkpoint_event(manifest, signing_key=self._signing_key, newest_label_us=facts.newest_label_us)
+        event = checkpoint_event(
+            manifest,
+            signing_key=self._signing_key,
+            newest_label_us=facts.newest_label_us,
+            origin=checkpoint.header.origin,
+        )
         self._announcer.announce(event, checkpoint.letters)
         return manifest
 

@@ -16,6 +16,7 @@ from services.trainer.checkpoint import Checkpoint, Gated, Header, Letter
 from services.trainer.chunk_repair import ChunkRepair
 from services.trainer.gates import Gates
 from services.trainer.learner import Learner
+from services.trainer.origin import origin_of
 from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
 from services.trainer.tree import copied
@@ -64,6 +65,7 @@ class Trainer:
         self._restores = 0
         self.learner.gates = self._gates = _gates(pipeline, resumed.checkpoint)
         self._first = resumed.checkpoint is None
+        self._origin = origin_of(pipeline)
 
     def start(self) -> None:
         """Publish a new model's first weights, so that predictions flow before the first label is there."""
@@ -249,12 +251,12 @@ class Trainer:
         gates, version = self._gates, self.version + 1
         if gates is None:
             return None
-        refused = gates.refusal(weights, ruined=ruined)
+        refused, base = gates.refusal(weights, ruined=ruined), gates.version
         if refused is None:
             gates.publish(version, weights)
-            return Gated(published_version=version, window=gates.saved)
+            return Gated(published_version=version, base_version=base, window=gates.saved)
         log.warning("checkpoint not published", version=version, gate=refused.gate, reason=refused.reason)
-        return Gated(published_version=gates.version, window=gates.saved, **refused._asdict())
+        return Gated(published_version=base, base_version=base, window=gates.saved, **refused._asdict())
 
     def _header(self, gated: Gated | None) -> Header:
         positions, learner = self.batcher.positions, self.learner
@@ -277,6 +279,7 @@ class Trainer:
             progress=learner.progress.saved(),
             learning=learner.learning,
             gated=gated,
+            origin=self._origin,
         )
 
     def _publish(self, checkpoint: Checkpoint) -> None:

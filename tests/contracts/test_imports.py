@@ -22,6 +22,7 @@ LAYER = {
     "replay": 3,
     "batch": 3,
     "training": 3,
+    "tracking": 3,
     "cli": 4,
 }
 MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])

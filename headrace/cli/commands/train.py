@@ -1,7 +1,5 @@
 """`headrace train`: epochs over a bounded set of examples, and a report."""
 
-import asyncio
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +10,13 @@ from rich.console import Console
 
 from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
 from headrace.cli.files import DelimiterOption, EncodingOption
+from headrace.cli.jobs import run_process, written
 from headrace.cli.views.training import TrainingView, show_report
-from headrace.runtime.errors import ConfigError, HeadraceError
+from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
 
-INTERRUPTED = 130
 MODULE = "services.trainer.offline"
+LATER = "the same command goes on after the last finished epoch"
 
 
 def train(
@@ -45,6 +44,9 @@ def train(
     hand_over: Annotated[
         bool, typer.Option("--hand-over", help="publish the result; the live trainer goes on from it")
     ] = False,
+    track: Annotated[
+        str, typer.Option(help="log the job as an MLflow run: local, or the URL of a server", show_default=False)
+    ] = "",
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     kafka: KafkaOption = None,
@@ -67,22 +69,26 @@ def train(
 
       headrace train examples/flights -o build/x --events e.csv --labels l.csv --set learning_rate=0.001
     """
+    from headrace.cli.commands.experiments import tracking_folder
     from headrace.replay.text import FileFormat
+    from headrace.tracking.store import address
     from headrace.training.job import Report, TrainingJob
 
     if source and (events or labels):
         raise ConfigError("--source and files exclude each other")
+    uri = address(track, tracking_folder(load(ServiceSettings, "headrace"))) if track else ""
     job = TrainingJob(
         pipeline=str(folder.resolve()), folder=str(output.resolve()), model=model,
         data="source" if source else "files" if events or labels else "topic",
         events=str(events.resolve()) if events else "", labels=str(labels.resolve()) if labels else "",
         time_field=time_field, form=FileFormat.of(delimiter, encoding), options=option or [],
         start=from_, end=to, limit=limit, epochs=epochs, validation=validation, test=test, patience=patience,
-        settings=dict(map(_setting, set_ or [])), hand_over=hand_over,
+        settings=dict(map(_setting, set_ or [])), hand_over=hand_over, track=uri,
     )  # fmt: skip
     offline = job.data != "topic" and not hand_over
     settings = load(ServiceSettings, "headrace") if offline else connect_to_stores(run_dir, kafka)
-    summary = asyncio.run(_run(_written(job), settings, TrainingView(Console(stderr=True, highlight=False))))
+    view = TrainingView(Console(stderr=True, highlight=False))
+    summary = run_process(MODULE, written(job, job.path), settings, view.heard, LATER)
     report = msgspec.convert(summary, Report, strict=False)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
@@ -98,50 +104,3 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text}: {error}") from None
-
-
-def _written(job: Any) -> Path:
-    """The job's file in its folder; another job's results are not written over.
-
-    Raises:
-        ConfigError: the folder is another job's, or cannot be written.
-    """
-    path, data = Path(job.folder) / "job.json", msgspec.json.encode(job)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.read_bytes() != data:
-            raise ConfigError(f"{path.parent}: holds another job", hint="choose another --output, or remove it")
-        path.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", hint="--output FOLDER") from error
-    return path
-
-
-async def _run(job_file: Path, settings: ServiceSettings, view: TrainingView) -> dict[str, Any]:
-    """Run the job's process; returns its summary.
-
-    Raises:
-        HeadraceError: what the process says went wrong.
-        typer.Exit: it was stopped, or died.
-    """
-    from headrace.jobs.process import JobProcess, environment
-
-    process, said = JobProcess(MODULE, job_file, environment(settings)), dict[str, Any]()
-
-    def heard(line: Any) -> None:
-        said.update({name: line[name] for name in ("summary", "error") if name in line})
-        view.heard(line)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, process.stop)
-    code = await process.run(heard)
-    if "summary" in said:
-        return dict(said["summary"])
-    if "error" in said:
-        failed = HeadraceError(said["error"])
-        failed.exit_code = code  # type: ignore[assignment]
-        raise failed
-    if code == INTERRUPTED:
-        typer.echo("stopped: the same command goes on after the last finished epoch", err=True)
-    raise typer.Exit(code if code > 0 else 1)

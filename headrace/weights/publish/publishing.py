@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 
@@ -127,7 +128,11 @@ def _put(manifest: Manifest, parts: dict[str, memoryview], absent: set[str], sto
 
 
 def checkpoint_event(
-    manifest: Manifest, *, signing_key: bytes | None = None, newest_label_us: int = 0
+    manifest: Manifest,
+    *,
+    signing_key: bytes | None = None,
+    newest_label_us: int = 0,
+    origin: Mapping[str, str] = MappingProxyType({}),
 ) -> events_pb2.CheckpointPublished:
     """Return the event that announces a published manifest, signed if there is a key."""
     encoded = manifest.encode()
@@ -148,4 +153,5 @@ def checkpoint_event(
         metrics=manifest.metrics,
         created_at_us=manifest.created_at,
         newest_label_us=newest_label_us,
+        origin=origin,
     )

@@ -90,6 +90,8 @@ def render_answer(answer: InferAnswer) -> pb.ModelInferResponse:
     """The answer's message, its data in raw_output_contents."""
     response = pb.ModelInferResponse(model_name=answer.model, model_version=str(answer.version), id=answer.id)
     response.parameters["checkpoint"].string_param = answer.checkpoint
+    for name, number in (answer.parameters or {}).items():
+        response.parameters[name].int64_param = number
     for tensor in answer.outputs:
         output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         if tensor.placed is None:

@@ -162,10 +162,11 @@ class InferRequest:
 
 @dataclass(slots=True)
 class InferAnswer:
-    """The answer, and the exact weights that gave it."""
+    """The answer, and the exact weights that gave it. `parameters` are further ones of the response."""
 
     model: str
     version: int
     checkpoint: str
     outputs: list[OutputTensor]
     id: str = ""
+    parameters: Mapping[str, int] | None = None

@@ -237,7 +237,7 @@ def render_answer(answer: InferAnswer, binary: BinaryOutputs) -> tuple[bytes, in
     content: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}
     if answer.id:
         content["id"] = answer.id
-    content |= {"parameters": {"checkpoint": answer.checkpoint}, "outputs": outputs}
+    content |= {"parameters": {"checkpoint": answer.checkpoint, **(answer.parameters or {})}, "outputs": outputs}
     header = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join([header, *tail]), len(header)) if tail else (header, None)
 

@@ -8,14 +8,20 @@ from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context, Stop
 from headrace.runtime.scheduling import use_realtime
+from headrace.runtime.tracing import start_tracing
 from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import WeightsSource
 from services.inference.live import live_weights, load
-from services.inference.oip.diagnostics import LogSettings
+from services.inference.oip.diagnostics import LogSettings, TraceSettings
 from services.inference.oip.shared_memory import Regions
 from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.control.member import Member, socket_of_worker
+from services.inference.rpc.control.operations import Alone, Control, Operations
 from services.inference.rpc.grpc import GrpcServer
 from services.inference.rpc.metrics import ProtocolCollector
+from services.inference.rpc.observe.access_log import AccessLog
+from services.inference.rpc.observe.observer import Observer
+from services.inference.rpc.observe.spans import RequestSpans
 from services.inference.rpc.parameters import Priorities
 from services.inference.rpc.response_cache import ResponseCache
 from services.inference.rpc.rest import create_app
@@ -61,20 +67,40 @@ class RpcApp:
             cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
-        self._logs, self._samples = LogSettings(), warm_up.samples
+        self._samples = warm_up.samples
+        self._tracing = start_tracing("rpc", settings.instance)
+        self._observer = self._observing()
+        traces = TraceSettings(None if self._tracing is None else self._tracing.sampling)
+        operations = Operations(self._plane, LogSettings(), traces)
+        self._member = Member(operations, socket_of_worker(settings)) if shared else None
+        self._control = Control(self._member or Alone(operations))
         context.ready.declare("weights", "rest", "grpc")
+
+    def _observing(self) -> Observer | None:
+        share, errors = self._settings.access_log_sample, self._settings.access_log_errors_per_s
+        spans = None if self._tracing is None else RequestSpans(self._tracing)
+        log = None if share is None else AccessLog(share, errors)
+        return None if spans is None and log is None else Observer(spans, log)
 
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand."""
-        app = create_app(self._plane, self._logs, self._samples)
-        lean = protocol_for(self._plane)
+        app = create_app(self._plane, self._control, self._samples, self._observer)
+        lean = protocol_for(self._plane, self._observer)
         rest = WebServer(
             app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S, protocol=lean, share=self._shared
         )
-        grpc = GrpcServer(self._plane, self._logs, self._settings.host, self._settings.grpc_port, share=self._shared)
+        grpc = GrpcServer(
+            self._plane,
+            self._control,
+            self._settings.host,
+            self._settings.grpc_port,
+            share=self._shared,
+            observer=self._observer,
+        )
         self._weights.start()
-        if self._shared:  # the other workers answer meanwhile
+        if self._member is not None:  # the other workers answer meanwhile
             await self._first_version(stop)
+            await self._member.join()
         serving = asyncio.create_task(rest.serve())
         announcing = asyncio.create_task(self._announce(stop, grpc))
         try:
@@ -128,6 +154,10 @@ class RpcApp:
         await asyncio.gather(announcing, return_exceptions=True)
         self._plane.close()
         self._weights.stop()
+        if self._member is not None:
+            await self._member.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
 
 
 def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None, *, shared: bool = False) -> App:

@@ -17,12 +17,14 @@ from headrace.contracts.oip import service_pb2 as pb
 from headrace.grpcserver import GrpcServer as Http2Server
 from headrace.grpcserver import Limits
 from services.inference.oip import describe
-from services.inference.oip.diagnostics import LogSettings, trace_settings
 from services.inference.oip.grpc_codec import parameter_values, parse_infer, render_answer
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
 from services.inference.oip.shared_memory import NO_CUDA
+from services.inference.rpc.control.operations import Control
 from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.observe.observer import Observer, Seen
+from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.service import DataPlane
 
 SERVICE = "inference.GRPCInferenceService"
@@ -40,13 +42,22 @@ class GrpcServer:
         ConfigError: the port is taken or not ours to take.
     """
 
-    def __init__(self, plane: DataPlane, logs: LogSettings, host: str, port: int, *, share: bool = False) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        control: Control,
+        host: str,
+        port: int,
+        *,
+        share: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
         limits = Limits(max_message_bytes=_MAX_MESSAGE, max_unfinished_bytes=_MAX_MESSAGE)
         self._server = Http2Server(host, port, limits=limits, share=share)
         self._health = health.aio.HealthServicer()
         server: Any = self._server  # has what generated code calls of grpc.aio.Server
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, logs), server)
-        self._server.add_raw_method(f"/{SERVICE}/ModelInfer", RawInfer(plane))  # instead of the servicer's
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, control, observer), server)
+        self._server.add_raw_method(f"/{SERVICE}/ModelInfer", RawInfer(plane, observer))  # instead of the servicer's
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflected = reflection.aio.ReflectionServicer(service_names=names, pool=_Pools())
@@ -110,8 +121,8 @@ def _answering(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T
 class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     """The calls, named as the protocol names them."""
 
-    def __init__(self, plane: DataPlane, logs: LogSettings) -> None:
-        self._plane, self._logs = plane, logs
+    def __init__(self, plane: DataPlane, control: Control, observer: Observer | None) -> None:
+        self._plane, self._control, self._observer = plane, control, observer
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -136,7 +147,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     @_answering
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:
-        found = self._plane.model_statistics(request.name, request.version)
+        found = await self._control.statistics(request.name, request.version)
         return ParseDict({"model_stats": found}, pb.ModelStatisticsResponse())
 
     @_answering
@@ -148,7 +159,9 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> None:
         """Answers through `context.write`, since requests are read meanwhile."""
-        await InferStream(self._plane, _peer(context), context.write).run(request_iterator)
+        observer = self._observer
+        begin = None if observer is None else _Beginning(observer, _peer(context), context)
+        await InferStream(self._plane, _peer(context), context.write, begin=begin).run(request_iterator)
 
     @_answering
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
@@ -158,14 +171,14 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
-        self._plane.load(request.model_name, parameter_values(request.parameters))
+        await self._control.load(request.model_name, parameter_values(request.parameters))
         return pb.RepositoryModelLoadResponse()
 
     @_answering
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context
     ) -> pb.RepositoryModelUnloadResponse:
-        self._plane.unload(request.model_name)
+        await self._control.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     @_answering
@@ -179,13 +192,14 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def SystemSharedMemoryRegister(
         self, request: pb.SystemSharedMemoryRegisterRequest, context: Context
     ) -> pb.SystemSharedMemoryRegisterResponse:
-        self._plane.regions.register(request.name, request.key, request.offset, request.byte_size)
+        await self._control.register(request.name, request.key, request.offset, request.byte_size)
         return pb.SystemSharedMemoryRegisterResponse()
 
+    @_answering
     async def SystemSharedMemoryUnregister(
         self, request: pb.SystemSharedMemoryUnregisterRequest, context: Context
     ) -> pb.SystemSharedMemoryUnregisterResponse:
-        self._plane.regions.unregister(request.name)
+        await self._control.unregister(request.name)
         return pb.SystemSharedMemoryUnregisterResponse()
 
     @_answering
@@ -211,17 +225,32 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def TraceSetting(self, request: pb.TraceSettingRequest, context: Context) -> pb.TraceSettingResponse:
         wanted = {name: _plain(list(setting.value)) for name, setting in request.settings.items()}
         answer = pb.TraceSettingResponse()
-        for name, value in trace_settings(wanted).items():
+        for name, value in (await self._control.trace(wanted)).items():
             answer.settings[name].value.extend(value if isinstance(value, list) else [value])
         return answer
 
     @_answering
     async def LogSettings(self, request: pb.LogSettingsRequest, context: Context) -> pb.LogSettingsResponse:
         answer = pb.LogSettingsResponse()
-        for name, value in self._logs.update(parameter_values(request.settings)).items():
+        for name, value in (await self._control.logging(parameter_values(request.settings))).items():
             field = {bool: "bool_param", int: "uint32_param", str: "string_param"}[type(value)]
             setattr(answer.settings[name], field, value)
         return answer
+
+
+class _Beginning:
+    """Shows the requests of a stream to those who look at them: each is of the trace that the call's headers name."""
+
+    def __init__(self, observer: Observer, peer: str, context: Context) -> None:
+        self._observer, self._peer = observer, peer
+        self._headers = dict(context.invocation_metadata())
+
+    def __call__(self, message: pb.ModelInferRequest) -> Seen | None:
+        said = (message.ByteSize(), message.model_name, message.model_version, message.id)
+        return self._observer.begin(self._header, lambda: Incoming("grpc", "ModelStreamInfer", self._peer, *said))
+
+    def _header(self, name: str) -> str:
+        return str(self._headers.get(name, ""))
 
 
 def _peer(context: Context) -> str:

@@ -8,6 +8,7 @@ raw contents are cut out. Any other request goes through protobuf and the data p
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -18,9 +19,11 @@ from headrace.contracts.oip.tensors import TensorError
 from headrace.grpcserver import Call, Status
 from services.inference.oip.grpc_codec import parse_infer, render_answer
 from services.inference.oip.layout import Layout, Table
-from services.inference.oip.messages import InferAnswer, InferRequest, OipError
+from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, OipError
 from services.inference.oip.tables import raw_part
 from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.observe.observer import Observer, Seen
+from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.service import DataPlane
 
 _NAME, _VERSION, _ID, _RAW_INPUT, _RAW_OUTPUT = 0x0A, 0x12, 0x1A, 0x3A, 0x32  # tags of the fields
@@ -41,31 +44,39 @@ class _Plan(NamedTuple):
 
 
 class RawInfer:
-    """A raw method, see `headrace.grpcserver`."""
+    """A raw method, see `headrace.grpcserver`. `observer` is shown the calls."""
 
-    def __init__(self, plane: DataPlane) -> None:
-        self._plane = plane
+    def __init__(self, plane: DataPlane, observer: Observer | None = None) -> None:
+        self._plane, self._observer = plane, observer
         self._plans: dict[bytes, _Plan] = {}
         self._lengths: list[int] = []  # of metadata, the latest first
         self._answers: dict[tuple[object, ...], bytes] = {}
 
     def __call__(self, call: Call, message: bytes) -> None:
         """Answer a call, later."""
+        seen = None
+        if self._observer is not None:
+            seen = self._observer.begin(call.header, partial(_incoming, call, message))
 
         def deliver(outcome: Outcome) -> None:
             if isinstance(outcome, OipError):
-                call.fail(Status[outcome.grpc], str(outcome))
-            else:
-                call.reply(self._render(outcome))
+                _fail(call, seen, Status[outcome.grpc], outcome)
+                return
+            reply = self._render(outcome)
+            call.reply(reply)
+            if seen is not None:
+                seen.answered(outcome, "OK", len(reply))
 
         try:
             job = self._planned(call, message, deliver) or self._parsed(call, message, deliver)
         except OipError as error:
-            call.fail(Status[error.grpc], str(error))
+            _fail(call, seen, Status[error.grpc], error)
         except DecodeError as error:
-            call.fail(Status.INTERNAL, f"the message does not parse: {error}")
+            _fail(call, seen, Status.INTERNAL, InvalidRequest(f"the message does not parse: {error}"))
         else:
-            call.on_end = _Cancel(self._plane, job)
+            call.on_end = _Cancel(self._plane, job, seen)
+            if seen is not None:
+                seen.attach(job)
 
     # Requests like one before.
 
@@ -114,7 +125,7 @@ class RawInfer:
     # Answers.
 
     def _render(self, answer: InferAnswer) -> bytes:
-        if any(tensor.placed is not None for tensor in answer.outputs):
+        if answer.parameters or any(tensor.placed is not None for tensor in answer.outputs):
             return render_answer(answer).SerializeToString()
         key = (answer.version, answer.checkpoint, *((t.name, *t.shape) for t in answer.outputs))
         start = self._answers.get(key)
@@ -138,13 +149,29 @@ class RawInfer:
 class _Cancel:
     """The caller is gone, or its deadline has passed."""
 
-    __slots__ = ("_job", "_plane")
+    __slots__ = ("_job", "_plane", "_seen")
 
-    def __init__(self, plane: DataPlane, job: Job) -> None:
-        self._plane, self._job = plane, job
+    def __init__(self, plane: DataPlane, job: Job, seen: Seen | None) -> None:
+        self._plane, self._job, self._seen = plane, job, seen
 
-    def __call__(self, _: Status) -> None:
+    def __call__(self, status: Status) -> None:
         self._plane.cancel(self._job)
+        if self._seen is not None:
+            self._seen.cancelled(status.name)
+
+
+def _fail(call: Call, seen: Seen | None, status: Status, error: OipError) -> None:
+    call.fail(status, str(error))
+    if seen is not None:
+        seen.answered(error, status.name, 0)
+
+
+def _incoming(call: Call, message: bytes) -> Incoming:
+    said = ("", "", "")
+    with contextlib.suppress(DecodeError):
+        request = pb.ModelInferRequest.FromString(message)
+        said = request.model_name, request.model_version, request.id
+    return Incoming("grpc", "ModelInfer", call.link.peer, len(message), *said)
 
 
 class _Unusual(Exception):  # noqa: N818 - not an error: another way of writing the same message

@@ -15,18 +15,20 @@ from headrace.contracts.oip import service_pb2 as pb
 from services.inference.oip.grpc_codec import parse_infer, render_answer
 from services.inference.oip.messages import OipError
 from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.observe.observer import Seen
 from services.inference.rpc.service import DataPlane
 
 IN_FLIGHT = 64
 
 Write = Callable[[pb.ModelStreamInferResponse], Awaitable[None]]
+Begin = Callable[[pb.ModelInferRequest], Seen | None]
 
 
 class _Request:
     """One request of the stream. `job` is there while it is executed, `outcome` is done once it is known."""
 
-    def __init__(self, identifier: str) -> None:
-        self.id = identifier
+    def __init__(self, identifier: str, seen: Seen | None) -> None:
+        self.id, self.seen = identifier, seen
         self.job: Job | None = None
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -44,11 +46,14 @@ class InferStream:
         plane: executes the requests.
         peer: whose they are.
         write: sends an answer, and returns when the next may be sent.
+        begin: shows a request to those who look at it.
         in_flight: requests at a time.
     """
 
-    def __init__(self, plane: DataPlane, peer: str, write: Write, *, in_flight: int = IN_FLIGHT) -> None:
-        self._plane, self._peer, self._write = plane, peer, write
+    def __init__(
+        self, plane: DataPlane, peer: str, write: Write, *, begin: Begin | None = None, in_flight: int = IN_FLIGHT
+    ) -> None:
+        self._plane, self._peer, self._write, self._begin = plane, peer, write, begin
         self._slots = asyncio.Semaphore(in_flight)
         self._requests: asyncio.Queue[_Request | None] = asyncio.Queue()
         self._unanswered: set[_Request] = set()
@@ -59,8 +64,12 @@ class InferStream:
         try:
             while (request := await self._requests.get()) is not None:
                 outcome = await request.outcome
+                response = _response(request.id, outcome)
+                await self._write(response)
                 self._unanswered.discard(request)
-                await self._write(_response(request.id, outcome))
+                if request.seen is not None:
+                    status = outcome.grpc if isinstance(outcome, OipError) else "OK"
+                    request.seen.answered(outcome, status, response.ByteSize())
                 self._slots.release()
             await reading
         finally:
@@ -68,6 +77,8 @@ class InferStream:
             for request in self._unanswered:
                 if request.job is not None:
                     self._plane.cancel(request.job)
+                if request.seen is not None:
+                    request.seen.cancelled("CANCELLED")
 
     async def _read(self, requests: AsyncIterator[pb.ModelInferRequest]) -> None:
         try:
@@ -79,11 +90,13 @@ class InferStream:
             self._requests.put_nowait(None)
 
     def _submit(self, message: pb.ModelInferRequest) -> None:
-        request = _Request(message.id)
+        request = _Request(message.id, self._begin(message) if self._begin is not None else None)
         self._unanswered.add(request)
         try:
             parsed = parse_infer(message, self._plane.regions)
             request.job = self._plane.submit(parsed, request.deliver, self._peer)
+            if request.seen is not None:
+                request.seen.attach(request.job)
         except OipError as error:
             request.deliver(error)
         self._requests.put_nowait(request)

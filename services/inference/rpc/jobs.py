@@ -30,6 +30,7 @@ class Job:
         cancelled: nobody wants its answer any more.
         execution: the one that answered it.
         places: the outputs that go to shared memory.
+        timing: whether the answer says where its time went.
     """
 
     table: Table
@@ -45,6 +46,7 @@ class Job:
     cancelled: bool = False
     execution: Execution | None = None
     places: Mapping[str, OutputPlace] = field(default_factory=dict)
+    timing: bool = False
     timer: TimerHandle | None = field(default=None, repr=False)
 
     def deposited(self, outcome: Outcome) -> Outcome:

@@ -21,6 +21,9 @@ is served beside this. Every answer names the version of the weights that gave i
 Numbers can also go as bytes after the JSON, in the order of the inputs: the header `Inference-Header-Content-Length`
 says where the JSON ends, an input's parameter `binary_data_size` how long it is, and `binary_data` of an output or
 `binary_data_output` of the request asks for bytes in the answer.
+
+Of a request's parameters, `timeout` (µs in the queue) and `priority` (1 is first) decide when it is executed, and
+`timing: true` has the answer's parameters say where its time went.
 """
 
 _ELEMENTS: Mapping[str, Json] = {
@@ -114,9 +117,10 @@ def operations() -> Iterator[Operation]:
     yield Operation("GET", "/v2/logging", "diagnostics", "What is logged", answer="Object")
     yield Operation("POST", "/v2/logging", "diagnostics", "Change what is logged", "Object", "Object", (400, 501))
     for prefix in ("/v2", model):
-        path, answers = f"{prefix}/trace/setting", "Trace settings; requests are not traced through this protocol"
-        yield Operation("GET", path, "diagnostics", answers, answer="Object")
-        yield Operation("POST", path, "diagnostics", f"{answers}, so nothing changes", "Object", "Object", (400, 501))
+        path = f"{prefix}/trace/setting"
+        yield Operation("GET", path, "diagnostics", "Which requests are traced", answer="Object")
+        changes = "Change which requests are traced, where the server's environment names a collector"
+        yield Operation("POST", path, "diagnostics", changes, "Object", "Object", (400, 501))
     yield from _shared_memory()
 
 

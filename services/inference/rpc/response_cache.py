@@ -16,6 +16,7 @@ import msgspec
 from headrace.weights.errors import NotReady
 from headrace.weights.worker.source import WeightsSource
 from services.inference.oip.messages import InferAnswer, OipError, OutputTensor
+from services.inference.rpc import timing
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.statistics import Statistics
 
@@ -120,6 +121,8 @@ class CachedAnswers:
                 self._statistics.failed(total)
             else:
                 self._statistics.found(total, took, job.table.rows)
+                if job.timing:
+                    outcome.parameters = timing.found(total, took)
             deliver(outcome)
 
         return counted

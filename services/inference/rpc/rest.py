@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.inference.oip import describe
-from services.inference.oip.diagnostics import LogSettings, trace_settings
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
 from services.inference.oip.rest_codec import (
     HEADER_LENGTH,
@@ -24,19 +23,27 @@ from services.inference.oip.rest_codec import (
     parse_json,
 )
 from services.inference.oip.shared_memory import NO_CUDA, Regions
+from services.inference.rpc.control.operations import Control
+from services.inference.rpc.observe.observer import Observer, Seen
+from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.openapi import document
-from services.inference.rpc.rest_infer import Headers, answer_headers, error_headers
+from services.inference.rpc.rest_infer import ROUTE, Headers, answer_headers, error_headers
 from services.inference.rpc.service import DataPlane
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(plane: DataPlane, logs: LogSettings, samples: Sequence[Any] = ()) -> FastAPI:
-    """An ASGI app that serves `plane`. Its own documentation is at /docs; the first of `samples` is its example."""
+def create_app(
+    plane: DataPlane, control: Control, samples: Sequence[Any] = (), observer: Observer | None = None
+) -> FastAPI:
+    """An ASGI app that serves `plane`. Its own documentation is at /docs; the first of `samples` is its example.
+
+    `observer` is shown the requests to predict.
+    """
     app = FastAPIOffline(title="Headrace inference")
     described = document(plane.config(plane.name), samples)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own lists no plain routes
-    rest = _Rest(plane, logs)
+    rest = _Rest(plane, control, observer)
     plain = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _routes(rest)]
     app.router.routes[:0] = plain  # first, so that the pages of the documentation cost a request nothing
     app.add_exception_handler(HTTPException, _http_error)
@@ -80,9 +87,9 @@ def _routes(rest: "_Rest") -> list[tuple[str, str, Endpoint]]:
 class _Rest:
     """The endpoints."""
 
-    def __init__(self, plane: DataPlane, logs: LogSettings) -> None:
-        self._plane, self._logs = plane, logs
-        self.system, self.cuda = _System(plane.regions), _Cuda()
+    def __init__(self, plane: DataPlane, control: Control, observer: Observer | None) -> None:
+        self._plane, self._control, self._observer = plane, control, observer
+        self.system, self.cuda = _System(plane.regions, control), _Cuda()
 
     async def live(self, _: Request) -> Response:
         return Response()
@@ -104,7 +111,7 @@ class _Rest:
 
     async def statistics(self, request: Request) -> Response:
         try:
-            return _json({"model_stats": self._plane.model_statistics(*_model(request))})
+            return _json({"model_stats": await self._control.statistics(*_model(request))})
         except OipError as error:
             raise InvalidRequest(
                 str(error)
@@ -112,48 +119,64 @@ class _Rest:
 
     async def infer(self, request: Request) -> Response:
         """What `rest_infer` leaves to the framework."""
-        headers = request.headers
-        body = decompress(await request.body(), headers.get("content-encoding", "").lower())
-        length, plane = headers.get(HEADER_LENGTH), self._plane
+        body, client = await request.body(), request.client
+        peer = f"{client.host}:{client.port}" if client else ""
+        if self._observer is None:
+            return await self._infer(request, body, peer, None)
+        headers, said = request.headers, (peer, len(body), *_model(request))
+        seen = self._observer.begin(lambda name: headers.get(name, ""), lambda: Incoming("rest", ROUTE, *said))
+        try:
+            return await self._infer(request, body, peer, seen)
+        except OipError as error:
+            if seen is not None:
+                seen.answered(error, error.http, len(error_headers(error)[1]))
+            raise
+
+    async def _infer(self, request: Request, body: bytes, peer: str, seen: Seen | None) -> Response:
+        headers, plane = request.headers, self._plane
+        body = decompress(body, headers.get("content-encoding", "").lower())
+        length = headers.get(HEADER_LENGTH)
         parsed, binary = parse_infer(*_model(request), body, length, plane.inputs, regions=plane.regions)
-        client = request.client
-        answer = await plane.infer(parsed, f"{client.host}:{client.port}" if client else "")
-        return _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
+        answer = await plane.infer(parsed, peer, seen)
+        response = _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
+        if seen is not None:
+            seen.answered(answer, 200, len(response.body))
+        return response
 
     async def index(self, request: Request) -> Response:
         return _json(self._plane.index(ready_only=parse_json(await request.body()).get("ready") is True))
 
     async def load(self, request: Request) -> Response:
-        self._plane.load(request.path_params["model"], parse_json(await request.body()).get("parameters") or {})
+        await self._control.load(request.path_params["model"], parse_json(await request.body()).get("parameters") or {})
         return Response()
 
     async def unload(self, request: Request) -> Response:
-        self._plane.unload(request.path_params["model"])
+        await self._control.unload(request.path_params["model"])
         return Response()
 
     async def logging(self, request: Request) -> Response:
-        return _json(self._logs.update(parse_json(await request.body())))
+        return _json(await self._control.logging(parse_json(await request.body())))
 
     async def trace(self, request: Request) -> Response:
-        return _json(trace_settings(parse_json(await request.body())))
+        return _json(await self._control.trace(parse_json(await request.body())))
 
 
 class _System:
     """The endpoints of system shared memory."""
 
-    def __init__(self, regions: Regions) -> None:
-        self._regions = regions
+    def __init__(self, regions: Regions, control: Control) -> None:
+        self._regions, self._control = regions, control
 
     async def status(self, request: Request) -> Response:
         return _json(self._regions.status(_region(request)))
 
     async def register(self, request: Request) -> Response:
         body = parse_json(await request.body())
-        self._regions.register(_region(request), body.get("key"), body.get("offset", 0), body.get("byte_size"))
+        await self._control.register(_region(request), body.get("key"), body.get("offset", 0), body.get("byte_size"))
         return Response()
 
     async def unregister(self, request: Request) -> Response:
-        self._regions.unregister(_region(request))
+        await self._control.unregister(_region(request))
         return Response()
 
 

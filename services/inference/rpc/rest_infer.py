@@ -10,7 +10,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from headrace.runtime.logging import get_logger
-from services.inference.oip.messages import InferAnswer, InvalidRequest, OipError, Overloaded
+from services.inference.oip.messages import InferAnswer, InvalidRequest, ModelFailed, OipError, Overloaded
 from services.inference.oip.rest_codec import (
     HEADER_LENGTH,
     MAX_BODY,
@@ -21,6 +21,8 @@ from services.inference.oip.rest_codec import (
     render_answer,
 )
 from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.observe.observer import GONE, Observer, Seen
+from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.service import DataPlane
 
 log = get_logger("headrace.rpc")
@@ -28,6 +30,8 @@ log = get_logger("headrace.rpc")
 Headers = list[tuple[bytes, bytes]]
 
 _COMPRESS_FROM = 4096  # bytes; generic clients accept gzip always, and for less it costs more than it saves
+ROUTE = "POST /v2/models/{model}/infer"
+
 _START, _END = b"/v2/models/", b"/infer"
 _KNOWN_URLS = 256
 
@@ -74,6 +78,7 @@ class _Request:
         self._size = 0
         self._binary = BinaryOutputs()
         self._job: Job | None = None
+        self._seen: Seen | None = None
 
     @property
     def message_event(self) -> "_Request":
@@ -85,12 +90,16 @@ class _Request:
         if self.disconnected and self._job is not None and not self.response_complete:
             self.response_complete = True
             self._protocol.plane.cancel(self._job)
+            if self._seen is not None:
+                self._seen.cancelled(GONE)
 
     def add(self, body: bytes) -> None:
         """Take a part of the body."""
         self._size += len(body)
         if self._size > MAX_BODY:
             self.keep_alive = False
+            if self._protocol.observer is not None and not self.response_complete:
+                self._begin(self._protocol.observer)
             self._refuse(InvalidRequest(f"the body is larger than {MAX_BODY} bytes"))
         elif not self.response_complete:
             self._body.append(body)
@@ -102,6 +111,8 @@ class _Request:
         fields, protocol = self._fields, self._protocol
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
+        if protocol.observer is not None:
+            self._begin(protocol.observer)
         try:
             body = decompress(body, _text(fields, b"content-encoding").lower())
             length = _text(fields, b"inference-header-content-length") or None
@@ -110,18 +121,26 @@ class _Request:
                 self._model, self._version, body, length, plane.inputs, plain=plane.plain_json, regions=plane.regions
             )
             self._job = plane.submit(request, self._deliver, protocol.peer)
+            if self._seen is not None:
+                self._seen.attach(self._job)
         except OipError as error:
             self._refuse(error)
         except Exception as error:
             log.exception("a request failed")
             self._broken(error)
 
+    def _begin(self, observer: Observer) -> None:
+        fields = self._fields
+        said = (self._protocol.peer, self._size, self._model, self._version)
+        self._seen = observer.begin(lambda name: _text(fields, name.encode()), lambda: Incoming("rest", ROUTE, *said))
+
     def _deliver(self, outcome: Outcome) -> None:
         try:
             if isinstance(outcome, OipError):
                 self._refuse(outcome)
             else:
-                self._write(200, *answer_headers(outcome, self._binary, _text(self._fields, b"accept-encoding")))
+                headers, body = answer_headers(outcome, self._binary, _text(self._fields, b"accept-encoding"))
+                self._write(200, headers, body, outcome)
         except OipError as error:
             self._refuse(error)
         except Exception as error:
@@ -129,23 +148,27 @@ class _Request:
             self._broken(error)
 
     def _refuse(self, error: OipError) -> None:
-        self._write(error.http, *error_headers(error))
+        self._write(error.http, *error_headers(error), error)
 
     def _broken(self, error: Exception) -> None:
-        body = orjson.dumps({"error": f"internal error: {type(error).__name__}"})
-        self._write(500, [(b"content-type", b"application/json")], body)
+        said = f"internal error: {type(error).__name__}"
+        body = orjson.dumps({"error": said})
+        self._write(500, [(b"content-type", b"application/json")], body, ModelFailed(said))
 
-    def _write(self, status: int, headers: Headers, body: bytes) -> None:
+    def _write(self, status: int, headers: Headers, body: bytes, outcome: Outcome) -> None:
         if self.response_complete:
             return
         self.response_complete = True
         self._protocol.respond(status, headers, body, keep_alive=self.keep_alive)
+        if self._seen is not None:
+            self._seen.answered(outcome, status, len(body))
 
 
 class InferProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which answers the plain case itself. See `protocol_for`."""
 
     plane: DataPlane
+    observer: Observer | None
     peer = ""
     _urls: dict[bytes, tuple[str, str] | None]
 
@@ -210,9 +233,9 @@ class InferProtocol(HttpToolsProtocol):
         return self._urls[url]
 
 
-def protocol_for(plane: DataPlane) -> type[InferProtocol]:
-    """The protocol, for one data plane."""
-    return type("BoundInferProtocol", (InferProtocol,), {"plane": plane, "_urls": {}})
+def protocol_for(plane: DataPlane, observer: Observer | None = None) -> type[InferProtocol]:
+    """The protocol, for one data plane; `observer` is shown the requests."""
+    return type("BoundInferProtocol", (InferProtocol,), {"plane": plane, "observer": observer, "_urls": {}})
 
 
 def _parse_url(url: bytes) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -28,6 +28,7 @@ from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.shared_memory import Regions
 from services.inference.oip.tables import Tables
+from services.inference.rpc import timing
 from services.inference.rpc.batcher import Batcher, BatchLimits
 from services.inference.rpc.execution import Executor
 from services.inference.rpc.jobs import Job, Outcome
@@ -36,6 +37,14 @@ from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
 from services.inference.rpc.statistics import Statistics
 
 _VERSION = re.compile(r"-?[0-9]{1,18}")
+
+
+class Attaching(Protocol):
+    """Wants a request's job once it is admitted."""
+
+    def attach(self, job: Job) -> None:
+        """The request is this job."""
+        ...
 
 
 _LIMITS, _PRIORITIES = BatchLimits(), Priorities()
@@ -170,8 +179,8 @@ class DataPlane:
 
     # Predicting.
 
-    async def infer(self, request: InferRequest, peer: str = "") -> InferAnswer:
-        """Predict. A caller that is cancelled meanwhile wants no answer any more.
+    async def infer(self, request: InferRequest, peer: str = "", seen: Attaching | None = None) -> InferAnswer:
+        """Predict. A caller that is cancelled meanwhile wants no answer any more. `seen` is given the job.
 
         Raises:
             OipError: what was wrong, with the status codes to answer with.
@@ -187,6 +196,8 @@ class DataPlane:
                 answered.set_result(outcome)
 
         job = self.submit(request, deliver, peer)
+        if seen is not None:
+            seen.attach(job)
         try:
             return await answered
         except asyncio.CancelledError:
@@ -259,9 +270,10 @@ class DataPlane:
         self._batcher.close()
 
     def _job(self, request: InferRequest, table: Table, peer: str, arrived: int) -> Job:
-        priority, timeout_us = self._priorities.default, 0
+        priority, timeout_us, timed = self._priorities.default, 0, False
         if request.parameters:
             priority, timeout_us = self._priorities.of(request.parameters), timeout_of(request.parameters)
+            timed = timing.timing_wanted(request.parameters)
         return Job(
             table,
             _nobody,
@@ -273,6 +285,7 @@ class DataPlane:
             timeout_us,
             arrived,
             places=request.places,
+            timing=timed,
         )
 
     def _execute(
@@ -288,6 +301,8 @@ class DataPlane:
             else:
                 queue = execution.started - job.arrived
                 self.statistics.succeeded(now - job.arrived, queue, execution, job.table.rows)
+                if job.timing:
+                    outcome.parameters = timing.executed(now - job.arrived, queue, execution)
             deliver(outcome)
 
         job.deliver = counted

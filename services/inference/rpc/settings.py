@@ -44,6 +44,12 @@ class RpcSettings(InferenceSettings):
     shared_memory_regions: int = Field(
         64, ge=0, description="regions of system shared memory that clients may register; 0 switches shared memory off"
     )
+    access_log_sample: float | None = Field(
+        None, ge=0, le=1, description="share of requests to log, a line each, and those that fail; 0 for these alone"
+    )
+    access_log_errors_per_s: float = Field(
+        10.0, ge=0, description="requests that fail beside the share, logged in a second at most"
+    )
     response_cache_bytes: int = Field(
         0, ge=0, description="bytes of answers kept for requests with the same inputs and version; 0 keeps none"
     )

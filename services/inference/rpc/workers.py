@@ -14,6 +14,7 @@ from headrace.launch.specs import RestartPolicy, RoleSpec, State
 from headrace.launch.supervised import Supervised
 from headrace.runtime.errors import ConfigError, ExitCode, HeadraceError
 from headrace.runtime.lifecycle import Context, Stop
+from services.inference.rpc.control.hub import Hub, socket_of
 from services.inference.rpc.merged_metrics import MergedMetrics
 from services.inference.rpc.settings import RpcSettings
 
@@ -45,6 +46,7 @@ class WorkersApp:
         ports = (f"--rest-port={_port(self._rest)}", f"--grpc-port={_port(self._grpc)}")
         self._workers = [self._worker(number, [*argv, *ports]) for number in range(workers)]
         self._metrics = MergedMetrics(self._ops)
+        self._hub = Hub(socket_of(settings.run_folder, settings.instance))
         context.ready.declare(*(worker.program.key for worker in self._workers))
 
     def _worker(self, number: int, argv: Sequence[str]) -> Supervised:
@@ -62,6 +64,7 @@ class WorkersApp:
         Raises:
             WorkerError: one ended for good.
         """
+        await self._hub.open()
         for worker in self._workers:
             worker.start()
         for name, scheme, listener in (("rest", "http://", self._rest), ("grpc", "", self._grpc)):
@@ -74,6 +77,7 @@ class WorkersApp:
                 await asyncio.to_thread(stop.wait, _PROBE_S)
         finally:
             await asyncio.to_thread(self._end)
+            await self._hub.close()
 
     def _look(self) -> None:
         for worker in self._workers:

@@ -11,6 +11,7 @@ from headrace.model.pipeline import Pipeline
 from headrace.runtime import kafka
 from headrace.runtime.errors import HeadraceError
 from headrace.runtime.lifecycle import Context, Stop
+from headrace.runtime.tracing import start_tracing
 from headrace.streams.app import ChunkApp, chunk_app
 from headrace.streams.buffer import Limits
 from headrace.streams.chunks import Partition
@@ -27,6 +28,7 @@ from services.inference.runner import Events, ModelRunner
 from services.inference.stream.metrics import StreamMetrics
 from services.inference.stream.service import StreamPredictor
 from services.inference.stream.settings import StreamSettings
+from services.inference.stream.spans import RoundSpans
 from services.inference.stream.version_check import VersionCheck
 from services.inference.warm_up import WarmUpBatches
 
@@ -45,7 +47,9 @@ class StreamApp:
         self._settings = context.settings
         self._pipeline = pipeline
         self._samples = samples
-        self._metrics = StreamMetrics(pipeline.name)
+        self._metrics = metrics = StreamMetrics(pipeline.name)
+        tracing = start_tracing(context.role, context.settings.instance)
+        self._spans = None if tracing is None else RoundSpans(tracing, pipeline.name, lambda: metrics.version)
         self._champion: ModelRunner | None = None
         self._variants: list[ModelRunner] = []
         self._chunks: ChunkPipeline | None = None
@@ -74,7 +78,7 @@ class StreamApp:
                 self._context.ready.set("weights", True, f"version {weights.version}")  # noqa: FBT003
             await app.run(stop)
         finally:
-            self._stop_weights()
+            self._end()
             if self._slot is not None:
                 self._slot.release()
 
@@ -85,7 +89,7 @@ class StreamApp:
             HeadraceError: there are no weights to follow, or the broker does not answer.
         """
         app = self._app(self._must_champion())
-        app.during(self._start_weights, self._stop_weights)
+        app.during(self._start_weights, self._end)
         return app
 
     def _must_champion(self) -> ModelRunner:
@@ -97,17 +101,19 @@ class StreamApp:
         for runner in self._runners():
             runner.weights.start()
 
-    def _stop_weights(self) -> None:
+    def _end(self) -> None:
         for runner in self._runners():
             runner.weights.stop()
+        if self._spans is not None:
+            self._spans.close()
 
     def _runners(self) -> list[ModelRunner]:
         return [*([] if self._champion is None else [self._champion]), *self._variants]
 
     def _app(self, champion: ModelRunner) -> ChunkApp:
-        membership = Membership()
+        membership, process = Membership(), self._predictor(champion).process
         self._chunks = chunks = ChunkPipeline(
-            self._predictor(champion).process,
+            process if self._spans is None else self._spans.around(process),
             self._sink(),
             membership,
             ready=lambda: champion.weights.version > 0,
@@ -173,6 +179,8 @@ class StreamApp:
 
     def _delivered(self, output: Output) -> None:
         self._metrics.committed(output, self._highwaters(), time.time())
+        if self._spans is not None:
+            self._spans.delivered(output)
 
     def _assigned(self, assigned: set[Partition]) -> None:
         self._metrics.assigned(len(assigned))

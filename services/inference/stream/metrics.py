@@ -60,6 +60,8 @@ class StreamMetrics:
 
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
+        self.version = 0
+        """The champion's, of the newest round."""
 
     def phase(self, name: str, seconds: float) -> None:
         """A phase of one round took so long."""
@@ -71,6 +73,7 @@ class StreamMetrics:
 
     def bound(self, version: int) -> None:
         """A round was predicted with this version of the champion."""
+        self.version = version
         VERSION.labels(self._pipeline, self._pipeline).set(version)
 
     def model_bound(self, model: str, version: int) -> None:

@@ -54,6 +54,7 @@ class Fitted:
 
 Tell = Callable[[int, int, int], None]
 """Is told the epoch, the batches done in it, and how many it has."""
+OnEpoch = Callable[[EpochReport], None]
 
 
 class Fitting:
@@ -82,8 +83,8 @@ class Fitting:
         if self._state.exists():
             self._resume()
 
-    def run(self, epochs: int, patience: int, tell: Tell) -> Fitted:
-        """Make the passes that are left.
+    def run(self, epochs: int, patience: int, tell: Tell, on_epoch: OnEpoch = lambda _: None) -> Fitted:
+        """Make the passes that are left; `on_epoch` hears of each at its end, and may raise to end them.
 
         Raises:
             DataError: not one example can be learned from, or the weights are no longer finite.
@@ -92,6 +93,7 @@ class Fitting:
         while len(fitted.epochs) < epochs and not self._patience_is_over(patience):
             self._epoch(len(fitted.epochs) + 1, tell)
             self._save()
+            on_epoch(fitted.epochs[-1])
         return fitted
 
     def errors(self, part: np.ndarray, weights: dict[str, torch.Tensor] | None = None) -> np.ndarray:

@@ -20,15 +20,22 @@ from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Header, Le
 from services.trainer.kafka import KafkaAnnouncer, KafkaExamples
 from services.trainer.offline.examples import Examples
 from services.trainer.offline.fitting import Fitted
+from services.trainer.origin import origin_of
 from services.trainer.publishing import Publisher, Resumed
 
 _TRANSACTION_MS = 10_000
 
 
 def hand_over(
-    pipeline: Pipeline, settings: ServiceSettings, examples: Examples, fitted: Fitted, metrics: Mapping[str, float]
+    pipeline: Pipeline,
+    settings: ServiceSettings,
+    examples: Examples,
+    fitted: Fitted,
+    *,
+    metrics: Mapping[str, float],
+    job: str,
 ) -> tuple[int, dict[int, int]]:
-    """Publish the best epoch's weights; returns the version, and where the live trainer goes on.
+    """Publish the best epoch's weights as made by a job; returns the version, and where the live trainer goes on.
 
     That is the end of the range that was trained on; for examples that are no range of the topic, where the live
     trainer stands, or the topic's beginning where there was none.
@@ -47,7 +54,9 @@ def hand_over(
         resumed = publisher.resume()
         offsets = examples.ends or _offsets_of_live(pipeline, settings, resumed)
         header = _header(pipeline, examples, resumed, offsets)
-        header = msgspec.structs.replace(header, step=fitted.best_steps, metrics=dict(metrics))
+        data = msgspec.json.encode(examples.described).decode()
+        origin = {**origin_of(pipeline), "job": job, "data": data}
+        header = msgspec.structs.replace(header, step=fitted.best_steps, metrics=dict(metrics), origin=origin)
         publisher.publish_checkpoint(Checkpoint(header, fitted.weights, fitted.optimizer, randomness.state()))
     finally:
         announcer.close()

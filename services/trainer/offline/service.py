@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,17 +12,37 @@ from safetensors.torch import save
 
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.spec import TrainingSpec
-from headrace.runtime.errors import ConfigError
+from headrace.runtime.errors import ConfigError, DependencyError
 from headrace.runtime.files import synced
+from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.training.job import PartReport, Report, TrainingJob
 from headrace.weights.format.chunks import digest_of
 from services.trainer.offline.examples import Examples, gather
-from services.trainer.offline.fitting import Fitted, Fitting, Tell
+from services.trainer.offline.fitting import Fitted, Fitting, OnEpoch, Tell
 from services.trainer.offline.handing_over import hand_over
-from services.trainer.offline.parts import split
+from services.trainer.offline.parts import Parts, split
+from services.trainer.origin import origin_of
+
+log = get_logger("headrace.trainer")
 
 WEIGHTS, REPORT = "weights.safetensors", "report.json"
+
+
+class Prepared(NamedTuple):
+    """What a job trains on."""
+
+    pipeline: Pipeline
+    examples: Examples
+    parts: Parts
+
+
+def prepare(job: TrainingJob, settings: ServiceSettings, check: Callable[[], None]) -> Prepared:
+    """Load the pipeline and read the examples; see `run_job`."""
+    torch.set_num_threads(1)  # with more, results may depend on their number
+    pipeline = with_settings(load_pipeline(job.pipeline).of_model(job.model), job.settings)
+    examples = gather(job, pipeline, settings, check)
+    return Prepared(pipeline, examples, split(examples, job.validation, job.test))
 
 
 def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Callable[[], None]) -> Report:
@@ -43,23 +63,54 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
     if (done := _done(job)) is not None:
         return done
     job.path.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)  # with more, results may depend on their number
-    pipeline = with_settings(load_pipeline(job.pipeline).of_model(job.model), job.settings)
-    examples = gather(job, pipeline, settings, check)
-    parts = split(examples, job.validation, job.test)
+    prepared = prepare(job, settings, check)
+    fitted, report = fit(job, prepared, tell, check)
+    if job.hand_over:
+        version, offsets = hand_over(
+            prepared.pipeline, settings, prepared.examples, fitted, metrics=_metrics(report), job=job.path.name
+        )
+        report = msgspec.structs.replace(report, version=version, offsets=offsets)
+    report = msgspec.structs.replace(report, seconds=time.monotonic() - started)
+    if job.track:
+        report = msgspec.structs.replace(report, run=_tracked(job, prepared.pipeline, report))
+    # The report last: without it the job is not done, and what is handed over again is a newer version of the same.
+    with synced(job.path / REPORT) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    return report
+
+
+def _tracked(job: TrainingJob, pipeline: Pipeline, report: Report) -> str:
+    """The run's id. A store that does not answer costs the run, not the job."""
+    from headrace.tracking.runs import track
+
+    try:
+        return track(report, job.track, job.path.name, origin_of(pipeline), [job.path / WEIGHTS])
+    except DependencyError as error:
+        log.warning("the job is not tracked", error=error.message)
+        return f"not tracked: {error.message}"
+
+
+def fit(
+    job: TrainingJob,
+    prepared: Prepared,
+    tell: Tell,
+    check: Callable[[], None],
+    on_epoch: OnEpoch = lambda _: None,
+) -> tuple[Fitted, Report]:
+    """The epochs that are left, and the weights of the best in the job's folder; errors as `run_job`."""
+    pipeline, examples, parts = prepared
     fitting = Fitting(pipeline, examples, parts, job.path, check)
-    fitted = fitting.run(job.epochs, job.patience, tell)
+    fitted = fitting.run(job.epochs, job.patience, tell, on_epoch)
     named = {"train": parts.train, "validation": parts.validation, "test": parts.test}
-    reports = {name: _part(examples, part, fitting, fitted) for name, part in named.items()}
     data = save({name: tensor.contiguous() for name, tensor in fitted.weights.items()})
     with synced(job.path / WEIGHTS) as file:
         file.write(data)
-    report = Report(
+    return fitted, Report(
         model=pipeline.model_name,
         unit=pipeline.model.error_unit,
         data=examples.described,
         settings=pipeline.spec.training.model_dump(mode="json"),
-        parts=reports,
+        parts={name: _part(examples, part, fitting, fitted) for name, part in named.items()},
         epochs=fitted.epochs,
         best=fitted.best,
         steps=fitted.best_steps,
@@ -68,15 +119,8 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
         purged=parts.purged,
         weights=str(job.path / WEIGHTS),
         digest=digest_of(data),
-        seconds=time.monotonic() - started,
+        seconds=0.0,
     )
-    if job.hand_over:
-        version, offsets = hand_over(pipeline, settings, examples, fitted, _metrics(report))
-        report = msgspec.structs.replace(report, version=version, offsets=offsets)
-    # The report last: without it the job is not done, and what is handed over again is a newer version of the same.
-    with synced(job.path / REPORT) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(report), indent=2))
-    return report
 
 
 def with_settings(pipeline: Pipeline, settings: Mapping[str, Any]) -> Pipeline:
@@ -88,13 +132,22 @@ def with_settings(pipeline: Pipeline, settings: Mapping[str, Any]) -> Pipeline:
     if not settings:
         return pipeline
     try:
-        training = TrainingSpec.model_validate({**pipeline.spec.training.model_dump(), **settings})
+        training = TrainingSpec.model_validate(_merged(pipeline.spec.training.model_dump(), settings))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "settings"
         raise ConfigError(f"training.{where}: {first['msg']}", hint="see docs/training.md") from None
     spec = pipeline.spec.model_copy(update={"training": training})
     return Pipeline(pipeline.folder, spec, pipeline.model, pipeline.variant)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes`, objects within objects too."""
+    made = dict(base)
+    for name, value in changes.items():
+        inner = made.get(name)
+        made[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return made
 
 
 def _done(job: TrainingJob) -> Report | None:

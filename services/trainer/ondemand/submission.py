@@ -10,6 +10,7 @@ import msgspec
 from headrace.jobs.errors import BadRequestError, ForbiddenError
 from headrace.jobs.records import Folder
 from headrace.replay.text import FileFormat
+from headrace.tracking.store import address
 from headrace.training.job import TrainingJob
 from services.trainer.ondemand.records import TrainingRecord
 from services.trainer.ondemand.settings import TrainSettings
@@ -42,6 +43,7 @@ class Submission:
 
     def __init__(self, settings: TrainSettings, pipeline: Path, folder: Folder[TrainingRecord]) -> None:
         self._settings, self._pipeline, self._folder = settings, pipeline, folder
+        self._track = address(settings.track, settings.storage_folder / "tracking") if settings.track else ""
 
     def new(self, body: bytes, key: str) -> TrainingRecord:
         """A record for a request.
@@ -66,6 +68,7 @@ class Submission:
             patience=asked.patience,
             settings=asked.settings,
             hand_over=asked.hand_over,
+            track=self._track,
             max_examples=self._settings.max_examples,
             **{name: getattr(asked, name) for name in same},
         )

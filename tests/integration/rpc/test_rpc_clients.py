@@ -108,6 +108,21 @@ def test_the_requests_id_comes_back_and_unknown_parameters_are_tolerated(client:
     assert client.as_json(answer.get_response())["id"] == "r-17"
 
 
+def test_an_answer_says_where_its_time_went_to_those_who_ask(client: Client) -> None:
+    answer = client.as_json(client.predict([TRIP], parameters={"timing": True}).get_response())
+    told = {name: int(_plain(value)) for name, value in answer["parameters"].items() if name != "checkpoint"}
+
+    assert sum(told[f"{stage}_ns"] for stage in ("queue", "compute_input", "compute_infer", "compute_output")) > 0
+    assert told["total_ns"] < 60e9
+    assert told["batch_events"] == 1
+    assert set(client.as_json(client.predict([TRIP]).get_response())["parameters"]) == {"checkpoint"}
+
+
+def _plain(value: Any) -> Any:
+    """A parameter's value: gRPC's is in a oneof."""
+    return next(iter(value.values())) if isinstance(value, dict) else value
+
+
 def test_the_answer_names_its_checkpoint(client: Client) -> None:
     parameters = client.as_json(client.predict([TRIP]).get_response())["parameters"]
 

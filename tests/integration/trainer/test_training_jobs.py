@@ -11,14 +11,18 @@ import torch
 from confluent_kafka import Producer
 from safetensors.torch import load_file
 
+from headrace.contracts.events_pb2 import CheckpointPublished
+from headrace.contracts.topics import CHECKPOINTS, SYSTEM_PARTITIONS
+from headrace.model.code import code_digest
 from headrace.model.pipeline import load_pipeline
+from headrace.rollouts.lineage import lineage_of
 from headrace.runtime.errors import ConfigError, ExitCode
 from headrace.runtime.kafka import ensure_topics
 from headrace.runtime.settings import ServiceSettings
 from headrace.training.job import Report, TrainingJob
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.offline.service import run_job
-from tests.line_kit import example, running, write_toy
+from tests.line_kit import example, read_all, running, write_toy
 from tests.patience import WAIT_S, wait_for
 
 COUNT = 600
@@ -121,6 +125,16 @@ def test_the_live_trainer_goes_on_from_what_is_handed_over_at_the_end_of_the_ran
     after = toys.newest().header
     assert after.offsets == {0: COUNT + 50, 1: COUNT + 50}
     assert after.version > report.version
+    heard = read_all(toys.kafka.bootstrap_servers, CHECKPOINTS.name(), SYSTEM_PARTITIONS, 1)
+    lineage = lineage_of((CheckpointPublished.FromString(m.value() or b"") for m in heard), toys.name, after.version)
+    assert lineage is not None
+    assert lineage.complete
+    live, handed_over = lineage.steps
+    assert (live.base, handed_over.last) == (report.version, report.version)
+    assert live.learned == {f"{toys.name}.examples": {0: (500, COUNT + 50), 1: (400, COUNT + 50)}}
+    assert handed_over.origin["job"] == "job"
+    assert json.loads(handed_over.origin["data"])["to"] == {"0": 500, "1": 400}
+    assert live.origin["code"] == code_digest(toys.path)
 
 
 def test_the_window_that_is_learned_again_is_the_newest_of_the_range(kafka: Any, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def published(world: World) -> list[int]:
 
 
 def test_a_checkpoint_worse_than_the_published_version_is_refused_until_it_is_better_again(tmp_path: Path) -> None:
-    world = World(tmp_path, stormy(), RATE | GATES, model=HARMED)
+    world = World(tmp_path, stormy(), RATE | GATES, model=HARMED, settled=True)
     trainer = world.trainer()
     world.all_learned(trainer)
     refusals = world.announcer.refusals
@@ -58,6 +58,8 @@ def test_a_checkpoint_worse_than_the_published_version_is_refused_until_it_is_be
         range(1, trainer.version + 1)
     )
     assert published(world)[-1] > refusals[-1].version, "it learned on, and is published again"
+    bases = [event.base_version for event in world.announcer.events]
+    assert bases == [0, *published(world)[:-1]], "a version's base was published"
     assert trainer.learner.examples == 2000, "what was refused goes on learning"
 
 
@@ -65,7 +67,7 @@ def test_a_checkpoint_worse_than_the_published_version_is_refused_until_it_is_be
 def test_gates_change_nothing_of_what_is_learned(tmp_path: Path, more: dict[str, Any]) -> None:
     digests = []
     for name, gates in (("without", {}), ("with", GATES)):
-        world = World(tmp_path / name, stormy(), {**RATE, **more, **gates}, model=HARMED)
+        world = World(tmp_path / name, stormy(), {**RATE, **more, **gates}, model=HARMED, settled=True)
         world.all_learned(world.trainer())
         digests.append(digest(world.newest()))
     assert digests[0] == digests[1]
@@ -74,15 +76,10 @@ def test_gates_change_nothing_of_what_is_learned(tmp_path: Path, more: dict[str,
 @pytest.mark.parametrize("batches", [4, 9, 13, 15])
 def test_killed_and_resumed_it_refuses_the_same_versions(tmp_path: Path, batches: int) -> None:
     def settled(folder: Path, *kills: int) -> World:
-        world = World(folder, stormy(), RATE | GATES, model=HARMED)
+        world = World(folder, stormy(), RATE | GATES, model=HARMED, settled=True)
         for kill in kills:
             world.killed_after(kill, 13)
-        trainer = world.trainer()
-        total = sum(map(len, world.examples.values()))
-        while sum(trainer.batcher.positions.values()) < total:
-            trainer.step()
-            trainer._settle(wait=True)  # so that checkpoints are at the same steps
-        trainer.finish()
+        world.all_learned(world.trainer())
         return world
 
     straight, killed = settled(tmp_path / "straight"), settled(tmp_path / "killed", batches, 7, 8)
@@ -96,7 +93,7 @@ def test_killed_and_resumed_it_refuses_the_same_versions(tmp_path: Path, batches
 
 
 def test_a_refusal_that_was_not_said_before_the_trainer_died_is_said_at_its_next_start(tmp_path: Path) -> None:
-    world = World(tmp_path, stormy(), RATE | GATES, model=HARMED)
+    world = World(tmp_path, stormy(), RATE | GATES, model=HARMED, settled=True)
     trainer = world.trainer()
     world.until(trainer, lambda: bool(world.announcer.refusals))
     trainer._settle(wait=True)
@@ -117,7 +114,7 @@ def test_a_refusal_that_was_not_said_before_the_trainer_died_is_said_at_its_next
 
 
 def test_weights_that_had_to_be_taken_back_are_refused_once(tmp_path: Path) -> None:
-    world = World(tmp_path, values(256), GATES)
+    world = World(tmp_path, values(256), GATES, settled=True)
     trainer = world.trainer()
     world.until(trainer, lambda: world.recorder.batches == 4)
     trainer._settle(wait=True)
@@ -134,7 +131,7 @@ def test_weights_that_had_to_be_taken_back_are_refused_once(tmp_path: Path) -> N
 
 
 def test_other_tensors_than_those_published_are_refused(tmp_path: Path) -> None:
-    world = World(tmp_path, values(256), GATES)
+    world = World(tmp_path, values(256), GATES, settled=True)
     trainer = world.trainer()
     world.until(trainer, lambda: world.recorder.batches == 5)
     trainer.learner.network.register_buffer("extra", torch.zeros(3))

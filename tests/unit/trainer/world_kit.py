@@ -39,6 +39,8 @@ class World:
     now: float = 0.0
     model: str = ""
     """Python to append to the toy's model.py."""
+    settled: bool = False
+    """Wait for each publication, so that checkpoints are at the same steps however slow the disk is."""
 
     def trainer(self, fetch: int = 7, warm_up: int = 0) -> Trainer:
         folder = write_toy(
@@ -62,6 +64,8 @@ class World:
 
     def until(self, trainer: Trainer, done: Callable[[], bool], most: int = 10_000) -> None:
         for _ in range(most):
+            if self.settled:
+                trainer._settle(wait=True)
             if done():
                 return
             if not trainer.step() and trainer.batcher.due_in() < math.inf:
@@ -71,12 +75,8 @@ class World:
     def killed_after(self, batches: int, fetch: int) -> None:
         """A trainer that learns so many batches and is gone; what it had begun to publish is done."""
         trainer, end = self.trainer(fetch), self.recorder.batches + batches
-
-        def done() -> bool:
-            trainer._settle(wait=True)  # so that checkpoints are at the same steps, however slow the disk is
-            return self.recorder.batches >= end
-
-        self.until(trainer, done)
+        self.until(trainer, lambda: self.recorder.batches >= end)
+        trainer._settle(wait=True)
         trainer._thread.shutdown()
 
     def all_learned(self, trainer: Trainer) -> None:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from headrace.model.port import Model
 from headrace.weights.worker.source import StaticWeights
-from services.inference.oip.diagnostics import LogSettings
+from services.inference.rpc.control.operations import alone
 from services.inference.rpc.openapi import document
 from services.inference.rpc.rest import create_app
 from services.inference.rpc.service import DataPlane
@@ -82,14 +82,14 @@ def plane() -> Iterator[DataPlane]:
 
 
 def client(plane: DataPlane, samples: Sequence[Any] = (SAMPLE,)) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(plane, LogSettings(), samples))
+    transport = httpx.ASGITransport(create_app(plane, alone(plane), samples))
     return httpx.AsyncClient(transport=transport, base_url="http://rpc")
 
 
 def test_every_route_is_described_and_no_other(plane: DataPlane) -> None:
     served = {
         (method.lower(), route.path)
-        for route in create_app(plane, LogSettings()).routes
+        for route in create_app(plane, alone(plane)).routes
         if isinstance(route, Route) and route.path.startswith("/v2")
         for method in (route.methods or set()) - {"HEAD"}
     }

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.runtime.web import WebServer
-from services.inference.oip.diagnostics import LogSettings
 from services.inference.oip.messages import InferRequest, OipError
 from services.inference.oip.rest_codec import parse_infer, render_answer
+from services.inference.rpc.control.operations import alone
 from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.jobs import Job
 from services.inference.rpc.rest import create_app
@@ -37,7 +37,7 @@ BODY = {
 @asynccontextmanager
 async def serving(**limits: Any) -> AsyncIterator[tuple[World, int]]:
     world = World(**limits)
-    app = create_app(world.plane, LogSettings())
+    app = create_app(world.plane, alone(world.plane))
     web = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=protocol_for(world.plane))
     task = asyncio.create_task(web.serve())
     await eventually(lambda: web._server.started)

@@ -1,0 +1,1 @@
+"""Training jobs as runs in MLflow, and comparing them."""

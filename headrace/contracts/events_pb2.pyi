@@ -133,7 +133,7 @@ class CheckpointPublished(_message.Message):
     @_builtins.property
     def origin(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What made it: "code" (digest of the pipeline's folder), "commit", "headrace", "torch"; of a training job "job" and
-        "data". Not signed: it is for people.
+        "data"; of a model's first version "warm_start", if it began with pretrained weights. Not signed: it is for people.
         """
 
     def __init__(

@@ -121,6 +121,11 @@ class TrainingSpec(_Section):
         max_length=8,
         description="multiples of learning_rate trained side by side; the best by recent error is served",
     )
+    warm_start: str | None = Field(
+        None,
+        description="a file of pretrained weights that a new model begins with as far as they fit, relative to the "
+        "pipeline's folder: safetensors, or a state_dict saved by torch.save",
+    )
     gates: GatesSpec | None = Field(None, description="what a checkpoint must pass before it is published")
     keep: int = Field(5, ge=2, description="checkpoints kept on shared storage")
     seed: int = Field(0, ge=0, description="of the first weights and of all random state")

@@ -346,6 +346,12 @@ class Learner:
             self.followed,
         )
 
+    def begin_from(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Begin with other weights than the network's own initial ones, which must be of the same names and shapes."""
+        for lane in self.lanes:
+            lane.begin(weights, {}, load_weights)
+        self._good = self.state()
+
     def restore(self, state: State) -> None:
         """Go on from a copy. With other lanes than the copy has, all begin with its weights.
 

@@ -20,6 +20,7 @@ from services.trainer.origin import origin_of
 from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
 from services.trainer.tree import copied
+from services.trainer.warm_start import warm_start
 
 log = get_logger("headrace.trainer")
 
@@ -66,12 +67,14 @@ class Trainer:
         self.learner.gates = self._gates = _gates(pipeline, resumed.checkpoint)
         self._first = resumed.checkpoint is None
         self._origin = origin_of(pipeline)
+        self._warm_start = warm_start(pipeline, self.learner) if self._first else {}
 
     def start(self) -> None:
         """Publish a new model's first weights, so that predictions flow before the first label is there."""
         if self._first:
             self._checkpoint()
             self._settle(wait=True)
+            self._warm_start = {}  # a fact about the first version
 
     def _begin(self, resumed: Resumed, warm_up: int) -> None:
         offsets = self._log.begin()
@@ -279,7 +282,7 @@ class Trainer:
             progress=learner.progress.saved(),
             learning=learner.learning,
             gated=gated,
-            origin=self._origin,
+            origin={**self._origin, **self._warm_start},
         )
 
     def _publish(self, checkpoint: Checkpoint) -> None:

@@ -111,7 +111,7 @@ def test_of_a_damaged_newest_checkpoint_the_one_before_is_used_with_its_offsets(
 ) -> None:
     """It learns the examples in between again, to the same weights; their dead letters are not sent twice."""
     wanted = straight(tmp_path / "straight", REPLAY)
-    world = World(tmp_path / "damaged", examples(), REPLAY)
+    world = World(tmp_path / "damaged", examples(), REPLAY, settled=True)
     world.killed_after(12, 13)
     newest, before = world.checkpoints.entries()[:2]
     offsets = world.checkpoints.read(before).header.offsets

@@ -66,10 +66,11 @@ def test_a_bad_example_is_one_dead_letter_and_the_others_of_its_batch_are_learne
     assert all(t.isfinite().all() for t in weights_of(trainer).values()), "running statistics are weights too"
 
 
-def test_learning_with_bad_examples_in_between_is_learning_without_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", [[kind] for kind in KINDS] + [list(KINDS)], ids=[*KINDS, "all"])
+def test_learning_with_bad_examples_in_between_is_learning_without_them(tmp_path: Path, kinds: list[str]) -> None:
     """Bit for bit: of a batch with bad ones nothing stays, buffers included. Batches are cut as they were."""
     pipeline = load_pipeline(toy(tmp_path / "toy", ODD + NORMED))
-    bad = [item(pipeline, 1000 + n, x, y) for n, (x, y, _, _) in enumerate(KINDS.values())]
+    bad = [item(pipeline, 1000 + n, x, y) for n, (x, y, _, _) in enumerate(map(KINDS.__getitem__, kinds))]
     one, other = Learner(pipeline, 200), Learner(pipeline, 200)
     for start in range(0, 160, 16):
         good = [item(pipeline, offset, math.sin(offset), None) for offset in range(start, start + 16)]

@@ -11,7 +11,7 @@ ARGS   ?=
 # Tests in two processes, each with a Kafka and a Redis of its own; a file's tests stay together, and files start in order.
 TWO    := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check lint types unit integration faults triton ray lock proto clean venv
+.PHONY: demo test check lint types unit integration faults triton ray device-check lock proto clean venv
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)            ## the whole river on this machine: make demo ARGS="rides --plain --duration 60"
@@ -49,6 +49,9 @@ build/ray/.installed: tests/integration/batch/ray.txt requirements.lock $(STAMP)
 	$(BIN)/uv pip install --quiet --require-hashes --python $(@D)/bin/python -r tests/integration/batch/ray.txt
 	$(BIN)/uv pip install --quiet --no-deps --python $(@D)/bin/python --editable .
 	@touch $@
+
+device-check: $(STAMP)    ## what a GPU does here, in some minutes; without one the processor does the same
+	$(BIN)/python -m benchmarks.device $(ARGS)
 
 bench-stream: $(PEERS:%=$(PEER_ENVS)/%/.installed)
 bench-learning: $(PEER_ENVS)/learning/.installed

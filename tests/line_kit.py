@@ -1,6 +1,7 @@
 """What tests of ingest, join and trainer share: a toy pipeline, twins of Kafka's ends, and roles as real processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import msgspec
+import pytest
 import yaml
 from confluent_kafka import Consumer, Message, TopicPartition
 
@@ -24,6 +26,10 @@ from services.trainer.learner import Learner
 from services.trainer.ports import Polled
 from services.trainer.publishing import Published
 from tests.patience import WAIT_S
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler"
+)
 
 MODEL = '''
 from collections.abc import Sequence

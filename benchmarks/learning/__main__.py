@@ -26,7 +26,7 @@ DATA = Path("build/bench/learning-flights.npz")
 RIVALS = Path("build/peers/learning/bin/python")
 SCRIPTS = Path(__file__).parent / "rivals"
 DAY = 86400.0
-RATES = (2_000.0, 40_000.0)
+RATES = (1_000.0, 20_000.0)
 OURS, TREES = "as served", "monthly trees"
 
 ByMonth = dict[str, dict[int, float]]
@@ -89,7 +89,7 @@ def main() -> None:
     if options.only in (None, "freshness"):
         figures["freshness"] = [freshness(rate, 60.0 if options.full else 20.0) for rate in RATES]
         for found in figures["freshness"]:
-            line = "freshness at {rate:,.0f} records/s ({labels_s:,.0f} labels/s): p50 {p50:.2f} s, p99 {p99:.2f} s"
+            line = "freshness at {rate:,.0f} events/s ({labels_s:,.0f} labels/s): p50 {p50:.2f} s, p99 {p99:.2f} s"
             console.print(line.format(**found))
     if options.only in (None, "flights"):
         found, how = flights(console, full=options.full)

@@ -13,12 +13,12 @@ LONGEST_S = 120.0
 def freshness(rate: float, seconds: float) -> dict[str, float]:
     """Quantiles in seconds over the last 100 versions, as the monitor saw them; and labels joined a second meanwhile.
 
-    `rate` is of records a second, events and labels together.
+    `rate` is of events a second; nearly every one of them gets its label.
 
     Raises:
         RuntimeError: no version was fresh within two minutes.
     """
-    with PipelineRun(FOLDER, fresh_folder("bench-freshness", None), Replay(rate=rate)) as run:
+    with PipelineRun(FOLDER, fresh_folder(f"bench-freshness-{rate:.0f}", None), Replay(rate=rate)) as run:
         run.start()
         before, began = _fresh(run), time.monotonic()
         while (took := time.monotonic() - began) < seconds:

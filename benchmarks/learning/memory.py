@@ -51,7 +51,7 @@ def _examples(pipeline: Pipeline):  # noqa: ANN202 - a generator of `Example`s
 def _produce(settings: ServiceSettings, pipeline: Pipeline, examples: list[Example]) -> None:
     import msgspec
 
-    producer, encode = kafka.producer(settings, "bench-learning"), msgspec.json.encode
+    producer, encode = kafka.producer(settings), msgspec.json.encode
     topic, partitions = EXAMPLES.name(pipeline.name), pipeline.spec.topics.partitions
     for number, example in enumerate(examples):
         producer.produce(topic, encode(example), example.key, partition=number % partitions)

@@ -18,9 +18,10 @@ PREDICT_AT_ONCE = 256
 
 @dataclass
 class Errors:
-    """Errors of the model and of its baselines on the same events, in the order in which labels came."""
+    """Errors of the model and of its baselines on the same events, in the order in which labels came, with the keys."""
 
     by_name: dict[str, list[float]] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
 
     def mean(self, name: str, start: int = 0, stop: int | None = None) -> float:
         """Mean error over labels start..stop."""
@@ -63,6 +64,7 @@ def progressive(pipeline: Pipeline, records: Iterable[Timed], *, lag: int | None
         if key in guesses:
             predict()
         event, prediction, guessed = predicted.pop(key)
+        errors.keys.append(key)
         errors.by_name["model"].append(model.error(prediction, record.value))
         for name, baseline in baselines.items():
             errors.by_name[name].append(model.error(guessed[name], record.value))

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from headrace.batch.job import Plan, Rejected
 from headrace.batch.predictions import PredictionColumns
 from headrace.batch.reading.rows import Rows
+from headrace.model.equal_rows import RowCheck
 from headrace.model.exact_rows import choose_fixed_kernels, forward
 from headrace.model.pipeline import Pipeline
 from headrace.model.port import Model
@@ -57,6 +58,7 @@ class Predictor:
         self._model: Model[Any, Any] = pipeline.model
         self._network = open_network(pipeline, plan.version.file)
         self._columns = PredictionColumns(self._model.prediction_type())
+        self._check = RowCheck(plan.version.model, plan.job.batch_rows)
         self.schema = pa.schema([*schema, *self._columns.fields])
 
     def predict(self, rows: Rows) -> Predicted:
@@ -89,7 +91,9 @@ class Predictor:
     def _some(self, rows: Rows, start: int, stop: int, failed: dict[int, tuple[str, str]]) -> list[Any]:
         """Predictions of rows [start, stop) but those that the model raises for, which go into `failed`."""
         try:
-            predictions = list(self._model.predictions(forward(self._network, self._features(rows, start, stop))))
+            features = self._features(rows, start, stop)
+            predictions = list(self._model.predictions(forward(self._network, features)))
+            self._check(self._network, features)
             if len(predictions) != stop - start:
                 what = f"the model made {len(predictions)} predictions of {stop - start} events"
                 raise PipelineError(what)  # noqa: TRY301 - of no single row, so it is not searched for

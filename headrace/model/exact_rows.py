@@ -22,6 +22,11 @@ def choose_fixed_kernels() -> None:
     os.environ.setdefault("MKL_CBWR", "AUTO")
 
 
+def padded(rows: int) -> int:
+    """Of how many rows the pass is in which `forward` computes so many."""
+    return rows + -rows % BLOCK
+
+
 def forward(network: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
     """The network's outputs of N rows, each as it would be in any other batch.
 

@@ -110,6 +110,10 @@ class TrainingSpec(_Section):
         2.0, gt=0, description="... or after this many seconds with at least one, whichever is first"
     )
     clip_norm: float | None = Field(None, gt=0, description="gradients are scaled down to this norm")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: matrix products of the learning pass in bfloat16; weights stay as they are"
+    )
+    compile: bool = Field(default=False, description="the learning pass through torch.compile; needs a C++ compiler")
     average: float | None = Field(
         None, gt=0, lt=1, description="serve a moving average of the weights; the part of it that stays at each step"
     )

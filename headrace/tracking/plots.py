@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def draw(histories: Mapping[str, Sequence[tuple[int, float]]], tests: Mapping[str, float], path: Path) -> None:
@@ -13,6 +14,7 @@ def draw(histories: Mapping[str, Sequence[tuple[int, float]]], tests: Mapping[st
     for name, history in histories.items():
         left.plot([epoch for epoch, _ in history], [error for _, error in history], marker="o", label=name)
     left.set(xlabel="epoch", ylabel="validation error")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     if histories:
         left.legend()
     right.barh(list(tests), list(tests.values()), color="#1f6feb")

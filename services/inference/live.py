@@ -6,6 +6,7 @@ import torch
 
 from headrace.model.exact_rows import choose_fixed_kernels
 from headrace.model.pipeline import Pipeline, load_pipeline
+from headrace.runtime.devices.choosing import open_device
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context
 from headrace.runtime.scheduling import wake_quickly
@@ -23,10 +24,11 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
     """The pipeline that the settings name, with torch set up for serving.
 
     Raises:
-        ConfigError: no pipeline was named, or it cannot be loaded.
+        ConfigError: no pipeline was named, or it cannot be loaded, or this machine has no such device.
     """
     if settings.pipeline is None:
         raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
+    open_device(settings.device)
     wake_quickly()  # before any thread that serves is started
     choose_fixed_kernels()  # before the first matrix product
     torch.set_num_threads(settings.torch_threads)
@@ -50,6 +52,8 @@ def live_weights(
             context.ready.set("fleet", not why, why or "serves what the fleet does")
 
     on_behind("")
+    device = open_device(context.settings.device)
+    context.log.info("computing", model=pipeline.model_name, device=device.name)
     return LiveWeights(
         agent_socket(context.settings),
         pipeline.model_name,
@@ -60,4 +64,5 @@ def live_weights(
         on_change=on_change,
         on_behind=on_behind,
         finite=pipeline.model.finite,
+        device=device,
     )

@@ -9,11 +9,14 @@ import torch
 
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime import kafka
+from headrace.runtime.devices.choosing import open_device
+from headrace.runtime.devices.port import Device
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.weights import open_store, signing_key
 from services.trainer import metrics
 from services.trainer.checkpoint import CheckpointFolder, Header
+from services.trainer.compiler_check import check_compiler
 from services.trainer.deferred_compiler import defer_compiler
 from services.trainer.kafka import KafkaAnnouncer, KafkaExamples, KafkaLostChunkReports
 from services.trainer.learner import Learner
@@ -89,8 +92,9 @@ class PrometheusObserver:
 class TrainerApp:
     """The role `trainer`: one thread learns, one publishes."""
 
-    def __init__(self, context: Context[TrainerSettings], pipeline: Pipeline) -> None:
+    def __init__(self, context: Context[TrainerSettings], pipeline: Pipeline, device: Device) -> None:
         self._context, self._settings, self._pipeline = context, context.settings, pipeline
+        self._device = device
         context.ready.declare("training")
 
     async def run(self, stop: Stop) -> None:
@@ -100,6 +104,8 @@ class TrainerApp:
     def _run(self, stop: Stop) -> None:
         settings, name = self._settings, self._pipeline.model_name
         torch.set_num_threads(settings.torch_threads)
+        if self._pipeline.spec.training.compile:
+            check_compiler(self._device)  # before another trainer of the model is fenced
         announcer = KafkaAnnouncer(
             settings, name, self._pipeline.name, transaction_timeout_ms=settings.transaction_timeout_ms
         )
@@ -124,6 +130,7 @@ class TrainerApp:
                 window=settings.window,
                 warm_up=settings.warm_up,
                 poll_s=settings.poll_s,
+                device=self._device,
             )
             trainer.start()
             gc.freeze()  # what was imported stays: collections need not look at it again
@@ -156,13 +163,16 @@ def build(context: Context[TrainerSettings]) -> TrainerApp:
     """The role from its settings.
 
     Raises:
-        ConfigError: no pipeline was named, or it cannot be loaded, or it has no such model.
+        ConfigError: no pipeline was named, or it cannot be loaded, or it has no such model; or this machine has no
+            such device.
         DependencyError: the broker does not answer.
     """
     folder = context.settings.pipeline
     if folder is None:
         raise ConfigError("trainer: no pipeline", hint="--pipeline FOLDER")
+    device = open_device(context.settings.device)
     defer_compiler()
     pipeline = load_pipeline(folder).of_model(context.settings.model)
     kafka.ensure_topics(context.settings, pipeline.topics)
-    return TrainerApp(context, pipeline)
+    context.log.info("learning", model=pipeline.model_name, device=device.name)
+    return TrainerApp(context, pipeline, device)

@@ -13,6 +13,8 @@ import torch
 
 from headrace.model.port import Model
 from headrace.model.spec import GatesSpec
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from services.trainer import randomness
 
 BUCKETS = 20
@@ -37,10 +39,13 @@ class Gates:
         spec: which there are.
         model: whose error is compared.
         saved: the window, as a checkpoint keeps it.
+        device: where the published weights predict.
     """
 
-    def __init__(self, spec: GatesSpec, model: Model[Any, Any], saved: Window | None = None) -> None:
-        self._spec, self._model = spec, model
+    def __init__(
+        self, spec: GatesSpec, model: Model[Any, Any], saved: Window | None = None, device: Device = HOST
+    ) -> None:
+        self._spec, self._model, self._device = spec, model, device
         self._window = deque(saved or ())
         self._network: torch.nn.Module | None = None
         self._schema: dict[str, str] = {}
@@ -51,7 +56,7 @@ class Gates:
         """A version is published: from now on these are the weights to compare with."""
         if self._network is None:
             with randomness.untouched():
-                self._network = self._model.network().eval()
+                self._network = self._model.network().eval().to(self._device.torch_device)
         self._network.load_state_dict(dict(weights))
         self.version, self._schema = version, _schema(weights)
 
@@ -115,7 +120,8 @@ class Gates:
         assert self._network is not None
         try:
             with torch.inference_mode():
-                predictions = self._model.predictions(self._network(features))
+                outputs = self._device.to_host(self._network(self._device.to_device(features)))
+                predictions = self._model.predictions(outputs)
             return [self._model.error(made, label) for made, label in zip(predictions, labels, strict=True)]
         except Exception:  # noqa: BLE001 - the author's code may raise anything
             return [math.inf] * len(labels)

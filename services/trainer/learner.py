@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from headrace.model.pipeline import Pipeline
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from headrace.runtime.errors import DataError, WeightsError
 from headrace.runtime.logging import get_logger
 from services.trainer import randomness
@@ -70,9 +72,13 @@ class Learner:
         pipeline: its model, learning rate and seed.
         window: examples in the recent error.
         resumed: where to go on; None begins anew from the seed. `refill` then gives it its window of examples again.
+        device: where networks learn.
     """
 
-    def __init__(self, pipeline: Pipeline, window: int, resumed: Checkpoint | None = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, window: int, resumed: Checkpoint | None = None, device: Device = HOST
+    ) -> None:
+        self._device = device
         self.model, spec = pipeline.model, pipeline.spec.training
         self._spec, self._recent = spec, window
         self.lanes = [self._lane(multiple) for multiple in spec.race or (1.0,)]
@@ -97,7 +103,7 @@ class Learner:
     def _lane(self, multiple: float) -> Lane:
         """Every lane begins with the same weights."""
         randomness.seed(self._spec.seed)
-        return Lane(self.model, self._spec, multiple)
+        return Lane(self.model, self._spec, multiple, self._device)
 
     def _resume(self, resumed: Checkpoint) -> None:
         header = resumed.header
@@ -218,9 +224,9 @@ class Learner:
             self._begin_anew()
 
     def _predictions(self, lane: Lane, features: torch.Tensor) -> list[Any]:
-        served = lane.served.eval()
+        outputs = lane.predict(features)
         with torch.inference_mode():
-            return list(self.model.predictions(served(features)))
+            return list(self.model.predictions(outputs))
 
     def _sampled(self, turn: int) -> tuple[torch.Tensor, list[Any]] | None:
         replay = self._spec.replay
@@ -234,10 +240,7 @@ class Learner:
         """The loss over a batch's new examples and those of the window."""
         if more is not None:
             features, labels = torch.cat([features, more[0].to(features.dtype)]), labels + more[1]
-        lane.keep_buffers()
-        lane.network.train()
-        lane.optimizer.zero_grad()
-        return self.model.loss(lane.network(features), labels)
+        return self.model.loss(lane.outputs(features), labels)
 
     def _backward(self, losses: list[torch.Tensor]) -> list[Lane]:
         """The lanes whose loss and gradients are finite.
@@ -289,7 +292,7 @@ class Learner:
         log.info("drift: the learning rate's schedule begins again", step=self.steps, examples=self.examples)
 
     def _learn_without_bad(self, items: Sequence[Item], error: Exception) -> list[Bad]:
-        bad = self._judge.bad(items, self.lanes[self.followed].served, error)
+        bad = self._judge.bad(items, self.lanes[self.followed].predict, error)
         raised = [found for found in bad if not isinstance(found.error, NotFinite)]
         if len(raised) == len(items) >= MANY:
             raise DataError(
@@ -341,7 +344,7 @@ class Learner:
         return State(
             copied(leader.weights()),
             copied(leader.optimizer.state_dict()) if plain else {},
-            randomness.state(),
+            randomness.state(self._device.torch_device),
             [] if plain else [lane.state() for lane in self.lanes],
             self.followed,
         )
@@ -367,7 +370,7 @@ class Learner:
             optimizer = state.optimizer or (state.lanes[state.followed]["optimizer"] if state.lanes else {})
             for lane in self.lanes:
                 lane.begin(state.weights, optimizer, load_weights)
-        randomness.restore(state.random)
+        randomness.restore(state.random, self._device.torch_device)
 
 
 def load_weights(network: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

@@ -10,6 +10,8 @@ import torch
 
 from headrace.deadletters.letters import Phase, dead_letter
 from headrace.model.pipeline import Pipeline
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from headrace.runtime.logging import get_logger
 from services.trainer.batches import Batch, Batcher, Item
 from services.trainer.checkpoint import Checkpoint, Gated, Header, Letter
@@ -38,19 +40,21 @@ class Trainer:
         warm_up: examples before the checkpoint that baselines learn from again.
         poll_s: seconds to wait for examples.
         clock: monotonic seconds.
+        device: where the network learns.
     """
 
     def __init__(
         self, pipeline: Pipeline, examples: ExampleLog, publisher: Publisher, observer: Observer, *,
         lost_chunks: LostChunkReports | None = None,
         window: int = 2000, warm_up: int = 0, poll_s: float = 0.05, clock: Callable[[], float] = time.monotonic,
+        device: Device = HOST,
     ) -> None:  # fmt: skip
         self._pipeline, self._spec = pipeline, pipeline.spec.training
         self._log, self._publisher, self._observer = examples, publisher, observer
         self._poll_s, self._clock = poll_s, clock
         self._repair = ChunkRepair(lost_chunks, publisher, observer, clock) if lost_chunks is not None else None
         resumed = publisher.resume()
-        self.learner = Learner(pipeline, window, resumed.checkpoint)
+        self.learner = Learner(pipeline, window, resumed.checkpoint, device)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch
         self._letters_sent = resumed.letters
         if resumed.damaged:
@@ -64,7 +68,7 @@ class Trainer:
         self._publishing: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._restores = 0
-        self.learner.gates = self._gates = _gates(pipeline, resumed.checkpoint)
+        self.learner.gates = self._gates = _gates(pipeline, resumed.checkpoint, device)
         self._first = resumed.checkpoint is None
         self._origin = origin_of(pipeline)
         self._warm_start = warm_start(pipeline, self.learner) if self._first else {}
@@ -301,13 +305,13 @@ class Trainer:
             self._publishing = None
 
 
-def _gates(pipeline: Pipeline, resumed: Checkpoint | None) -> Gates | None:
+def _gates(pipeline: Pipeline, resumed: Checkpoint | None, device: Device) -> Gates | None:
     """The pipeline's gates, as they stood."""
     spec = pipeline.spec.training.gates
     if spec is None:
         return None
     gated = resumed.header.gated if resumed is not None else None
-    gates = Gates(spec, pipeline.model, gated.window if gated is not None else None)
+    gates = Gates(spec, pipeline.model, gated.window if gated is not None else None, device)
     if resumed is not None:
         version = gated.published_version if gated is not None else resumed.header.version
         gates.publish(version, resumed.published or resumed.weights)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from headrace.runtime.devices.names import DeviceName
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights.publish.lineage import ANCHOR_EVERY, Lineage
 
@@ -19,6 +20,9 @@ class TrainerSettings(ServiceSettings):
     )
     torch_threads: int = Field(
         1, ge=1, description="threads of one tensor operation; with more, results may depend on their number"
+    )
+    device: DeviceName = Field(
+        "cpu", description="where the network learns: cpu, cuda or cuda:N, or auto for the first GPU where there is one"
     )
     fetch: int = Field(4096, ge=1, description="examples read at once at most")
     poll_s: float = Field(0.05, gt=0, description="seconds to wait for them")

@@ -21,13 +21,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import wake_as_usual
 from headrace.runtime.secrets import clean
 from headrace.weights.errors import NotReady, WeightsError
 from headrace.weights.format.manifest import Manifest
 from headrace.weights.worker.client import AgentClient
-from headrace.weights.worker.mapping import map_slot, tensors_of, thin
+from headrace.weights.worker.copied import structures_on
+from headrace.weights.worker.mapping import map_slot, thin
+from headrace.weights.worker.pinned_slots import PinnedSlots
 from headrace.weights.worker.required_version import RequiredVersion
 from headrace.weights.worker.shadow import Build, Shadows, WarmUp
 from headrace.weights.worker.source import Bound
@@ -97,6 +101,7 @@ class LiveWeights:
         on_change: called with each version that begins to serve, from the thread that flipped; it must be quick.
         on_behind: called with why this worker is behind its fleet, and with "" when it has caught up; it must be quick.
         finite: refuse versions with NaN or infinity in a tensor.
+        device: where the networks compute; features and outputs are on the host all the same.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class LiveWeights:
         on_change: Callable[[Bound], None] | None = None,
         on_behind: Callable[[str], None] | None = None,
         finite: bool = True,
+        device: Device = HOST,
     ) -> None:
         self.model = model
         self.worker = worker
@@ -119,7 +125,8 @@ class LiveWeights:
         self._standing = RequiredVersion(on_behind)
         self._lock = threading.Lock()
         self._courtesy = StagingThrottle(self._lock)
-        self._shadows = Shadows(build, warm_up, self._courtesy.give_way, finite=finite)
+        self._device, self._slots = device, PinnedSlots(device)
+        self._shadows = Shadows(build, warm_up, self._courtesy.give_way, finite=finite, structure=structures_on(device))
         self._current: _Resident | None = None
         self._previous: _Resident | None = None
         self._staged: _Resident | None = None
@@ -327,7 +334,7 @@ class LiveWeights:
                 while self._wanted is None and not self._dead and not self._stopping:
                     self._wake.wait()
                 if self._stopping:
-                    return
+                    break
                 dead, self._dead = self._dead, []
                 order, self._wanted = self._wanted, None
                 self._staging = order.digest if order else ""
@@ -335,6 +342,7 @@ class LiveWeights:
                 self._let_go(dead.pop())
             if order is not None:
                 self._stage(order)
+        self._slots.close()
 
     def _stage(self, order: Stage) -> None:
         try:
@@ -363,7 +371,8 @@ class LiveWeights:
         self._courtesy.give_way()
         mapped = map_slot(Path(order.path), manifest, order.digest)
         seconds = {"map": time.perf_counter() - started}
-        network = self._shadows.make(manifest, tensors_of(mapped, manifest), seconds)
+        with self._device.aside(), self._slots.tensors(Path(order.path), mapped, manifest, order.digest) as tensors:
+            network = self._shadows.make(manifest, tensors, seconds)
         seconds["stage"] = time.perf_counter() - started
         return _Resident(Bound(manifest.version, order.digest, manifest, network), mapped, seconds)
 

@@ -5,13 +5,16 @@ assigns tensors without storage, which lets the mapped memory go. What `build` c
 
 `load_state_dict(assign=True)` assigns, but costs some 30 µs of Python a tensor, which serving threads of the same
 process wait for. So it checks a structure's first version, and later ones are set as the data of the tensors that it
-left (`_Structure`), except in networks whose modules load their state in a way of their own.
+left (`MappedStructure`), except in networks whose modules load their state in a way of their own.
+
+On another device than the processor, tensors are copied instead (`headrace.weights.worker.copied`).
 """
 
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -29,6 +32,28 @@ Build = Callable[[], nn.Module]
 WarmUp = Callable[[nn.Module], object]
 
 
+class Structure(Protocol):
+    """A network without weights of its own, which is given one version's after the other.
+
+    Attributes:
+        network: takes features and gives outputs, in eval mode once it was loaded.
+    """
+
+    network: nn.Module
+
+    def load(self, tensors: Mapping[str, torch.Tensor], give_way: GiveWay) -> None:
+        """Have the network compute with these tensors.
+
+        Raises:
+            IncompatibleWeights: names or shapes differ.
+        """
+        ...
+
+    def unload(self, give_way: GiveWay) -> None:
+        """Let the tensors go."""
+        ...
+
+
 class Shadows:
     """Makes shadow networks of one model and takes them back.
 
@@ -37,21 +62,29 @@ class Shadows:
         warm_up: called with each network that was made.
         give_way: called between pieces of the work.
         finite: refuse tensors that hold NaN or infinity.
+        structure: makes a structure of a network; by default one over the very tensors.
     """
 
     def __init__(
-        self, build: Build, warm_up: WarmUp | None = None, give_way: GiveWay = at_once, *, finite: bool = True
+        self,
+        build: Build,
+        warm_up: WarmUp | None = None,
+        give_way: GiveWay = at_once,
+        *,
+        finite: bool = True,
+        structure: "Callable[[nn.Module], Structure] | None" = None,
     ) -> None:
         self._build = build
+        self._structure = structure or MappedStructure
         self._finite = finite
         self._warm_up = warm_up
         self._give_way = give_way
         first = build()
-        self._spare = [_Structure(first)]
-        self._taken: dict[nn.Module, _Structure] = {}
-        self._lock = threading.Lock()
         self.schema_hash = schema_hash(specs_of(first.state_dict()))
         """Of the networks that `build` makes."""
+        self._spare = [self._structure(first)]
+        self._taken: dict[nn.Module, Structure] = {}
+        self._lock = threading.Lock()
 
     def make(self, manifest: Manifest, tensors: Mapping[str, torch.Tensor], seconds: dict[str, float]) -> nn.Module:
         """Return a network over ``tensors``: checked, in eval mode, warmed up.
@@ -91,29 +124,28 @@ class Shadows:
         with self._lock:
             self._spare.append(structure)
 
-    def _take(self) -> "_Structure":
+    def _take(self) -> Structure:
         with self._lock:
             structure = self._spare.pop() if self._spare else None
-        structure = structure or _Structure(self._build())
+        structure = structure or self._structure(self._build())
         with self._lock:
             self._taken[structure.network] = structure
         return structure
 
 
-class _Structure:
-    """A network, and the tensors in it that take each version's data, with their shapes."""
+class MappedStructure:
+    """See `Structure`: the tensors are the network's own, without a copy.
+
+    `_held` are the tensors in it that take each version's data, with their shapes.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self._plain = _loads_plainly(network)
+        self._plain = loads_plainly(network)
         self._held: dict[str, tuple[torch.Tensor, torch.Size]] = {}
 
     def load(self, tensors: Mapping[str, torch.Tensor], give_way: GiveWay) -> None:
-        """Make ``tensors`` the network's own, without a copy.
-
-        Raises:
-            IncompatibleWeights: names or shapes differ.
-        """
+        """See `Structure.load`."""
         if not self._held:
             load_into(self.network, tensors)
             if self._plain:
@@ -130,7 +162,7 @@ class _Structure:
             )
 
     def unload(self, give_way: GiveWay) -> None:
-        """Let the tensors go."""
+        """See `Structure.unload`."""
         if self._held:
             self._assign({name: torch.empty(0, dtype=held.dtype) for name, (held, _) in self._held.items()}, give_way)
             return
@@ -144,7 +176,7 @@ class _Structure:
             held.data = data[name]
 
 
-def _loads_plainly(network: nn.Module) -> bool:
+def loads_plainly(network: nn.Module) -> bool:
     """Whether loading a state dict into the network only assigns its tensors."""
     return all(
         type(module)._load_from_state_dict is nn.Module._load_from_state_dict  # noqa: SLF001 - how a module says otherwise

@@ -42,8 +42,12 @@ def model_config(
     threads: int,
     *,
     batching: dict[str, Any] | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """A ModelConfig. Its parameter `json_tensors` names the tensors of BYTES whose elements are JSON, by commas."""
+    """A ModelConfig; `device` is as torch names it.
+
+    Its parameter `json_tensors` names the tensors of BYTES whose elements are JSON, by commas.
+    """
     return {
         "name": name,
         "platform": PLATFORM,
@@ -72,11 +76,16 @@ def model_config(
             }
             for spec in outputs
         ],
-        "instance_group": [{"name": f"{name}_0", "kind": "KIND_CPU", "count": threads}],
+        "instance_group": [{"name": f"{name}_0", "count": threads, **_kind(device)}],
         "dynamic_batching": batching or {},
         "model_transaction_policy": {"decoupled": False},
         "parameters": {"json_tensors": {"string_value": ",".join(s.name for s in (*inputs, *outputs) if s.kind.json)}},
     }
+
+
+def _kind(device: str) -> dict[str, Any]:
+    _, _, index = device.partition(":")
+    return {"kind": "KIND_GPU", "gpus": [int(index)]} if index else {"kind": "KIND_CPU"}
 
 
 def dynamic_batching(max_delay_us: int, levels: int, default: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import gc
 from typing import Any
 
 from headrace.model.pipeline import Pipeline
+from headrace.runtime.devices.choosing import open_device
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import App, Context, Stop
 from headrace.runtime.scheduling import use_realtime
@@ -65,6 +66,7 @@ class RpcApp:
             remember=warm_up.remember,
             regions=Regions(settings.shared_memory_regions),
             cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
+            device=open_device(settings.device).name,
         )
         self._collector = ProtocolCollector(pipeline.name, self._plane.statistics)
         self._samples = warm_up.samples
@@ -169,9 +171,10 @@ def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = Non
             "or leave --realtime out",
         )
     pipeline = load(context.settings, context.role)
-    warm_up = WarmUpBatches(pipeline)
-    if weights is None and context.settings.weights is not None:
-        weights = open_weights(context.settings.weights, pipeline)
+    settings = context.settings
+    warm_up = WarmUpBatches(pipeline, max(settings.max_batch_size, settings.batch_max_events))
+    if weights is None and settings.weights is not None:
+        weights = open_weights(settings.weights, pipeline, warm_up, open_device(settings.device))
     return RpcApp(
         context,
         pipeline,

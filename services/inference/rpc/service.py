@@ -63,6 +63,7 @@ class DataPlane:
         remember: is shown the features of what was served, to warm up later versions on.
         regions: system shared memory; by default it is switched off.
         cache: keeps answers; None executes every request.
+        device: where the network computes, for the model's configuration.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class DataPlane:
         remember: Callable[[torch.Tensor], None] | None = None,
         regions: Regions | None = None,
         cache: ResponseCache | None = None,
+        device: str = "cpu",
     ) -> None:
         self.name = name
         self.statistics = Statistics()
@@ -100,6 +102,7 @@ class DataPlane:
             self._predictions.outputs,
             limits.threads,
             batching=describe.dynamic_batching(limits.max_delay_us, priorities.levels, priorities.default),
+            device=device,
         )
 
     # Health.

@@ -14,6 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 from headrace.model.checks.training import closure_problem
 from headrace.model.port import Model
 from headrace.model.spec import TrainingSpec
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from headrace.runtime.errors import PipelineError
 from services.trainer.learning.schedule import Schedule
 from services.trainer.tree import copied
@@ -29,19 +31,27 @@ class Lane:
         model: whose network and optimizer it has.
         spec: how it is trained.
         multiple: of the spec's learning rate.
+        device: where network, optimizer and average are. Features, outputs, losses and copied states are on the host:
+            the author's code need not know of devices.
 
     Raises:
         PipelineError: the model's optimizer needs a closure.
     """
 
-    def __init__(self, model: Model[Any, Any], spec: TrainingSpec, multiple: float = 1.0) -> None:
-        self.network = model.network()
+    def __init__(
+        self, model: Model[Any, Any], spec: TrainingSpec, multiple: float = 1.0, device: Device = HOST
+    ) -> None:
+        self._device, self._bf16 = device, spec.precision == "bf16"
+        self.network = model.network().to(device.torch_device)
         self.optimizer = model.optimizer(self.network, spec.learning_rate * multiple)
         if problem := closure_problem(self.optimizer):
             raise PipelineError(f"{type(model).__name__}.optimizer: {problem}")
         self.multiple = multiple
         self._clip = spec.clip_norm
         self._average = _average(self.network, spec.average) if spec.average is not None else None
+        self._learning: Callable[[torch.Tensor], torch.Tensor] = self.network
+        if spec.compile:  # for any number of rows from the start: a trainer that resumes compiles the same
+            self._learning = torch.compile(self.network, dynamic=True)
         self.error, self.weight = 0.0, 0.0
         self._norm = 0.0
         self._buffers: dict[str, torch.Tensor] = {}
@@ -50,6 +60,21 @@ class Lane:
     def served(self) -> torch.nn.Module:
         """The network whose weights are published: the average where there is one."""
         return self._average.module if self._average is not None else self.network
+
+    def predict(self, features: torch.Tensor) -> torch.Tensor:
+        """Outputs [N, ...] of the served weights for features [N, ...], as they are served: in full precision."""
+        served = self.served.eval()
+        with torch.inference_mode():
+            return self._device.to_host(served(self._device.to_device(features)))
+
+    def outputs(self, features: torch.Tensor) -> torch.Tensor:
+        """Outputs [N, ...] to learn from, with the way back to the weights; gradients before them are dropped."""
+        self._keep_buffers()
+        self.network.train()
+        self.optimizer.zero_grad()
+        with torch.autocast(self._device.torch_device.type, torch.bfloat16, enabled=self._bf16):
+            outputs = self._learning(self._device.to_device(features))
+        return (outputs.float() if self._bf16 else outputs).to("cpu")
 
     def descend(self, loss: torch.Tensor, schedule: Schedule, step: int) -> bool:
         """An optimizer step; False, and nothing changed, if it would ruin weights: see `backward` and `step`."""
@@ -99,7 +124,7 @@ class Lane:
         states = (value for state in self.optimizer.state.values() for value in state.values())
         return self.finite and all(_finite(value) for value in states if isinstance(value, torch.Tensor))
 
-    def keep_buffers(self) -> None:
+    def _keep_buffers(self) -> None:
         """Remember the network's buffers, say running statistics, which a forward pass in training changes."""
         self._buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
 

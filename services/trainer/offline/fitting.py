@@ -154,11 +154,8 @@ class Fitting:
         return [loss.item()]
 
     def _loss(self, batch: np.ndarray) -> torch.Tensor:
-        self._lane.keep_buffers()
-        self._lane.network.train()
-        self._lane.optimizer.zero_grad()
-        features = self._examples.features[torch.from_numpy(batch)]
-        return self._model.loss(self._lane.network(features), [self._examples.labels[i] for i in batch])
+        outputs = self._lane.outputs(self._examples.features[torch.from_numpy(batch)])
+        return self._model.loss(outputs, [self._examples.labels[i] for i in batch])
 
     def _without_bad(self, batch: np.ndarray, error: Exception) -> np.ndarray:
         """The examples of a batch that alone do not raise; the others are never tried again."""

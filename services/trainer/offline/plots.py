@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from headrace.training.study import Axis, Trial
 
@@ -33,6 +34,7 @@ def _history(trials: Sequence[Trial], label: str) -> Figure:
             least.append(best)
     axes.step(numbers, least, where="post", color="#d1242f", label="best so far")
     axes.set(xlabel="trial", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure
 
@@ -43,8 +45,11 @@ def _settings(trials: Sequence[Trial], space: Sequence[Axis], label: str) -> Fig
     for axis, axes in zip(space, every, strict=True):
         tried = [trial for trial in trials if axis.name in trial.settings]
         _scatter(axes, tried, _value_of(axis))
-        axes.set(xlabel=axis.name, xscale="log" if axis.log else axes.get_xscale())
+        axes.set_xlabel(axis.name)
+        if axis.log:
+            axes.set_xscale("log")
     every[0].set_ylabel(label)
+    every[0].legend()
     return figure
 
 

@@ -12,12 +12,14 @@ from safetensors.torch import save
 
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.spec import TrainingSpec
+from headrace.runtime.devices.host import HOST
 from headrace.runtime.errors import ConfigError, DependencyError
 from headrace.runtime.files import synced
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.training.job import PartReport, Report, TrainingJob
 from headrace.weights.format.chunks import digest_of
+from services.trainer.compiler_check import check_compiler
 from services.trainer.offline.examples import Examples, gather
 from services.trainer.offline.fitting import Fitted, Fitting, OnEpoch, Tell
 from services.trainer.offline.handing_over import hand_over
@@ -41,6 +43,8 @@ def prepare(job: TrainingJob, settings: ServiceSettings, check: Callable[[], Non
     """Load the pipeline and read the examples; see `run_job`."""
     torch.set_num_threads(1)  # with more, results may depend on their number
     pipeline = with_settings(load_pipeline(job.pipeline).of_model(job.model), job.settings)
+    if pipeline.spec.training.compile:
+        check_compiler(HOST)
     examples = gather(job, pipeline, settings, check)
     return Prepared(pipeline, examples, split(examples, job.validation, job.test))
 

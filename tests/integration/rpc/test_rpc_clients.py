@@ -68,6 +68,7 @@ def test_the_models_configuration_has_what_load_generators_need(client: Client) 
     assert config["input"][1]["data_type"] == "TYPE_INT64"
     assert [int(side) for side in config["input"][1]["dims"]] == [1]
     assert [i["name"] for i in config["input"] if i.get("optional")] == ["tip", "note"]
+    assert config["instance_group"][0]["kind"] == "KIND_CPU"
 
 
 def test_a_prediction_is_the_models_by_hand(client: Client, served: Served) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+import torch
 import tritonclient.http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
@@ -69,6 +70,19 @@ def test_a_taken_port_is_a_readable_error(served: Served, tmp_path: Path) -> Non
 
     assert ended.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("flags", [(), ("--workers=2",)], ids=["one process", "two workers"])
+def test_a_gpu_that_is_not_there_is_a_readable_error(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "services.inference.rpc", "--pipeline", str(FOLDER), "--device", "cuda:1", *flags]
+    ended = subprocess.run(
+        [*command, "--run-dir", str(tmp_path)], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+
+    assert ended.returncode == 2
+    assert "--device cuda:1" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

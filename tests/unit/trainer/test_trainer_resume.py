@@ -8,7 +8,7 @@ import pytest
 
 from headrace.weights.errors import StoreUnavailable
 from services.trainer.checkpoint import DAMAGED
-from tests.line_kit import example
+from tests.line_kit import example, needs_compiler
 from tests.unit.trainer.world_kit import World, digest, values, weights_of
 
 REPLAY = {"replay": {"window": 90, "examples": 24, "steps": 2}}
@@ -33,6 +33,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "average+race": AVERAGE | RACE,
     "race+schedule+drift": RACE | INVERSE | DRIFT,
     "everything": REPLAY | AVERAGE | INVERSE | DRIFT | CLIP | RACE,
+    "bf16": {"precision": "bf16"},
+    "bf16 everything": {"precision": "bf16"} | REPLAY | AVERAGE | INVERSE | DRIFT | CLIP | RACE,
 }
 OPTIMIZERS = {
     "adam": "",
@@ -75,6 +77,18 @@ def test_killed_again_and_again_it_comes_to_the_same_state(tmp_path: Path, train
         assert digest(world.newest()) == wanted, f"killed after {batches} batches"
         places = [(letter.partition, letter.offset) for letter in world.announcer.sent]
         assert sorted(places) == sorted(set(places)), "each dead letter once"
+
+
+@needs_compiler
+@pytest.mark.parametrize("more", [{}, SETTINGS["bf16 everything"]], ids=["plain", "bf16 everything"])
+def test_compiled_it_comes_to_the_same_state_too(tmp_path: Path, more: dict[str, Any]) -> None:
+    training = {"compile": True, **more}
+    wanted = straight(tmp_path / "straight", training)
+    world = World(tmp_path / "killed", examples(), training)
+    for batches, fetch in ((9, 13), (7, 3)):
+        world.killed_after(batches, fetch)
+    world.all_learned(world.trainer(fetch=5))
+    assert digest(world.newest()) == wanted
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())

@@ -10,6 +10,7 @@ import torch
 
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.model.pipeline import load_pipeline
+from headrace.runtime.devices.host import HOST
 from headrace.runtime.errors import DataError, DependencyError
 from headrace.weights import Manifest, fetch
 from services.trainer.batches import Item, merged
@@ -17,8 +18,10 @@ from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.learner import Learner
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
+from tests.device_kit import SlowCopies
 from tests.line_kit import MemoryExamples, example, write_toy
-from tests.unit.trainer.world_kit import World, equal, values, weights_of
+from tests.unit.trainer.test_trainer_resume import SETTINGS
+from tests.unit.trainer.world_kit import World, digest, equal, values, weights_of
 
 
 def test_a_new_model_is_published_before_its_first_label(tmp_path: Path) -> None:
@@ -55,6 +58,22 @@ def test_versions_rise_by_one_each_from_the_one_before(tmp_path: Path) -> None:
     assert [event.version for event in events] == list(range(1, len(events) + 1))
     assert [event.base_version for event in events] == list(range(len(events)))
     assert len(events) >= 5
+
+
+def test_on_a_device_it_comes_to_the_same_weights_and_a_checkpoint_resumes_on_another(tmp_path: Path) -> None:
+    """Here the other device is this processor too, told to copy: features go there, outputs come back."""
+    straight = World(tmp_path / "straight", values(600), SETTINGS["everything"])
+    straight.all_learned(straight.trainer())
+
+    device = SlowCopies()
+    world = World(tmp_path / "moved", values(600), SETTINGS["everything"], device=device)
+    first = world.trainer()
+    world.until(first, lambda: world.recorder.batches >= 9)
+    first._settle(wait=True)
+    assert device.there > device.back > 0
+    world.device = HOST
+    world.all_learned(world.trainer())
+    assert digest(world.newest()) == digest(straight.newest())
 
 
 def test_a_checkpoint_made_again_from_the_one_before_and_the_log_is_the_same_bit_for_bit(tmp_path: Path) -> None:

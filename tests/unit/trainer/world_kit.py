@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from headrace.model.pipeline import load_pipeline
+from headrace.runtime.devices.host import HOST
+from headrace.runtime.devices.port import Device
 from headrace.weights import MemoryChunkStore
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.publishing import Publisher
@@ -36,6 +38,7 @@ class World:
     announcer: MemoryAnnouncer = field(default_factory=MemoryAnnouncer)
     store: MemoryChunkStore = field(default_factory=MemoryChunkStore)
     recorder: Recorder = field(default_factory=Recorder)
+    device: Device = HOST
     now: float = 0.0
     model: str = ""
     """Python to append to the toy's model.py."""
@@ -51,7 +54,9 @@ class World:
         pipeline = load_pipeline(folder)
         publisher = Publisher(self.checkpoints, self.store, self.announcer, keep=pipeline.spec.training.keep)
         log = MemoryExamples(self.examples, fetch)
-        trainer = Trainer(pipeline, log, publisher, self.recorder, warm_up=warm_up, clock=lambda: self.now)
+        trainer = Trainer(
+            pipeline, log, publisher, self.recorder, warm_up=warm_up, clock=lambda: self.now, device=self.device
+        )
         trainer.start()
         return trainer
 

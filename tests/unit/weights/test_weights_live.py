@@ -1,4 +1,7 @@
-"""Live weights against a hand-written agent on a real socket: what a worker promises whoever leases from it."""
+"""Live weights against a hand-written agent on a real socket: what a worker promises whoever leases from it.
+
+All of it holds where the slot's memory is used in place, and where versions are copied to a device.
+"""
 
 import gc
 import queue
@@ -10,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from headrace.runtime.devices.host import Host
 from headrace.weights import LiveWeights, MemoryChunkStore, VersionFacts, publish_version, pull
 from headrace.weights.errors import NotReady, SlotsBusy, WeightsError
 from headrace.weights.host.slots import SlotPool
@@ -27,6 +31,7 @@ from headrace.weights.worker.wire import (
     frame_length,
     to_agent,
 )
+from tests.device_kit import SlowCopies
 from tests.patience import WAIT_S
 
 
@@ -103,12 +108,17 @@ def agent(tmp_path):
     made.close()
 
 
+@pytest.fixture(params=[Host, SlowCopies], ids=["in place", "copied"])
+def device(request):
+    return request.param()
+
+
 @pytest.fixture
-def live(agent):
+def live(agent, device):
     changes, standings = queue.Queue(), queue.Queue()
     made = LiveWeights(
         agent.path, "m", lambda: nn.Linear(2, 1), worker="w", role="test", warm_up=lambda n: n(torch.zeros(1, 2)),
-        on_change=changes.put, on_behind=standings.put,
+        on_change=changes.put, on_behind=standings.put, device=device,
     )  # fmt: skip
     made.changes, made.standings = changes, standings
     made.start()

@@ -12,7 +12,7 @@ from headrace.model.pipeline import load_pipeline
 from headrace.runtime.errors import PipelineError
 from services.trainer.batches import Item
 from services.trainer.learner import Learner
-from tests.line_kit import example, write_toy
+from tests.line_kit import example, needs_compiler, write_toy
 
 
 def learner(folder: Path, **training: Any) -> Learner:
@@ -113,3 +113,27 @@ def test_an_optimizer_that_needs_a_closure_is_refused_at_the_start(tmp_path: Pat
     (folder / "model.py").write_text((folder / "model.py").read_text() + closure)
     with pytest.raises(PipelineError, match="the step of LBFGS needs a closure"):
         Learner(load_pipeline(folder), 200)
+
+
+def test_bf16_learns_in_bfloat16_and_keeps_and_serves_full_precision(tmp_path: Path) -> None:
+    seen = []
+    one = learner(tmp_path / "a", precision="bf16")
+    one.network[0].register_forward_hook(lambda module, _inputs, output: seen.append((module.training, output.dtype)))
+    error = train(one, tmp_path / "a")
+    assert set(seen) == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {tensor.dtype for tensor in one.state().weights.values()} == {torch.float32}
+    assert error == pytest.approx(train(learner(tmp_path / "b"), tmp_path / "b"), rel=0.1)
+
+
+@needs_compiler
+def test_compiled_it_learns_the_same_within_rounding_and_its_weights_keep_their_names(tmp_path: Path) -> None:
+    from torch._dynamo.utils import counters
+
+    before = counters["stats"]["unique_graphs"]
+    plain, compiled = learner(tmp_path / "a"), learner(tmp_path / "b", compile=True)
+    for one in (plain, compiled):
+        one.network[1].p = 0.0  # the compiler draws other random numbers
+    errors = train(plain, tmp_path / "a"), train(compiled, tmp_path / "b")
+    assert counters["stats"]["unique_graphs"] > before
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
+    assert compiled.state().weights.keys() == plain.state().weights.keys()

@@ -18,7 +18,7 @@ from headrace.runtime.settings import ServiceSettings, load
 from headrace.training.job import Report, TrainingJob
 from services.trainer.offline.examples import gather
 from services.trainer.offline.service import run_job, with_settings
-from tests.line_kit import write_toy
+from tests.line_kit import needs_compiler, write_toy
 
 COUNT = 640
 
@@ -86,10 +86,11 @@ TRAININGS = [
     {},
     {"average": 0.9, "clip_norm": 0.5},
     {"schedule": {"kind": "inverse_time", "start": 3.0, "steps": 10}},
+    pytest.param({"precision": "bf16", "compile": True}, marks=needs_compiler),
 ]
 
 
-@pytest.mark.parametrize("training", TRAININGS, ids=["plain", "average", "schedule"])
+@pytest.mark.parametrize("training", TRAININGS, ids=["plain", "average", "schedule", "bf16 compiled"])
 @pytest.mark.parametrize("stop_after", [20, 60, 110])
 def test_stopped_anywhere_it_comes_to_the_same_weights(
     make: Callable[..., TrainingJob], training: dict[str, Any], stop_after: int

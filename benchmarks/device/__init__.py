@@ -1,0 +1,1 @@
+"""What serving and training do on a GPU, or on the processor told to copy as for one."""

@@ -1,0 +1,1 @@
+"""Where networks compute: the host's processor, or a GPU."""

@@ -14,7 +14,7 @@ from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter
 from headrace.contracts.topics import CHECKPOINTS, SYSTEM_PARTITIONS
 from headrace.model.pipeline import load_pipeline
 from services.trainer.batches import Item, merged
-from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Entry
+from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.learner import Learner
 from tests.line_kit import RoleProcess, read_all, write_toy
 from tests.patience import WAIT_S
@@ -125,10 +125,10 @@ class Line:
     def uninterrupted(self, examples: list[Message]) -> str:
         """The digest of a learner that learns the same batches in one go, beginning with the first version."""
         newest, chain = self.newest(), list[Checkpoint]()
-        at = newest
+        at, files = newest, self._announced_files()
         while at.header.base_version:
             chain.append(at)
-            at = self.folder.read(self._announced(at.header.base_version))
+            at = files[at.header.base_version]
         pipeline, log = load_pipeline(self._pipeline), self._log(examples)
         learner, start = Learner(pipeline, 2000, at), at.header.offsets
         for checkpoint in reversed(chain):
@@ -139,12 +139,11 @@ class Line:
         state = learner.state()
         return digest(Checkpoint(newest.header, state.weights, state.optimizer, state.random, [], state.lanes))
 
-    def _announced(self, version: int) -> Entry:
-        """The version's file; a trainer that was killed may have left a second one, without an event."""
-        created = {event.created_at_us for event in self.announced() if event.version == version}
-        mine = [entry for entry in self.folder.entries() if entry.version == version]
-        (found,) = [entry for entry in mine if self.folder.read(entry).header.created_at in created]
-        return found
+    def _announced_files(self) -> dict[int, Checkpoint]:
+        """Each version's checkpoint; a trainer that was killed may have left another file, without an event."""
+        created = {event.created_at_us for event in self.announced()}
+        read = map(self.folder.read, self.folder.entries())
+        return {one.header.version: one for one in read if one.header.created_at in created}
 
     def _log(self, examples: list[Message]) -> dict[int, list[Item]]:
         """Each partition's examples; offsets have gaps where transactions ended."""

@@ -1,5 +1,6 @@
 """A stream worker for tests: the real role, with weights that a file names instead of an agent's, and steps to halt at.
 
+`STREAM_WEIGHTS` is a file of weights to serve as version 1, in the place of what follows.
 The weights' version is 1, and 2, 3, ... those of the pipeline's further models.
 
 `NUMBERED_VERSION` is a file with {"version": 2, "kind": "sound"}; without it, version 1 is sound. Kinds: "sound";
@@ -19,11 +20,13 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.lifecycle import Context, run_role
 from headrace.weights import StaticWeights
+from headrace.weights.worker.shadow import load_into
 from services.inference.stream.app import build_stream
 from services.inference.stream.metrics import StreamMetrics
 from services.inference.stream.settings import StreamSettings
@@ -98,6 +101,9 @@ def build(context: Context[StreamSettings]):
         other.model_name: StaticWeights(other.model.network(), model=other.model_name, version=version)
         for version, other in enumerate(pipeline.others, start=2)
     }
+    if weights := os.environ.get("STREAM_WEIGHTS"):
+        network = load_into(pipeline.model.network(), load_file(weights))
+        return build_stream(context, StaticWeights(network, model=pipeline.name), others)
     if version := os.environ.get("NUMBERED_VERSION"):
         return build_stream(context, FileWeights(pipeline, Path(version)), others)
     return build_stream(context, StaticWeights(pipeline.model.network(), model=pipeline.name), others)

@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from headrace.contracts.records import Example
+from headrace.evaluation.judge import Judged
+from headrace.evaluation.port import Evidence, Task
 from headrace.model.pipeline import Pipeline
 from headrace.model.source import Timed
 from services.trainer.batches import Item
@@ -21,12 +24,24 @@ class Errors:
     """Errors of the model and of its baselines on the same events, in the order in which labels came, with the keys."""
 
     by_name: dict[str, list[float]] = field(default_factory=dict)
+    evidence: dict[str, list[Evidence]] = field(default_factory=dict)
+    """What the task's metrics need of each, by name."""
     keys: list[str] = field(default_factory=list)
 
     def mean(self, name: str, start: int = 0, stop: int | None = None) -> float:
         """Mean error over labels start..stop."""
         part = self.by_name[name][start:stop]
         return sum(part) / len(part)
+
+    def metrics(self, task: Task, name: str, start: int = 0, stop: int | None = None) -> dict[str, float]:
+        """The task's metrics over labels start..stop."""
+        part = np.array(self.evidence[name][start:stop])
+        return task.metrics(task.sums(part, np.ones(len(part))))
+
+    def add(self, name: str, judged: Judged) -> None:
+        """One more label."""
+        self.by_name.setdefault(name, []).append(judged.error)
+        self.evidence.setdefault(name, []).append(judged.evidence)
 
 
 def progressive(pipeline: Pipeline, records: Iterable[Timed], *, lag: int | None = None) -> Errors:
@@ -64,10 +79,10 @@ def progressive(pipeline: Pipeline, records: Iterable[Timed], *, lag: int | None
         if key in guesses:
             predict()
         event, prediction, guessed = predicted.pop(key)
+        errors.add("model", model.judge(prediction, record.value))
         errors.keys.append(key)
-        errors.by_name["model"].append(model.error(prediction, record.value))
         for name, baseline in baselines.items():
-            errors.by_name[name].append(model.error(guessed[name], record.value))
+            errors.add(name, model.judge(guessed[name], record.value))
             baseline.learn(event, record.value)
         batch.append(_item(len(errors.by_name["model"]), key, event, record.value))
         if len(batch) == training.batch_size:

@@ -44,6 +44,19 @@ class Score(msgspec.Struct, frozen=True):
     """Over the last `Snapshot.window` of them."""
 
 
+class Metrics(msgspec.Struct, frozen=True):
+    """The metrics of a pipeline's task, of one predictor, by name; without those that are not defined yet."""
+
+    window: dict[str, float] = {}
+    """Over the last `Snapshot.window` labelled predictions."""
+    recent: dict[str, float] = {}
+    """Over those whose label came in the last `Snapshot.window_s` seconds."""
+    decayed: dict[str, float] = {}
+    """Over all, each counting half after `Snapshot.half_life` further ones."""
+    whole: dict[str, float] = {}
+    """Over all."""
+
+
 class VersionScore(msgspec.Struct, frozen=True):
     """Mean error of what one version predicted."""
 
@@ -51,6 +64,10 @@ class VersionScore(msgspec.Struct, frozen=True):
     count: int
     mean: float
     model: str = ""
+    metrics: dict[str, float] = {}
+    """The task's."""
+    baselines: dict[str, float] = {}
+    """Mean errors of the baselines over the same events."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -144,6 +161,7 @@ class ModelStatus(msgspec.Struct, frozen=True):
     score: Score = Score()
     versions: Versions = Versions()
     workers: tuple[Worker, ...] = ()
+    metrics: Metrics = Metrics()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -152,14 +170,21 @@ class Snapshot(msgspec.Struct, frozen=True):
     pipeline: str
     at_us: int
     started_us: int
+    task: str = "regression"
+    error_name: str = "mean error"
+    """What the errors below are: the task's loss, unless the model has an error of its own."""
     error_unit: str = ""
     window: int = 0
+    window_s: float = 0.0
+    half_life: float = 0.0
     sample: float = 1.0
     counts: Counts = Counts()
     rates: Rates = Rates()
     model: Score = Score()
     baselines: dict[str, Score] = {}
     """Over exactly the same labelled keys as the model's."""
+    metrics: dict[str, Metrics] = {}
+    """Of the predictions served ("model") and of each baseline, over exactly the same keys."""
     by_version: tuple[VersionScore, ...] = ()
     history: tuple[Point, ...] = ()
     versions: Versions = Versions()

@@ -13,17 +13,12 @@ from headrace.jobs.errors import JobError, TooLargeError
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import State
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.rest import http_error, invalid, json_answer, unforeseen
+from headrace.runtime.rest import describe_invalid, errors, http_error, invalid, json_answer, unforeseen
 
 _PING_S = 15
 _MOST_JSON = 1 << 20
 
 JobId = Annotated[str, Path(description="the job's id")]
-ERROR: dict[str, Any] = {
-    "description": "What was wrong.",
-    "content": {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}},
-}
-"""An error's answer, for the documentation of routes."""
 
 
 def add_answers(app: FastAPI) -> None:
@@ -36,6 +31,7 @@ def add_answers(app: FastAPI) -> None:
         (Exception, unforeseen),
     ):
         app.add_exception_handler(kind, answer)
+    describe_invalid(app, 400)
 
 
 async def small_body(request: Request) -> bytes:
@@ -67,7 +63,7 @@ def _add_ask(app: FastAPI, jobs: Jobs[Any], path: str) -> None:
     ) -> Response:
         return json_answer({"jobs": [record.shown() for record in jobs.list(state, limit)]})
 
-    @app.get(f"{path}/{{job}}", summary="One job: its state and how far it is", responses={404: ERROR})
+    @app.get(f"{path}/{{job}}", summary="One job: its state and how far it is", responses=errors(404))
     async def status(job: JobId) -> Response:
         return json_answer(jobs.get(job).shown())
 
@@ -75,7 +71,7 @@ def _add_ask(app: FastAPI, jobs: Jobs[Any], path: str) -> None:
         f"{path}/{{job}}/events",
         summary="Follow a job as server-sent events, until it is over",
         response_class=EventSourceResponse,
-        responses={404: ERROR},
+        responses=errors(404),
     )
     async def events(job: JobId) -> Response:
         """Each event is named `job`, its data is what the job's own address answers."""
@@ -89,14 +85,14 @@ def _add_ask(app: FastAPI, jobs: Jobs[Any], path: str) -> None:
 
 
 def _add_change(app: FastAPI, jobs: Jobs[Any], path: str) -> None:
-    @app.post(f"{path}/{{job}}/cancel", summary="Cancel a job", responses={404: ERROR, 409: ERROR})
+    @app.post(f"{path}/{{job}}/cancel", summary="Cancel a job", responses=errors(404, 409))
     async def cancel(job: JobId) -> Response:
         """Its process is stopped; the state is `cancelled` once it has ended. What it has done is thrown away."""
         return json_answer(jobs.cancel(job).shown())
 
     @app.delete(
         f"{path}/{{job}}", status_code=204, summary="Remove a job that is over, with its files",
-        responses={404: ERROR, 409: ERROR},
+        responses=errors(404, 409),
     )  # fmt: skip
     async def delete(job: JobId) -> Response:
         jobs.delete(job)

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from headrace.contracts.snapshot import ModelStatus, Quantiles, Snapshot
+from headrace.contracts.snapshot import Metrics, ModelStatus, Quantiles, Snapshot
 from headrace.launch.pipeline_run import PipelineRun
 from headrace.launch.specs import RoleStatus
 from headrace.runtime.http import fetch
@@ -35,8 +35,12 @@ class Summary(msgspec.Struct, frozen=True):
     version: int = 0
     restarts: int = 0
     first_prediction_s: float | None = None
+    task: str = "regression"
+    error_name: str = "mean error"
     error_unit: str = ""
     error: dict[str, dict[str, float | None]] = {}
+    metrics: dict[str, Metrics] = {}
+    """The task's, of the model and of each baseline."""
     beats_baselines: bool | None = None
     latency: Quantiles = Quantiles()
     freshness: Quantiles = Quantiles()
@@ -86,8 +90,11 @@ def _with(base: Summary, snapshot: Snapshot) -> Summary:
         checkpoints=versions.checkpoints,
         swaps=versions.swaps,
         version=max(versions.serving, default=versions.active),
+        task=snapshot.task,
+        error_name=snapshot.error_name,
         error_unit=snapshot.error_unit,
         error={name: {"window": score.window, "mean": score.mean} for name, score in error.items()},
+        metrics=snapshot.metrics,
         beats_baselines=None if best is None or ours is None else ours < (snapshot.baselines[best].window or 0.0),
         latency=base.latency if base.latency.count else snapshot.latency,
         freshness=snapshot.freshness,

@@ -115,7 +115,7 @@ def load_pipeline(folder: Path | str) -> Pipeline:
     folder = Path(folder).resolve()
     spec = load_spec(folder)
     model = load_reference(folder, "model", spec.model, Model)  # type: ignore[type-abstract]
-    _check_model(folder / spec.model.split(":")[0], model)
+    _check_model(folder / spec.model.split(":")[0], model, spec)
     others = tuple(_load_variant(folder, spec, i, model) for i in range(len(spec.models)))
     return Pipeline(folder, spec, model, others=others)
 
@@ -127,12 +127,13 @@ def _load_variant(folder: Path, spec: PipelineSpec, index: int, champion: "Model
     variant = spec.models[index]
     model = load_reference(folder, f"models.{index}.model", variant.model, Model)  # type: ignore[type-abstract]
     path = folder / variant.model.split(":")[0]
-    _check_model(path, model)
+    _check_model(path, model, spec)
     kinds = (
         ("event type", model.event_type(), champion.event_type()),
         ("label type", model.label_type(), champion.label_type()),
         ("key", model.key, champion.key),
         ("prediction type", model.prediction_type(), champion.prediction_type()),
+        ("list of classes", list(model.classes), list(champion.classes)),
     )
     for what, own, wanted in kinds:
         if own != wanted:
@@ -152,9 +153,11 @@ def _shown(kind: Any) -> str:
     return getattr(kind, "__name__", repr(kind)) if isinstance(kind, type) else repr(kind)
 
 
-def _check_model(path: Path, model: "Model[Any, Any]") -> None:
-    """Check the types and the key, which needs no data."""
+def _check_model(path: Path, model: "Model[Any, Any]", spec: PipelineSpec) -> None:
+    """Check the types, the key and the task, which needs no data."""
     name = type(model).__name__
+    model.task = spec.task
+    _check_task(path, model)
     kinds: list[tuple[str, Any]] = [("event", model.event_type()), ("label", model.label_type())]
     for what, kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
@@ -168,3 +171,21 @@ def _check_model(path: Path, model: "Model[Any, Any]") -> None:
             raise PipelineError(
                 f"{path}: {name}: key {model.key!r} is not a field of {kind.__name__}", hint=f"it has {fields}"
             )
+
+
+def _check_task(path: Path, model: "Model[Any, Any]") -> None:
+    """Check that the model says what its task needs."""
+    from headrace.evaluation.tasks import task_of
+    from headrace.model.port import Model
+
+    kind = type(model)
+    try:
+        task_of(model.task, model.classes)
+    except ValueError as error:
+        hint = 'classes = ("one", "other") in the model names them, for task multiclass or multilabel alone'
+        raise PipelineError(f"{path}: {kind.__name__}: {error}", hint=hint) from error
+    if kind.target is Model.target and (model.task != "regression" or kind.error is Model.error):
+        raise PipelineError(
+            f"{path}: {kind.__name__} has no `target`, which task {model.task} needs",
+            hint="write def target(self, label): return label.the_field_that_was_to_be_predicted",
+        )

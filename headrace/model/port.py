@@ -3,12 +3,16 @@
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 import torch
 
+from headrace.evaluation.judge import Judge, baselines_of
+from headrace.evaluation.names import TaskName
+from headrace.evaluation.tasks import task_of
 from headrace.runtime.errors import PipelineError
 
 E = TypeVar("E", bound=msgspec.Struct)
@@ -38,6 +42,10 @@ class Model(ABC, Generic[E, L]):
     """
 
     key: ClassVar[str]
+    task: TaskName = "regression"
+    """Set as pipeline.yaml says, when the pipeline is loaded."""
+    classes: ClassVar[Sequence[str]] = ()
+    """The classes of task multiclass, or the labels of multilabel, in the order of a prediction's probabilities."""
     error_unit: ClassVar[str] = ""
     """Unit of what `error` returns, for people."""
     finite: ClassVar[bool] = True
@@ -66,22 +74,45 @@ class Model(ABC, Generic[E, L]):
 
     @abstractmethod
     def predictions(self, outputs: torch.Tensor) -> Sequence[Any]:
-        """The network's outputs as N values that go on the sink: floats, ints, strings, or msgspec structs.
+        """The network's outputs as N values that go on the sink: floats, ints, strings, lists, or msgspec structs.
 
-        Annotate the return type as `Sequence[float]` (or so): the serving protocol's output is typed by it.
+        Each has the form that the task reads (docs/tasks.md). Annotate the return type as `Sequence[float]` (or so):
+        the serving protocol's output is typed by it.
         """
 
-    @abstractmethod
+    def target(self, label: L) -> Any:
+        """What a label says was true, in the task's form: a number, a bool, a class, or labels.
+
+        Needed by every task but regression, and there for the baselines and metrics that come with a task.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `target`")
+
     def error(self, prediction: Any, label: L) -> float:
-        """How wrong one prediction was, in `error_unit`; lower is better. Its mean is what people watch."""
+        """How wrong one prediction was, in `error_unit`; lower is better. Its mean is what people watch.
+
+        Unless overridden, the task's loss of the prediction and the label's `target`.
+        """
+        return self.judge(prediction, label).error
 
     def optimizer(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
         """The optimizer of online training; Adam unless overridden."""
         return torch.optim.Adam(network.parameters(), lr=learning_rate)
 
     def baselines(self) -> Mapping[str, Baseline]:
-        """Fresh baselines to compare the model with, by name."""
-        return {}
+        """Fresh baselines to compare the model with, by name; unless overridden the task's, where there is `target`."""
+        return baselines_of(self.judge.task, self.target) if self._overrides("target") else {}
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Error and evidence of a prediction and its label."""
+        return Judge(
+            task_of(self.task, self.classes),
+            error=self.error if self._overrides("error") else None,
+            target=self.target if self._overrides("target") else None,
+        )
+
+    def _overrides(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(Model, method)
 
     @classmethod
     def event_type(cls) -> type[E]:

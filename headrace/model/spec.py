@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from headrace.evaluation.names import TaskName
+
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
 """Of a pipeline's models: its own, and those whose predictions answer nothing. The others are canaries."""
@@ -179,7 +181,11 @@ class VariantSpec(_Section):
 class MonitorSpec(_Section):
     """Watching accuracy and drift."""
 
-    window: int = Field(2000, ge=10, description="labelled predictions in the moving error")
+    window: int = Field(2000, ge=10, description="labelled predictions in the moving error, and in windowed metrics")
+    window_s: float = Field(60.0, gt=0, description="seconds of labels in the metrics over time")
+    half_life: float = Field(
+        2000.0, gt=0, description="labelled predictions after which one counts half in decayed metrics"
+    )
     sample: float = Field(1.0, gt=0, le=1, description="share of keys that the monitor follows")
     worse_beside: float = Field(
         2.0, gt=1, description="a version is at fault whose error is so many times that of others at the same time ..."
@@ -201,6 +207,7 @@ class PipelineSpec(_Section):
     name: str = Field(pattern=NAME, description="prefix of the topics, and the model's name")
     model: str = Field(pattern=REFERENCE, description="file.py:Class of the headrace.Model")
     source: str | None = Field(None, pattern=REFERENCE, description="file.py:Class of the headrace.Source")
+    task: TaskName = Field("regression", description="what is predicted: it chooses error, metrics and baselines")
     description: str = ""
     topics: TopicsSpec = TopicsSpec()
     stream: StreamSpec = StreamSpec()

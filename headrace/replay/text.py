@@ -60,12 +60,12 @@ class FileFormat:
 def _check_encoding(name: str) -> None:
     try:
         b"a".decode(name)
-    except LookupError as error:
+    except UnicodeError:
+        return  # a single byte is not enough for every encoding
+    except (LookupError, ValueError) as error:  # ValueError: a character of 0 in the name
         raise ConfigError(
             f"--encoding {name}: no such encoding", hint="e.g. utf-8, utf-16, latin-1, cp1252, shift_jis"
         ) from error
-    except UnicodeError:
-        return  # a single byte is not enough for every encoding
 
 
 def spelled(delimiter: str) -> str:

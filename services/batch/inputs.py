@@ -22,7 +22,11 @@ def allowed_files(root: Path | None, given: Sequence[str], most_bytes: int) -> l
     home = root.resolve()
     found: dict[str, int] = {}
     for name in given:
-        for path in _matches(home, name):
+        try:
+            matches = _matches(home, name)
+        except OSError as error:
+            raise BadRequestError(f"{name[:100]!r}: {error.strerror}") from None
+        for path in matches:
             found[str(path)] = path.stat().st_size
             if len(found) > _MOST:
                 raise TooLargeError(f"more than {_MOST} files")

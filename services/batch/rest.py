@@ -15,8 +15,8 @@ from headrace.batch.planning import rejected_file
 from headrace.jobs.errors import ConflictError, TooLargeError, UnknownError
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import State
-from headrace.jobs.rest import ERROR, JobId, add_answers, add_routes, small_body
-from headrace.runtime.rest import Measured, json_answer
+from headrace.jobs.rest import JobId, add_answers, add_routes, small_body
+from headrace.runtime.rest import Measured, errors, json_answer
 from services.batch import metrics
 from services.batch.records import BatchRecord
 from services.batch.submission import Options, Submission, input_name, paths_in
@@ -42,7 +42,7 @@ def _add_submit(app: FastAPI, jobs: Jobs[BatchRecord], submission: Submission) -
         status_code=202,
         summary="Submit a job: the file of events as the body, or JSON that names files of the service's folder",
         openapi_extra=_BODY,
-        responses=dict.fromkeys((400, 403, 413, 422, 429), ERROR),
+        responses=errors(400, 403, 409, 413, 422, 429),
     )
     async def submit(  # noqa: PLR0917 - FastAPI passes them by name
         request: Request,
@@ -112,7 +112,7 @@ async def _upload(request: Request, path: FilePath, most: int) -> str:
 def _add_files(app: FastAPI, jobs: Jobs[BatchRecord]) -> None:
     @app.get(
         f"{JOBS}/{{job}}/output", summary="The predictions", response_class=FileResponse,
-        responses={404: ERROR, 409: ERROR},
+        responses=errors(404, 409),
     )  # fmt: skip
     async def output(job: JobId) -> Response:
         path = _output(jobs, job, rejected=False)
@@ -120,7 +120,7 @@ def _add_files(app: FastAPI, jobs: Jobs[BatchRecord]) -> None:
 
     @app.get(
         f"{JOBS}/{{job}}/rejected", summary="The rows without a prediction, and why: a JSON object a line",
-        response_class=FileResponse, responses={404: ERROR, 409: ERROR},
+        response_class=FileResponse, responses=errors(404, 409),
     )  # fmt: skip
     async def rejected(job: JobId) -> Response:
         path = _output(jobs, job, rejected=True)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from headrace import __version__
-from headrace.runtime.rest import Measured, http_error, invalid, json_answer, unforeseen
+from headrace.runtime.rest import Measured, describe_invalid, errors, http_error, invalid, json_answer, unforeseen
 from services.gateway import metrics
 from services.gateway.errors import GatewayError, TooLargeError, UnknownError
 from services.gateway.fanout import Choice, keys_of
@@ -104,6 +104,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         (Exception, unforeseen),
     ):
         app.add_exception_handler(kind, answer)
+    describe_invalid(app, 404)
     _add_predict(app, gateway)
     _add_append(app, gateway, "events")
     _add_append(app, gateway, "labels")
@@ -115,7 +116,10 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 
 def _add_predict(app: FastAPI, gateway: Gateway) -> None:
-    @app.post(f"{PIPELINE}/predict", summary="Predict one event or a list of events", openapi_extra=_BODY)
+    @app.post(
+        f"{PIPELINE}/predict", summary="Predict one event or a list of events", openapi_extra=_BODY,
+        responses=errors(400, 404, 413, 500, 503, 504),
+    )  # fmt: skip
     async def predict(pipeline: Name, request: Request) -> Response:
         """Each prediction names the version of the weights and the checkpoint that made it."""
         gateway.check(pipeline)
@@ -125,7 +129,10 @@ def _add_predict(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_append(app: FastAPI, gateway: Gateway, stream: Literal["events", "labels"]) -> None:
-    @app.post(f"{PIPELINE}/{stream}", summary=f"Append {stream}", openapi_extra=_BODY)
+    @app.post(
+        f"{PIPELINE}/{stream}", summary=f"Append {stream}", openapi_extra=_BODY,
+        responses=errors(400, 404, 413, 429, 503, 504),
+    )  # fmt: skip
     async def append(pipeline: Name, request: Request) -> Response:
         """The role `ingest` answers once the broker has acknowledged every accepted record."""
         gateway.check(pipeline)
@@ -137,7 +144,10 @@ def _add_append(app: FastAPI, gateway: Gateway, stream: Literal["events", "label
 
 
 def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "shadows"], summary: str) -> None:
-    @app.get(f"{PIPELINE}/{what}", name=what, summary=summary, response_class=EventSourceResponse)
+    @app.get(
+        f"{PIPELINE}/{what}", name=what, summary=summary, response_class=EventSourceResponse,
+        responses=errors(400, 404, 429, 503),
+    )  # fmt: skip
     async def follow(
         pipeline: Name,
         request: Request,
@@ -177,7 +187,10 @@ def _add_follow(app: FastAPI, gateway: Gateway, what: Literal["predictions", "sh
 
 
 def _add_models(app: FastAPI, gateway: Gateway) -> None:
-    @app.get(f"{PIPELINE}/models", summary="The models of the pipeline: role, share of the keys, versions and errors")
+    @app.get(
+        f"{PIPELINE}/models", summary="The models of the pipeline: role, share of the keys, versions and errors",
+        responses=errors(404),
+    )  # fmt: skip
     async def models(pipeline: Name) -> Response:
         """`monitor` is null if no monitor answers, and if the champion is the only model: see /v1/status for that."""
         gateway.check(pipeline)

@@ -12,7 +12,7 @@ from headrace.runtime.endpoints import Endpoints
 _TIMEOUT_S = 1.0
 _CHOSEN = (
     *("versions", "workers", "counts", "rates", "model", "models", "baselines"),
-    *("error_unit", "lag", "freshness", "alerts"),
+    *("task", "error_name", "metrics", "error_unit", "lag", "freshness", "alerts"),
 )
 """The fields of the monitor's snapshot that the status shows."""
 

@@ -15,7 +15,8 @@ from services.inference.settings import InferenceSettings
 from services.inference.warm_up import WarmUpBatches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from headrace.weights import Bound
 
@@ -28,11 +29,20 @@ def load(settings: InferenceSettings, role: str) -> Pipeline:
     """
     if settings.pipeline is None:
         raise ConfigError(f"{role}: no pipeline", hint="--pipeline FOLDER")
+    return load_all([settings.pipeline], settings)[0]
+
+
+def load_all(folders: "Sequence[Path]", settings: InferenceSettings) -> list[Pipeline]:
+    """Several pipelines, with torch set up for serving.
+
+    Raises:
+        ConfigError: one cannot be loaded, or this machine has no such device.
+    """
     open_device(settings.device)
     wake_quickly()  # before any thread that serves is started
     choose_fixed_kernels()  # before the first matrix product
     torch.set_num_threads(settings.torch_threads)
-    return load_pipeline(settings.pipeline)
+    return [load_pipeline(folder) for folder in folders]
 
 
 def live_weights(
@@ -40,16 +50,18 @@ def live_weights(
     pipeline: Pipeline,
     warm_up: WarmUpBatches,
     on_change: "Callable[[Bound], None]",
+    *,
+    check: str = "fleet",
 ) -> LiveWeights:
     """The versions of the pipeline's model that the host's agent provides, each warmed up before it serves.
 
-    The process is not ready while the champion serves another version than its fleet; a further model that does so
-    changes nothing.
+    The process is not ready, by the condition `check`, while the champion serves another version than its fleet; a
+    further model that does so changes nothing.
     """
 
     def on_behind(why: str) -> None:
         if pipeline.variant is None:
-            context.ready.set("fleet", not why, why or "serves what the fleet does")
+            context.ready.set(check, not why, why or "serves what the fleet does")
 
     on_behind("")
     device = open_device(context.settings.device)

@@ -31,4 +31,4 @@ def open_weights(path: Path, pipeline: Pipeline, warm_up: WarmUp, device: Device
     structure = structures_on(device)(pipeline.model.network())
     structure.load(tensors, at_once)
     warm_up(structure.network)
-    return StaticWeights(structure.network, model=pipeline.name)
+    return StaticWeights(structure.network, model=pipeline.model_name)

@@ -2,15 +2,18 @@
 
 import math
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from headrace.contracts.snapshot import Point, Score, VersionScore
+from headrace.contracts.snapshot import Metrics, Point, Score, VersionScore
+from headrace.evaluation.judge import Judge, Judged
+from headrace.evaluation.scores import Scoreboard, Spans
 from services.monitor.regression import Scored
+from services.monitor.scoring import Means, ModelScores, VersionScores
 
-VERSIONS_KEPT = 50
 HISTORY_KEPT = 240
+MODEL = "model"
+"""What metrics call the predictions that were served, beside the baselines' names."""
 
 
 class BaselinePredictor(Protocol):
@@ -28,7 +31,7 @@ class BaselinePredictor(Protocol):
 class Followed:
     """One key, with the event, prediction and label that have arrived so far."""
 
-    __slots__ = ("at", "errors", "event", "guesses", "label", "model", "prediction", "version")
+    __slots__ = ("at", "event", "guesses", "judged", "label", "model", "prediction", "version")
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -38,36 +41,7 @@ class Followed:
         self.version = 0
         self.model = ""
         self.label: Any = None
-        self.errors: tuple[float, ...] | None = None
-
-
-class Means:
-    """Mean errors of several predictors over the same examples: over all of them, and over the last `window`."""
-
-    def __init__(self, predictors: int, window: int) -> None:
-        self._sums = [0.0] * predictors
-        self._recent_sums = [0.0] * predictors
-        self._recent: deque[tuple[float, ...]] = deque()
-        self._window = window
-        self.count = 0
-
-    def add(self, errors: tuple[float, ...]) -> None:
-        """Add one example's error by each predictor."""
-        self.count += 1
-        recent = self._recent
-        recent.append(errors)
-        oldest = recent.popleft() if len(recent) > self._window else None
-        for i, error in enumerate(errors):
-            self._sums[i] += error
-            self._recent_sums[i] += error if oldest is None else error - oldest[i]
-        if self.count % self._window == 0:  # so that rounding errors add up over one window at most
-            self._recent_sums = [math.fsum(column) for column in zip(*recent, strict=True)]
-
-    def score(self, predictor: int) -> Score:
-        """The mean errors of one predictor."""
-        if not self.count:
-            return Score()
-        return Score(self._sums[predictor] / self.count, self._recent_sums[predictor] / len(self._recent))
+        self.judged: tuple[Judged, ...] | None = None
 
 
 class Accuracy:
@@ -77,9 +51,9 @@ class Accuracy:
     could have known.
 
     Args:
-        error: the model's own measure: `error(prediction, label)`.
+        judge: says how wrong a prediction was.
         baselines: by name.
-        window: labelled predictions of the moving error.
+        spans: over what errors and metrics are taken, beside the whole.
         sample: the share of keys that are followed, chosen by the key's hash.
         limit: most keys that wait for their event, prediction or label; of more, the oldest are dropped.
         wait_s: seconds after which a key that waits is dropped. Dropped keys are counted in `expired`.
@@ -89,29 +63,29 @@ class Accuracy:
 
     def __init__(
         self,
-        error: Callable[[Any, Any], float],
+        judge: Judge,
         baselines: Mapping[str, BaselinePredictor],
         *,
-        window: int,
+        spans: Spans,
         sample: float = 1.0,
         limit: int = 200_000,
         wait_s: float = 3600.0,
         models: Iterable[str] = (),
         scored: Callable[[str, Scored], None] = lambda _model, _scored: None,
     ) -> None:
-        self._error = error
+        self._judge = judge
         self._scored = scored
         self._baselines = dict(baselines)
         self._below = int(sample * 2**32)
         self._limit, self._wait_s = limit, wait_s
         self._waiting: dict[bytes, Followed] = {}  # in the order of arrival
-        self._means = Means(1 + len(self._baselines), window)
-        self._by_model = {name: Means(1, window) for name in models}
-        self._by_version: dict[tuple[str, int], tuple[int, float]] = {}
+        self._means = Means(1 + len(self._baselines), spans.window)
+        self._board = Scoreboard(judge.task, (MODEL, *self._baselines), spans)
+        self._by_model = {name: ModelScores(judge.task, spans) for name in models}
+        self._by_version = VersionScores(judge.task, tuple(self._baselines))
         self._history: list[Point] = []
         self._history_every = 1
         self._history_asked = 0
-        self.window = window
         self.expired = 0
         self.unscored = 0
 
@@ -126,14 +100,14 @@ class Accuracy:
             one.event = event
             one.guesses = tuple(baseline.predict(event) for baseline in self._baselines.values())
             self._learn(one)
-            self._finish(key, one)
+            self._finish(key, one, at)
 
     def prediction(self, key: bytes, at: float, prediction: Any, version: int, model: str = "") -> None:
         """Take the prediction that was served, and which version of which model made it."""
         one = self._one(key, at)
         if not one.version:
             one.prediction, one.version, one.model = prediction, version, model
-            self._finish(key, one)
+            self._finish(key, one, at)
 
     def label(self, key: bytes, at: float, label: Any) -> None:
         """Take a label."""
@@ -141,7 +115,7 @@ class Accuracy:
         if one.label is None:
             one.label = label
             self._learn(one)
-            self._finish(key, one)
+            self._finish(key, one, at)
 
     def expire(self, now: float) -> None:
         """Drop keys that have waited for longer than `wait_s`."""
@@ -172,15 +146,19 @@ class Accuracy:
         """The score of each baseline, over the same keys."""
         return {name: self._means.score(i) for i, name in enumerate(self._baselines, start=1)}
 
+    def metrics(self, now: float) -> dict[str, Metrics]:
+        """The task's metrics of the predictions served and of each baseline."""
+        return self._board.metrics(now)
+
     @property
     def by_version(self) -> tuple[VersionScore, ...]:
         """The score of each model's last versions, ascending."""
-        return tuple(VersionScore(v, n, total / n, m) for (m, v), (n, total) in sorted(self._by_version.items()))
+        return self._by_version.scores()
 
-    def of_model(self, name: str) -> tuple[int, Score]:
-        """How many predictions of one model were scored, and its score."""
-        means = self._by_model.get(name)
-        return (means.count, means.score(0)) if means else (0, Score())
+    def of_model(self, name: str, now: float) -> tuple[int, Score, Metrics]:
+        """How many predictions of one model were scored, its errors, and its metrics."""
+        scores = self._by_model.get(name)
+        return scores.read(now) if scores else (0, Score(), Metrics())
 
     @property
     def history(self) -> tuple[Point, ...]:
@@ -212,32 +190,25 @@ class Accuracy:
     def _learn(self, one: Followed) -> None:
         if one.event is None or one.label is None:
             return
-        one.errors = tuple(self._error(guess, one.label) for guess in one.guesses)
+        one.judged = tuple(self._judge(guess, one.label) for guess in one.guesses)
         for baseline in self._baselines.values():
             baseline.learn(one.event, one.label)
 
-    def _finish(self, key: bytes, one: Followed) -> None:
-        if one.errors is None or not one.version:
+    def _finish(self, key: bytes, one: Followed, at: float) -> None:
+        if one.judged is None or not one.version:
             return
         del self._waiting[key]
-        errors = (self._error(one.prediction, one.label), *one.errors)
+        judged = (self._judge(one.prediction, one.label), *one.judged)
+        errors = tuple(by.error for by in judged)
         if not all(map(math.isfinite, errors)):
             self.unscored += 1
             return
         self._means.add(errors)
+        self._board.add(at, [by.evidence for by in judged])
         self._scored(one.model, Scored(one.version, one.at, errors[0], errors[1:]))
         if one.model in self._by_model:
-            self._by_model[one.model].add(errors[:1])
-        made_by = one.model, one.version
-        count, total = self._by_version.get(made_by, (0, 0.0))
-        self._by_version[made_by] = (count + 1, total + errors[0])
-        if not count:
-            self._forget(one.model)
-
-    def _forget(self, model: str) -> None:
-        versions = [version for name, version in self._by_version if name == model]
-        if len(versions) > VERSIONS_KEPT:
-            del self._by_version[model, min(versions)]
+            self._by_model[one.model].add(at, judged[0])
+        self._by_version.add(one.model, one.version, errors, judged[0].evidence)
 
 
 def best(scores: Iterable[Score]) -> float | None:

@@ -51,8 +51,8 @@ class AboveBaseline:
 class Alarms:
     """The alerts of one model that are on; `check` returns those that started or stopped."""
 
-    def __init__(self, model: str, window: int, unit: str) -> None:
-        self._model, self._unit = model, unit
+    def __init__(self, model: str, window: int, unit: str, error_name: str = "error") -> None:
+        self._model, self._unit, self._error_name = model, unit, error_name
         self._above = AboveBaseline(window)
         self._firing: dict[str, Alert] = {}
 
@@ -87,7 +87,7 @@ class Alarms:
         if errors is not None and self._above.check(errors):
             unit = f" {self._unit}" if self._unit else ""
             beside = f"{errors.baseline_name} has {errors.baseline:.3g}{unit} on the same events"
-            text = f"error {errors.model:.3g}{unit}, {beside}"
+            text = f"{self._error_name} {errors.model:.3g}{unit}, {beside}"
             alert = self._alert(ERROR_ABOVE_BASELINE, Alert.WARNING, text, now_us)
             alert.value, alert.threshold, alert.version = errors.model, errors.baseline, version
             alerts.append(alert)

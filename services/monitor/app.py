@@ -5,6 +5,7 @@ import time
 
 import msgspec
 
+from headrace.evaluation.scores import Spans
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context, Stop
@@ -70,9 +71,9 @@ class MonitorApp:
         spec, model = self._pipeline.spec, self._pipeline.model
         return Watched(
             pipeline=self._pipeline.name,
-            error=model.error,
+            judge=model.judge,
             baselines=model.baselines(),
-            window=spec.monitor.window,
+            spans=Spans(spec.monitor.window, spec.monitor.window_s, spec.monitor.half_life),
             error_unit=model.error_unit,
             sample=spec.monitor.sample,
             wait_s=spec.join.window_s,

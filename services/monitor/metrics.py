@@ -27,6 +27,16 @@ ERROR_WINDOW = Gauge(
 ERROR_MEAN = Gauge(
     "headrace_monitor_error_mean", "Mean error since the start, by predictor.", ["pipeline", "predictor"]
 )
+TASK_METRIC = Gauge(
+    "headrace_monitor_task_metric",
+    "A metric of the pipeline's task, such as auc, by predictor; span is window, recent, decayed or whole.",
+    ["pipeline", "predictor", "metric", "span"],
+)
+MODEL_TASK_METRIC = Gauge(
+    "headrace_monitor_model_task_metric",
+    "The same over the last window, by model, where a pipeline has several.",
+    ["pipeline", "model", "metric"],
+)
 LAG = Gauge("headrace_monitor_lag_records", "Records that a role has still to read.", ["pipeline", "role"])
 VERSION = Gauge(
     "headrace_monitor_version", "Newest checkpoint, and the version told to the fleet.", ["pipeline", "which"]
@@ -108,6 +118,10 @@ class Exporter:
             if score.mean is not None and score.window is not None:
                 ERROR_MEAN.labels(pipeline, name).set(score.mean)
                 ERROR_WINDOW.labels(pipeline, name).set(score.window)
+        for name, metrics in snapshot.metrics.items():
+            for span in metrics.__struct_fields__:
+                for metric, value in getattr(metrics, span).items():
+                    TASK_METRIC.labels(pipeline, name, metric, span).set(value)
         for role, lag in snapshot.lag.items():
             LAG.labels(pipeline, role).set(lag)
         for model in snapshot.models:
@@ -122,6 +136,8 @@ class Exporter:
         if model.score.mean is not None and model.score.window is not None:
             MODEL_ERROR_MEAN.labels(pipeline, model.model).set(model.score.mean)
             MODEL_ERROR_WINDOW.labels(pipeline, model.model).set(model.score.window)
+        for metric, value in model.metrics.window.items():
+            MODEL_TASK_METRIC.labels(pipeline, model.model, metric).set(value)
         MODEL_VERSION.labels(pipeline, model.model, "newest").set(model.versions.newest)
         MODEL_VERSION.labels(pipeline, model.model, "active").set(model.versions.active)
 

@@ -1,17 +1,18 @@
 """Each model of a pipeline by itself: its versions, its predictions, and the error of a shadow."""
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from headrace.contracts.records import Prediction
-from headrace.contracts.snapshot import ModelStatus, Score
+from headrace.contracts.snapshot import Metrics, ModelStatus, Score
+from headrace.evaluation.judge import Judge
+from headrace.evaluation.scores import Spans
 from headrace.model.spec import SHADOW
-from services.monitor.accuracy import Means
 from services.monitor.alerts import Alarms
 from services.monitor.fleet import Fleet
 from services.monitor.intervals import OffsetSet
+from services.monitor.scoring import ModelScores
 
 
 class WatchedModel(NamedTuple):
@@ -29,24 +30,16 @@ class ShadowAccuracy:
     label belongs to.
     """
 
-    def __init__(
-        self, error: Callable[[Any, Any], float], *, window: int, limit: int = 200_000, wait_s: float = 3600.0
-    ) -> None:
-        self._error = error
-        self._means = Means(1, window)
+    def __init__(self, judge: Judge, *, spans: Spans, limit: int = 200_000, wait_s: float = 3600.0) -> None:
+        self._judge = judge
+        self._scores = ModelScores(judge.task, spans)
         self._limit, self._wait_s = limit, wait_s
         self._predictions: dict[bytes, tuple[float, Any]] = {}  # in the order of arrival
         self._labels: dict[bytes, tuple[float, Any]] = {}
 
-    @property
-    def scored(self) -> int:
-        """Predictions whose label has arrived."""
-        return self._means.count
-
-    @property
-    def score(self) -> Score:
-        """Their errors."""
-        return self._means.score(0)
+    def read(self, now: float) -> tuple[int, Score, Metrics]:
+        """How many predictions' labels have arrived, their errors, and their metrics."""
+        return self._scores.read(now)
 
     def prediction(self, key: bytes, at: float, prediction: Any) -> None:
         """Take a prediction of the shadow; `at` is in seconds since the epoch."""
@@ -54,7 +47,7 @@ class ShadowAccuracy:
         if waiting is None:
             self._predictions[key] = at, prediction
         else:
-            self._add(self._error(prediction, waiting[1]))
+            self._scores.add(at, self._judge(prediction, waiting[1]))
 
     def label(self, key: bytes, at: float, label: Any) -> None:
         """Take a label."""
@@ -62,7 +55,7 @@ class ShadowAccuracy:
         if waiting is None:
             self._labels[key] = at, label
         else:
-            self._add(self._error(waiting[1], label))
+            self._scores.add(at, self._judge(waiting[1], label))
 
     def expire(self, now: float) -> None:
         """Drop keys that have waited for longer than `wait_s`, and the oldest beyond `limit`."""
@@ -72,10 +65,6 @@ class ShadowAccuracy:
                 if at > now - self._wait_s and len(waiting) <= self._limit:
                     break
                 del waiting[key]
-
-    def _add(self, error: float) -> None:
-        if math.isfinite(error):
-            self._means.add((error,))
 
 
 class WatchedModels:
@@ -89,6 +78,7 @@ class WatchedModels:
         models: tuple[WatchedModel, ...],
         window: int,
         unit: str,
+        error_name: str,
         observe_freshness: Callable[[str, float], None] | None = None,
     ) -> None:
         self.several = len(models) > 1
@@ -97,7 +87,7 @@ class WatchedModels:
         if observe_freshness is not None:
             for name, fleet in self._fleets.items():
                 fleet.observe_freshness(partial(observe_freshness, name))
-        self._alarms = {model.name: Alarms(model.name, window, unit) for model in models}
+        self._alarms = {model.name: Alarms(model.name, window, unit, error_name) for model in models}
         self._predictions = dict.fromkeys(self._fleets, 0)
         self._shadowed: dict[tuple[str, int], OffsetSet] = {}
         self._duplicates = dict.fromkeys(self._fleets, 0)
@@ -149,11 +139,11 @@ class WatchedModels:
         ]
         return min(filter(None, served), default=0)
 
-    def statuses(self, scores: Callable[[WatchedModel], tuple[int, Score]]) -> tuple[ModelStatus, ...]:
+    def statuses(self, scores: Callable[[WatchedModel], tuple[int, Score, Metrics]]) -> tuple[ModelStatus, ...]:
         """The status of every model; empty if there is only the champion, whom the snapshot itself describes."""
         return tuple(self._status(model, *scores(model)) for model in (self._models if self.several else ()))
 
-    def _status(self, model: WatchedModel, scored: int, score: Score) -> ModelStatus:
+    def _status(self, model: WatchedModel, scored: int, score: Score, metrics: Metrics) -> ModelStatus:
         fleet = self._fleets[model.name]
         return ModelStatus(
             model=model.name,
@@ -163,6 +153,7 @@ class WatchedModels:
             duplicates=self._duplicates[model.name],
             scored=scored,
             score=score,
+            metrics=metrics,
             versions=fleet.versions(),
             workers=fleet.workers,
         )

@@ -8,7 +8,9 @@ import msgspec
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
-from headrace.contracts.snapshot import Counts, Rates, Score, Snapshot
+from headrace.contracts.snapshot import Counts, Metrics, Rates, Score, Snapshot
+from headrace.evaluation.judge import Judge
+from headrace.evaluation.scores import Spans
 from headrace.model.spec import CHAMPION, SHADOW
 from services.monitor.accuracy import Accuracy, BaselinePredictor
 from services.monitor.alerts import VERSION_FAILS, VERSION_WORSE, Alarms, Errors
@@ -36,12 +38,12 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Watched:
-    """What is watched: a pipeline, the error measure of its model, and its baselines."""
+    """What is watched: a pipeline, how its predictions are judged and over what spans, and its baselines."""
 
     pipeline: str
-    error: Callable[[Any, Any], float]
+    judge: Judge
     baselines: Mapping[str, BaselinePredictor]
-    window: int
+    spans: Spans
     error_unit: str = ""
     sample: float = 1.0
     wait_s: float = 3600.0
@@ -50,6 +52,12 @@ class Watched:
     worse_before: float = 4.0
     others: tuple[WatchedModel, ...] = ()
     """The models beside the champion, whose name is the pipeline's."""
+
+    @property
+    def error_name(self) -> str:
+        """What alerts call the error: the task's loss, or just that of a model with an error of its own."""
+        name = self.judge.error_name
+        return "error" if name == "mean error" else name
 
     @property
     def models(self) -> tuple[WatchedModel, ...]:
@@ -77,25 +85,27 @@ class Monitor:
     ) -> None:
         self._watched, self._started = watched, started
         self._versions = {
-            model.name: VersionErrors(watched.window, beside=watched.worse_beside, before=watched.worse_before)
+            model.name: VersionErrors(watched.spans.window, beside=watched.worse_beside, before=watched.worse_before)
             for model in watched.models
             if model.role != SHADOW
         }
         self._failures = VersionFailures()
         self._accuracy = Accuracy(
-            watched.error, watched.baselines,
-            window=watched.window, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s,
+            watched.judge, watched.baselines,
+            spans=watched.spans, sample=watched.sample, limit=watched.limit, wait_s=watched.wait_s,
             scored=self._compare,
             models=[model.name for model in watched.models if model.role != SHADOW] if watched.others else (),
         )  # fmt: skip
         self._shadows = {
-            model.name: ShadowAccuracy(watched.error, window=watched.window, limit=watched.limit, wait_s=watched.wait_s)
+            model.name: ShadowAccuracy(watched.judge, spans=watched.spans, limit=watched.limit, wait_s=watched.wait_s)
             for model in watched.others
             if model.role == SHADOW
         }
         self._audit = SinkAudit()
         observe_freshness, observe_latency = (observer.freshness, observer.latency) if observer else (None, None)
-        self._models = WatchedModels(watched.models, watched.window, watched.error_unit, observe_freshness)
+        self._models = WatchedModels(
+            watched.models, watched.spans.window, watched.error_unit, watched.error_name, observe_freshness
+        )
         self._merge: TimeMerge[tuple[Callable[[bytes, float, Any], None], Record]] = TimeMerge(lanes)
         self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT, observe_latency)
         self._events = self._labels = self._predictions = self._dead_letters = self._unreadable = 0
@@ -224,13 +234,18 @@ class Monitor:
             pipeline=watched.pipeline,
             at_us=int(now * 1e6),
             started_us=int(self._started * 1e6),
+            task=watched.judge.task.name,
+            error_name=watched.judge.error_name,
             error_unit=watched.error_unit,
-            window=watched.window,
+            window=watched.spans.window,
+            window_s=watched.spans.window_s,
+            half_life=watched.spans.half_life,
             sample=watched.sample,
             counts=self._counts(),
             rates=Rates(*self._rate.per_second()),
             model=accuracy.model,
             baselines=accuracy.baselines,
+            metrics=accuracy.metrics(now),
             by_version=accuracy.by_version,
             history=accuracy.history,
             versions=versions,
@@ -239,12 +254,12 @@ class Monitor:
             lag={"stream": self._audit.unpredicted, **self.lag},
             workers=champion.workers,
             alerts=tuple(firing for alarms in self._models.alarms.values() for firing in alarms.firing),
-            models=self._models.statuses(self._scored),
+            models=self._models.statuses(lambda model: self._scored(model, now)),
         )
 
-    def _scored(self, model: WatchedModel) -> tuple[int, Score]:
+    def _scored(self, model: WatchedModel, now: float) -> tuple[int, Score, Metrics]:
         shadow = self._shadows.get(model.name)
-        return self._accuracy.of_model(model.name) if shadow is None else (shadow.scored, shadow.score)
+        return self._accuracy.of_model(model.name, now) if shadow is None else shadow.read(now)
 
     def _score(self, take: Callable[..., None], *arguments: Any) -> None:
         """Score a record with the author's code; count it as unreadable if that raises."""

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 LAYER = {
     "contracts": 0,
     "runtime": 1,
+    "evaluation": 1,
     "streams": 2,
     "weights": 2,
     "model": 2,

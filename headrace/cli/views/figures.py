@@ -1,18 +1,20 @@
 """What the monitor counts, measures and alerts about, as rich renderables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.views.formats import duration, number
+from headrace.cli.views.formats import duration, metric, number
 from headrace.contracts.snapshot import Canary, Firing, ModelStatus, Quantiles, Score, Snapshot
 
 _BARS = "▁▂▃▄▅▆▇█"
 _TREND = 32
 _NAMED = 3  # canaries
+_UNSHOWN = {"log_loss", "logistic_loss", "poisson_deviance", "auc_error"}
+"""Of the metrics: losses, which stand above as the error, and how exact another one is."""
 
 
 def figures(snapshot: Snapshot | None) -> list[RenderableType]:
@@ -25,7 +27,8 @@ def figures(snapshot: Snapshot | None) -> list[RenderableType]:
     flow.columns[4].ratio = 1
     for row in _flow_rows(snapshot):
         flow.add_row(*row)
-    return [flow, *_canaries(snapshot), _sink(snapshot), _errors(snapshot), *models(snapshot), *_alerts(snapshot)]
+    scores = [_errors(snapshot), *task_metrics(snapshot.task, _windowed(snapshot), f"last {snapshot.window:,}")]
+    return [flow, *_canaries(snapshot), _sink(snapshot), *scores, *models(snapshot), *_alerts(snapshot)]
 
 
 def _flow_rows(snapshot: Snapshot) -> Iterable[tuple[Text | str, ...]]:
@@ -95,7 +98,7 @@ def _sink(snapshot: Snapshot) -> Text:
 def _errors(snapshot: Snapshot) -> RenderableType:
     unit = f", {snapshot.error_unit}" if snapshot.error_unit else ""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column(f" mean error{unit}", min_width=18)
+    table.add_column(f" {snapshot.error_name}{unit}", min_width=18)
     table.add_column(f"last {snapshot.window:,}", justify="right")
     table.add_column("whole run", justify="right")
     table.add_column("over time", min_width=_TREND)
@@ -110,6 +113,32 @@ def _errors(snapshot: Snapshot) -> RenderableType:
     for name, score in snapshot.baselines.items():
         table.add_row(*_score(name, score), Text(trends[1] if name == best else "", "dim"))
     return Group(table, Text())
+
+
+def _windowed(snapshot: Snapshot) -> Mapping[str, Mapping[str, float]]:
+    """The task's metrics over the last window, by predictor."""
+    served = "as served" if snapshot.models else "the model"
+    return {served if name == "model" else name: found.window for name, found in snapshot.metrics.items()}
+
+
+def task_metrics(task: str, by_predictor: Mapping[str, Mapping[str, float]], over: str) -> list[RenderableType]:
+    """A table of a task's metrics, where there are others than the error: not those of single labels."""
+    shown = headings(task, by_predictor.values())
+    if not shown:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(f" {over}", min_width=18)
+    for name in shown:
+        table.add_column(name.replace("_", " "), justify="right")
+    for predictor, found in by_predictor.items():
+        table.add_row(f" {predictor}", *(metric(found.get(name)) for name in shown))
+    return [table, Text()]
+
+
+def headings(task: str, found: Iterable[Mapping[str, float]]) -> list[str]:
+    """The metrics that are worth a column: none of regression, whose error says it."""
+    names = dict.fromkeys(name for one in found for name in one if "[" not in name and name not in _UNSHOWN)
+    return [] if task == "regression" else list(names)
 
 
 def models(snapshot: Snapshot) -> list[RenderableType]:

@@ -8,6 +8,11 @@ def number(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
+def metric(value: float | None) -> str:
+    """Three decimals: most metrics are between 0 and 1."""
+    return "-" if value is None else f"{value:.3f}" if abs(value) < 10 else number(value)
+
+
 def duration(seconds: float) -> str:
     """Milliseconds below a second, else seconds."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,8 +1,8 @@
 """One moment of a run on one line, for logs and for terminals that are not watched."""
 
 from headrace.cli.views.board import PRODUCE
-from headrace.cli.views.figures import canaries_of, role_of, to_go
-from headrace.cli.views.formats import clock, duration, number
+from headrace.cli.views.figures import canaries_of, headings, role_of, to_go
+from headrace.cli.views.formats import clock, duration, metric, number
 from headrace.launch.observe import View
 from headrace.launch.specs import State
 
@@ -30,7 +30,11 @@ def plain(view: View) -> str:
     ]
     if s.model.window is not None:
         others = ", ".join(f"{name} {number(score.window)}" for name, score in s.baselines.items())
-        parts.append(f"error {number(s.model.window)}{' vs ' + others if others else ''} {s.error_unit}".rstrip())
+        what = "error" if s.error_name == "mean error" else s.error_name
+        parts.append(f"{what} {number(s.model.window)}{' vs ' + others if others else ''} {s.error_unit}".rstrip())
+    if s.metrics and (names := headings(s.task, [s.metrics["model"].window])):
+        own = s.metrics["model"].window
+        parts.append(", ".join(f"{name.replace('_', ' ')} {metric(own[name])}" for name in names))
     if s.models:
         parts.append(", ".join(f"{one.model} ({role_of(one)}) {number(one.score.window)}" for one in s.models))
     if s.freshness.p50 is not None:

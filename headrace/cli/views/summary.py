@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.views.figures import role_of
+from headrace.cli.views.figures import role_of, task_metrics
 from headrace.cli.views.formats import duration, number
 from headrace.launch.summary import Summary
 
@@ -22,6 +22,9 @@ def show(summary: Summary, console: Console) -> None:
         table.add_row(value, what)
     console.print(table)
     console.print(_errors(summary))
+    whole = {name: metrics.whole for name, metrics in summary.metrics.items()}
+    for part in task_metrics(summary.task, whole, "whole run"):
+        console.print(part)
     console.print(Text(f"logs, topics and checkpoints: {summary.run_dir}", "dim"), soft_wrap=True)
 
 
@@ -53,7 +56,7 @@ def _rows(s: Summary) -> Iterable[tuple[str, Text | str]]:
 
 def _errors(s: Summary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    table.add_column(f"mean error{', ' + s.error_unit if s.error_unit else ''}")
+    table.add_column(f"{s.error_name}{', ' + s.error_unit if s.error_unit else ''}")
     table.add_column("at the end", justify="right")
     table.add_column("whole run", justify="right")
     served = "as served" if s.models else "the model"

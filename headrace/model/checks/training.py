@@ -12,6 +12,7 @@ from headrace.model.checks.pipeline_check import Broken, PipelineCheck, check_fi
 def check_errors(check: PipelineCheck) -> str:
     """The model's and the baselines' errors are finite numbers."""
     model = check.pipeline.model
+    _check_judging(check)
     pairs = list(zip(check.predictions, check.labels, strict=True))
     errors = {"untrained": [_error(model.error(p, label), "error") for p, label in pairs]}
     for name, baseline in model.baselines().items():
@@ -19,7 +20,24 @@ def check_errors(check: PipelineCheck) -> str:
         for event, label in zip(check.events, check.labels, strict=True):
             errors[name].append(_error(model.error(baseline.predict(event), label), f"error of baseline {name!r}"))
             baseline.learn(event, label)
-    return ", ".join(f"{name} {sum(e) / len(e):.3g}" for name, e in errors.items()) + f" {model.error_unit}".rstrip()
+    named = "" if model.judge.error_name == "mean error" else f"{model.judge.error_name}: "
+    return (
+        named
+        + ", ".join(f"{name} {sum(e) / len(e):.3g}" for name, e in errors.items())
+        + f" {model.error_unit}".rstrip()
+    )
+
+
+def _check_judging(check: PipelineCheck) -> None:
+    """Predictions and labels have the form that the task reads."""
+    judge = check.pipeline.model.judge
+    if judge.target is None:
+        return
+    for prediction, true in zip(check.predictions, map(judge.target, check.labels), strict=True):
+        try:
+            judge.task.evidence(prediction, true)
+        except (TypeError, ValueError) as error:
+            raise Broken(f"task {judge.task.name}: {error}") from error
 
 
 def _error(value: Any, what: str) -> float:

@@ -28,6 +28,8 @@ class Outcome(msgspec.Struct):
     reading_id: str
     temperature: float
     """°C."""
+    stops: int = 0
+    """Emergency stops within that minute."""
 
 
 class MachineHeat(Model[Reading, Outcome]):

@@ -47,4 +47,5 @@ class Machines(Source):
         after = before + 0.5 * (heading_for - before) + rng.normal(0, 1)
         silent = rng.random() < 0.05
         reading = Reading(f"r{i}", round(load, 3), round(ambient, 1), None if silent else round(before, 1))
-        return reading, Outcome(f"r{i}", round(after, 1))
+        stops = int(rng.poisson(0.02 * np.exp(after / 20)))
+        return reading, Outcome(f"r{i}", round(after, 1), stops)

@@ -109,5 +109,5 @@ def view(buffer: Any, specs: list[TensorSpec], base: int = 0) -> dict[str, torch
             tensors[spec.name] = torch.empty(spec.shape, dtype=dtype)
             continue
         flat = torch.frombuffer(buffer, dtype=dtype, count=elements, offset=base + spec.start)
-        tensors[spec.name] = flat.reshape(spec.shape)
+        tensors[spec.name] = flat.reshape(spec.shape).data  # a view's base would stay, whatever data it is given later
     return tensors

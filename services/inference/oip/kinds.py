@@ -6,7 +6,7 @@
 | int, and literals or enums of ints | INT64 | [-1, 1] |
 | float | FP64 | [-1, 1] |
 | str, bytes; literals or enums of strings; dates and times, UUID, Decimal as their text | BYTES | [-1, 1] |
-| list of float, int or bool | FP64, INT64 or BOOL | [-1, -1] |
+| list of float, int or bool | FP64, INT64 or BOOL | [-1, -1], or [-1, N] where N is its only length |
 | anything else | BYTES, each element the field's JSON | [-1, 1] |
 
 A field with a default, or that may be None, need not be sent; NaN in a float that may be None is None. NaN
@@ -26,11 +26,15 @@ _TEXT = (
 
 @dataclass(frozen=True)
 class Kind:
-    """How one type is carried: `wide` where each event has a row of elements, `json` where each element is JSON."""
+    """How one type is carried: `wide` where each event has a row of elements, `json` where each element is JSON.
+
+    `length` is how many elements every row has, where the type says so.
+    """
 
     datatype: str
     wide: bool = False
     json: bool = False
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class TensorSpec:
     @property
     def dims(self) -> list[int]:
         """The shape of one event's part."""
-        return [-1] if self.kind.wide else [1]
+        return [self.kind.length or -1] if self.kind.wide else [1]
 
 
 def kind_of(info: inspect.Type) -> tuple[Kind, bool]:
@@ -75,7 +79,11 @@ def _plain_kind(info: inspect.Type) -> Kind:  # noqa: PLR0911 - one line a type 
             return _choice_kind(tuple(member.value for member in cls))
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
             inner = _plain_kind(item)
-            return Kind(inner.datatype, wide=True) if inner.datatype != "BYTES" else Kind("BYTES", json=True)
+            if inner.datatype == "BYTES":
+                return Kind("BYTES", json=True)
+            return Kind(
+                inner.datatype, wide=True, length=info.max_length if info.min_length == info.max_length else None
+            )
     return Kind("BYTES") if isinstance(info, _TEXT) else Kind("BYTES", json=True)
 
 

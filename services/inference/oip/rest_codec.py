@@ -25,6 +25,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_BODY = 1 << 30
 """Bytes of a request, once decompressed."""
 
+_LENGTH_DIGITS = 19
 _WINDOW = {"gzip": 31, "deflate": 15}  # zlib's window bits for the two formats
 
 
@@ -104,11 +105,10 @@ def parse_infer(
     if header_length is None:
         header, binary = body, None
     else:
-        if not header_length.isascii() or not header_length.isdigit() or int(header_length) > len(body):
-            raise InvalidRequest(f"invalid {HEADER_LENGTH} '{header_length}' for a body of {len(body)} bytes")
-        if int(header_length) == 0:
+        at = _length(header_length, body)
+        if at == 0:
             return InferRequest(model, version, [_raw_input(model, body, specs)]), BinaryOutputs(default=True)
-        header, binary = body[: int(header_length)], _Binary(memoryview(body)[int(header_length) :])
+        header, binary = body[:at], _Binary(memoryview(body)[at:])
     content = parse_json(header)
     sent = _list(content, "inputs", required=True)
     table = plain.table(sent) if plain is not None and binary is None else None
@@ -120,6 +120,12 @@ def parse_infer(
     if not isinstance(identifier, str):
         raise InvalidRequest("'id' must be a string")
     return InferRequest(model, version, inputs, wanted, identifier, _parameters(content), table, places), outputs
+
+
+def _length(text: str, body: bytes) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= _LENGTH_DIGITS and int(text) <= len(body):
+        return int(text)
+    raise InvalidRequest(f"invalid {HEADER_LENGTH} '{text[:40]}' for a body of {len(body)} bytes")
 
 
 class _Binary:

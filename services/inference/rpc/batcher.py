@@ -7,22 +7,28 @@ All of it happens on the event loop's thread but the executions, which run there
 2. The flush takes a batch, of all priorities and callers in turn, unless all threads are busy. Meanwhile arriving
    requests wait, and are the next batch: the busier the server, the larger its batches.
 3. With `max_delay_us`, a batch that is not full waits so long for more.
-4. Each answer is delivered once, or the request was cancelled.
+4. An execution in a thread that takes longer than `overdue_s` is given up: its requests get an error. While all threads
+   are in such executions, requests are refused.
+5. Each answer is delivered once, or the request was cancelled.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from headrace.runtime.logging import get_logger
 from services.inference.oip.messages import ModelFailed, Overloaded, Unavailable
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.pace import Pace, timed
+from services.inference.rpc.threads import PredictThreads
 from services.inference.rpc.waiting import Waiting
 
 log = get_logger("headrace.rpc")
+
+_CLOSE_S = 5.0
 
 Run = Callable[[Sequence[Job]], list[Outcome]]
 
@@ -37,6 +43,7 @@ class BatchLimits:
         max_waiting: events that may wait; a request beyond is refused.
         threads: executions at a time.
         on_loop_us: microseconds that an execution may keep the event loop; longer ones run in threads.
+        overdue_s: seconds after which an execution in a thread is given up; 0 is never.
     """
 
     max_events: int = 256
@@ -44,6 +51,7 @@ class BatchLimits:
     max_waiting: int = 1 << 18
     threads: int = 1
     on_loop_us: int = 1000
+    overdue_s: float = 0.0
 
 
 class Batcher:
@@ -58,8 +66,8 @@ class Batcher:
         self._run, self._limits = run, limits
         self._waiting = Waiting()
         self._pace = Pace(limits.on_loop_us * 1e-6)
-        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="predict")
-        self._running = 0
+        self._threads = PredictThreads(limits.threads)
+        self._running = self._overdue = 0
         self._planned = self._closed = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -68,15 +76,24 @@ class Batcher:
         """Events that wait."""
         return self._waiting.events
 
+    @property
+    def stuck(self) -> str:
+        """Why nothing can be executed: every thread is in an execution that was given up; "" otherwise."""
+        if not self._overdue or self._overdue < self._limits.threads:
+            return ""
+        return f"the model has been computing for more than {self._limits.overdue_s:g} s, in all of its threads"
+
     def submit(self, job: Job) -> None:
         """Have a request executed; its `deliver` is called later.
 
         Raises:
             Overloaded: too many events wait.
-            Unavailable: the server stops.
+            Unavailable: the server stops, or the model is stuck.
         """
         if self._closed:
             raise Unavailable("the server stops")
+        if self._overdue and (stuck := self.stuck):
+            raise Unavailable(stuck)
         waiting = self._waiting.events
         if waiting and waiting + job.table.rows > self._limits.max_waiting:
             raise Overloaded(f"Exceeds maximum queue size: {waiting} events wait, {self._limits.max_waiting} may")
@@ -95,9 +112,13 @@ class Batcher:
     def close(self) -> None:
         """Take no more; those that wait are refused, those in execution are delivered."""
         self._closed = True
+        self._refuse_waiting("the server stops")
+        if not self._threads.close(_CLOSE_S):
+            log.error("an execution has not ended, and is left behind", waited_s=_CLOSE_S)
+
+    def _refuse_waiting(self, why: str) -> None:
         while jobs := self._waiting.take(self._limits.max_events):
-            self._deliver(jobs, [Unavailable("the server stops")] * len(jobs))
-        self._pool.shutdown()
+            self._deliver(jobs, [Unavailable(why)] * len(jobs))
 
     def _expire(self, job: Job) -> None:
         if self._waiting.withdraw(job):
@@ -123,8 +144,11 @@ class Batcher:
                     self._plan()  # after what has arrived meanwhile
                 return
             self._running += 1
-            done = self._pool.submit(self._timed, jobs)
-            done.add_done_callback(_Back(self, jobs, events, asyncio.get_running_loop()))
+            running, loop = _Running(jobs, events), asyncio.get_running_loop()
+            if self._limits.overdue_s:
+                running.timer = loop.call_later(self._limits.overdue_s, self._give_up, running)
+            done = self._threads.submit(partial(self._timed, jobs))
+            done.add_done_callback(_Back(self, running, loop))
 
     def _delayed(self) -> bool:
         """Whether the batch waits for more requests; then a timer ends the wait."""
@@ -155,9 +179,24 @@ class Batcher:
             log.exception("an execution failed")
             return [ModelFailed("internal error")] * len(jobs)
 
-    def executed(self, jobs: list[Job], events: int, done: "Future[tuple[list[Outcome], float]]") -> None:
+    def _give_up(self, running: "_Running") -> None:
+        running.overdue = True
+        self._overdue += 1
+        seconds = self._limits.overdue_s
+        log.error("an execution takes too long, and is given up", limit_s=seconds, events=running.events)
+        why = f"the model has not answered within {seconds:g} s"
+        self._deliver(running.jobs, [Unavailable(why)] * len(running.jobs))
+        if stuck := self.stuck:
+            self._refuse_waiting(stuck)
+
+    def executed(self, running: "_Running", done: "Future[tuple[list[Outcome], float]]") -> None:
         """A thread has finished."""
         self._running -= 1
+        if running.overdue:
+            self._overdue -= 1
+        elif running.timer is not None:
+            running.timer.cancel()
+        jobs, events = running.jobs, running.events
         error = done.exception()
         if error is None:
             outcomes, seconds = done.result()
@@ -180,17 +219,26 @@ class Batcher:
                 log.exception("an answer could not be delivered")
 
 
+@dataclass(slots=True)
+class _Running:
+    """A batch in a thread."""
+
+    jobs: list[Job]
+    events: int
+    overdue: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Back:
     """Brings what a thread made back to the event loop."""
 
     batcher: Batcher
-    jobs: list[Job]
-    events: int
+    running: _Running
     loop: asyncio.AbstractEventLoop
 
     def __call__(self, done: "Future[tuple[list[Outcome], float]]") -> None:
-        self.loop.call_soon_threadsafe(self.batcher.executed, self.jobs, self.events, done)
+        self.loop.call_soon_threadsafe(self.batcher.executed, self.running, done)
 
 
 def _delivered(_: Outcome) -> None:

@@ -23,9 +23,9 @@ from services.inference.oip.shared_memory import NO_CUDA
 from services.inference.rpc.control.operations import Control
 from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
-from services.inference.rpc.service import DataPlane
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class GrpcServer:
-    """Serves `plane` on a port taken at once, which other processes may take too if it is shared.
+    """Serves `models` on a port taken at once, which other processes may take too if it is shared.
 
     Raises:
         ConfigError: the port is taken or not ours to take.
@@ -44,7 +44,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        plane: DataPlane,
+        models: Registry,
         control: Control,
         host: str,
         port: int,
@@ -56,8 +56,8 @@ class GrpcServer:
         self._server = Http2Server(host, port, limits=limits, share=share)
         self._health = health.aio.HealthServicer()
         server: Any = self._server  # has what generated code calls of grpc.aio.Server
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(plane, control, observer), server)
-        self._server.add_raw_method(f"/{SERVICE}/ModelInfer", RawInfer(plane, observer))  # instead of the servicer's
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(models, control, observer), server)
+        self._server.add_raw_method(f"/{SERVICE}/ModelInfer", RawInfer(models, observer))  # instead of the servicer's
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflected = reflection.aio.ReflectionServicer(service_names=names, pool=_Pools())
@@ -121,29 +121,29 @@ def _answering(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T
 class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     """The calls, named as the protocol names them."""
 
-    def __init__(self, plane: DataPlane, control: Control, observer: Observer | None) -> None:
-        self._plane, self._control, self._observer = plane, control, observer
+    def __init__(self, models: Registry, control: Control, observer: Observer | None) -> None:
+        self._models, self._control, self._observer = models, control, observer
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._plane.ready)
+        return pb.ServerReadyResponse(ready=self._models.ready)
 
     @_answering
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
-        return pb.ModelReadyResponse(ready=self._plane.model_ready(request.name, request.version))
+        return pb.ModelReadyResponse(ready=self._models.model_ready(request.name, request.version))
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**describe.server_metadata(shared_memory=self._plane.regions.on))
+        return pb.ServerMetadataResponse(**describe.server_metadata(shared_memory=self._models.regions.on))
 
     @_answering
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
-        return ParseDict(self._plane.metadata(request.name, request.version), pb.ModelMetadataResponse())
+        return ParseDict(self._models.metadata(request.name, request.version), pb.ModelMetadataResponse())
 
     @_answering
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
-        return ParseDict({"config": self._plane.config(request.name, request.version)}, pb.ModelConfigResponse())
+        return ParseDict({"config": self._models.config(request.name, request.version)}, pb.ModelConfigResponse())
 
     @_answering
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:
@@ -153,7 +153,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     @_answering
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """The generated base class wants it; calls go to `RawInfer`, which answers the same faster."""
-        return render_answer(await self._plane.infer(parse_infer(request, self._plane.regions), _peer(context)))
+        return render_answer(await self._models.infer(parse_infer(request, self._models.regions), _peer(context)))
 
     async def ModelStreamInfer(  # type: ignore[override]  # the server takes coroutines that write, too
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
@@ -161,11 +161,11 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         """Answers through `context.write`, since requests are read meanwhile."""
         observer = self._observer
         begin = None if observer is None else _Beginning(observer, _peer(context), context)
-        await InferStream(self._plane, _peer(context), context.write, begin=begin).run(request_iterator)
+        await InferStream(self._models, _peer(context), context.write, begin=begin).run(request_iterator)
 
     @_answering
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Context) -> pb.RepositoryIndexResponse:
-        return ParseDict({"models": self._plane.index(ready_only=request.ready)}, pb.RepositoryIndexResponse())
+        return ParseDict({"models": self._models.index(ready_only=request.ready)}, pb.RepositoryIndexResponse())
 
     @_answering
     async def RepositoryModelLoad(
@@ -185,7 +185,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def SystemSharedMemoryStatus(
         self, request: pb.SystemSharedMemoryStatusRequest, context: Context
     ) -> pb.SystemSharedMemoryStatusResponse:
-        regions = self._plane.regions.status(request.name)
+        regions = self._models.regions.status(request.name)
         return ParseDict({"regions": {r["name"]: r for r in regions}}, pb.SystemSharedMemoryStatusResponse())
 
     @_answering

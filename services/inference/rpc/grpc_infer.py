@@ -3,7 +3,7 @@
 A ModelInferRequest in the usual order of fields is `model_name, model_version | id | parameters, inputs, outputs |
 raw_input_contents`. What surrounds the id, up to the raw contents, is a request's metadata: it is parsed by protobuf
 once, checked once, and remembered as a `_Plan` by its bytes. Of a request whose metadata is known only the id and the
-raw contents are cut out. Any other request goes through protobuf and the data plane's checks.
+raw contents are cut out. Any other request goes through protobuf and the model's checks.
 """
 
 import contextlib
@@ -22,9 +22,10 @@ from services.inference.oip.layout import Layout, Table
 from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, OipError
 from services.inference.oip.tables import raw_part
 from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
-from services.inference.rpc.service import DataPlane
+from services.inference.rpc.served import Repeats, Served
 
 _NAME, _VERSION, _ID, _RAW_INPUT, _RAW_OUTPUT = 0x0A, 0x12, 0x1A, 0x3A, 0x32  # tags of the fields
 _LENGTH_DELIMITED, _LAST_METADATA = 2, 6
@@ -35,6 +36,8 @@ _Deliver = Callable[[Outcome], None]
 class _Plan(NamedTuple):
     """What is known of requests with the same metadata. `sizes` are their raw contents' bytes, -1 for BYTES."""
 
+    served: Served
+    repeats: Repeats
     request: InferRequest
     rows: int
     layout: Layout
@@ -46,8 +49,8 @@ class _Plan(NamedTuple):
 class RawInfer:
     """A raw method, see `headrace.grpcserver`. `observer` is shown the calls."""
 
-    def __init__(self, plane: DataPlane, observer: Observer | None = None) -> None:
-        self._plane, self._observer = plane, observer
+    def __init__(self, models: Registry, observer: Observer | None = None) -> None:
+        self._models, self._observer = models, observer
         self._plans: dict[bytes, _Plan] = {}
         self._lengths: list[int] = []  # of metadata, the latest first
         self._answers: dict[tuple[object, ...], bytes] = {}
@@ -68,19 +71,19 @@ class RawInfer:
                 seen.answered(outcome, "OK", len(reply))
 
         try:
-            job = self._planned(call, message, deliver) or self._parsed(call, message, deliver)
+            served, job = self._planned(call, message, deliver) or self._parsed(call, message, deliver)
         except OipError as error:
             _fail(call, seen, Status[error.grpc], error)
         except DecodeError as error:
             _fail(call, seen, Status.INTERNAL, InvalidRequest(f"the message does not parse: {error}"))
         else:
-            call.on_end = _Cancel(self._plane, job, seen)
+            call.on_end = _Cancel(served, job, seen)
             if seen is not None:
                 seen.attach(job)
 
     # Requests like one before.
 
-    def _planned(self, call: Call, message: bytes, deliver: _Deliver) -> Job | None:
+    def _planned(self, call: Call, message: bytes, deliver: _Deliver) -> tuple[Served, Job] | None:
         try:
             head, rest = _around_id(message)
             identifier = message[head + 2 : rest].decode() if rest > head else ""
@@ -94,18 +97,19 @@ class RawInfer:
                 return None
         except (_Unusual, IndexError, TensorError, UnicodeDecodeError):
             return None
-        return self._plane.resubmit(plan.request, table, deliver, identifier, call.link.peer)
+        return plan.served, plan.repeats.resubmit(plan.request, table, deliver, identifier, call.link.peer)
 
     # Requests of other forms.
 
-    def _parsed(self, call: Call, message: bytes, deliver: _Deliver) -> Job:
-        request = parse_infer(pb.ModelInferRequest.FromString(message), self._plane.regions)
-        job = self._plane.submit(request, deliver, call.link.peer)
-        with contextlib.suppress(_Unusual, IndexError):  # not in the usual order: its like is parsed again
-            self._learn(message, request, job.table)
-        return job
+    def _parsed(self, call: Call, message: bytes, deliver: _Deliver) -> tuple[Served, Job]:
+        request = parse_infer(pb.ModelInferRequest.FromString(message), self._models.regions)
+        served, job = self._models.submit(request, deliver, call.link.peer)
+        if (repeats := served.repeats) is not None:
+            with contextlib.suppress(_Unusual, IndexError):  # not in the usual order: its like is parsed again
+                self._learn(message, request, job.table, served, repeats)
+        return served, job
 
-    def _learn(self, message: bytes, request: InferRequest, table: Table) -> None:
+    def _learn(self, message: bytes, request: InferRequest, table: Table, served: Served, repeats: Repeats) -> None:
         head, rest = _around_id(message)
         end = _metadata_end(message, rest)
         unusual = bool(request.places) or any(tensor.raw is None for tensor in request.inputs)
@@ -114,20 +118,21 @@ class RawInfer:
         counts = [tensors.element_count(tensor.shape) for tensor in request.inputs]
         kinds = [tensors.datatype(tensor.datatype).numpy for tensor in request.inputs]
         sizes = [-1 if kind is None else count * kind.itemsize for kind, count in zip(kinds, counts, strict=True)]
-        order = self._plane.order([tensor.name for tensor in request.inputs])
+        order = repeats.order([tensor.name for tensor in request.inputs])
         if len(self._plans) >= _KNOWN:
             self._plans.clear()
         length = head + end - rest
         self._lengths = [length, *(other for other in self._lengths if other != length)][:_LENGTHS]
         like = InferRequest(request.model, request.version, [], request.outputs, "", request.parameters)
-        self._plans[message[:head] + message[rest:end]] = _Plan(like, table.rows, table.layout, order, sizes, counts)
+        plan = _Plan(served, repeats, like, table.rows, table.layout, order, sizes, counts)
+        self._plans[message[:head] + message[rest:end]] = plan
 
     # Answers.
 
     def _render(self, answer: InferAnswer) -> bytes:
         if answer.parameters or any(tensor.placed is not None for tensor in answer.outputs):
             return render_answer(answer).SerializeToString()
-        key = (answer.version, answer.checkpoint, *((t.name, *t.shape) for t in answer.outputs))
+        key = (answer.model, answer.version, answer.checkpoint, *((t.name, *t.shape) for t in answer.outputs))
         start = self._answers.get(key)
         if start is None:
             whole = render_answer(answer)
@@ -149,13 +154,13 @@ class RawInfer:
 class _Cancel:
     """The caller is gone, or its deadline has passed."""
 
-    __slots__ = ("_job", "_plane", "_seen")
+    __slots__ = ("_job", "_seen", "_served")
 
-    def __init__(self, plane: DataPlane, job: Job, seen: Seen | None) -> None:
-        self._plane, self._job, self._seen = plane, job, seen
+    def __init__(self, served: Served, job: Job, seen: Seen | None) -> None:
+        self._served, self._job, self._seen = served, job, seen
 
     def __call__(self, status: Status) -> None:
-        self._plane.cancel(self._job)
+        self._served.cancel(self._job)
         if self._seen is not None:
             self._seen.cancelled(status.name)
 

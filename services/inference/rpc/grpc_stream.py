@@ -15,8 +15,9 @@ from headrace.contracts.oip import service_pb2 as pb
 from services.inference.oip.grpc_codec import parse_infer, render_answer
 from services.inference.oip.messages import OipError
 from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Seen
-from services.inference.rpc.service import DataPlane
+from services.inference.rpc.served import Served
 
 IN_FLIGHT = 64
 
@@ -25,11 +26,11 @@ Begin = Callable[[pb.ModelInferRequest], Seen | None]
 
 
 class _Request:
-    """One request of the stream. `job` is there while it is executed, `outcome` is done once it is known."""
+    """One request of the stream. `job`, and whose it is, is there while it is executed; `outcome` is done at last."""
 
     def __init__(self, identifier: str, seen: Seen | None) -> None:
         self.id, self.seen = identifier, seen
-        self.job: Job | None = None
+        self.job: tuple[Served, Job] | None = None
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def deliver(self, outcome: Outcome) -> None:
@@ -43,7 +44,7 @@ class InferStream:
     """See the module.
 
     Args:
-        plane: executes the requests.
+        models: execute the requests.
         peer: whose they are.
         write: sends an answer, and returns when the next may be sent.
         begin: shows a request to those who look at it.
@@ -51,9 +52,9 @@ class InferStream:
     """
 
     def __init__(
-        self, plane: DataPlane, peer: str, write: Write, *, begin: Begin | None = None, in_flight: int = IN_FLIGHT
+        self, models: Registry, peer: str, write: Write, *, begin: Begin | None = None, in_flight: int = IN_FLIGHT
     ) -> None:
-        self._plane, self._peer, self._write, self._begin = plane, peer, write, begin
+        self._models, self._peer, self._write, self._begin = models, peer, write, begin
         self._slots = asyncio.Semaphore(in_flight)
         self._requests: asyncio.Queue[_Request | None] = asyncio.Queue()
         self._unanswered: set[_Request] = set()
@@ -76,7 +77,8 @@ class InferStream:
             reading.cancel()
             for request in self._unanswered:
                 if request.job is not None:
-                    self._plane.cancel(request.job)
+                    served, job = request.job
+                    served.cancel(job)
                 if request.seen is not None:
                     request.seen.cancelled("CANCELLED")
 
@@ -93,10 +95,10 @@ class InferStream:
         request = _Request(message.id, self._begin(message) if self._begin is not None else None)
         self._unanswered.add(request)
         try:
-            parsed = parse_infer(message, self._plane.regions)
-            request.job = self._plane.submit(parsed, request.deliver, self._peer)
+            parsed = parse_infer(message, self._models.regions)
+            request.job = self._models.submit(parsed, request.deliver, self._peer)
             if request.seen is not None:
-                request.seen.attach(request.job)
+                request.seen.attach(request.job[1])
         except OipError as error:
             request.deliver(error)
         self._requests.put_nowait(request)

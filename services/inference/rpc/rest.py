@@ -18,32 +18,33 @@ from services.inference.oip import describe
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
 from services.inference.oip.rest_codec import (
     HEADER_LENGTH,
+    MAX_BODY,
     decompress,
     parse_infer,
     parse_json,
 )
 from services.inference.oip.shared_memory import NO_CUDA, Regions
 from services.inference.rpc.control.operations import Control
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.openapi import document
 from services.inference.rpc.rest_infer import ROUTE, Headers, answer_headers, error_headers
-from services.inference.rpc.service import DataPlane
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
-    plane: DataPlane, control: Control, samples: Sequence[Any] = (), observer: Observer | None = None
+    models: Registry, control: Control, samples: Sequence[Any] = (), observer: Observer | None = None
 ) -> FastAPI:
-    """An ASGI app that serves `plane`. Its own documentation is at /docs; the first of `samples` is its example.
+    """An ASGI app that serves `models`. Its own documentation is at /docs; the first of `samples` is its example.
 
     `observer` is shown the requests to predict.
     """
     app = FastAPIOffline(title="Headrace inference")
-    described = document(plane.config(plane.name), samples)
+    described = document(next(iter(models)).config(), samples)
     app.openapi = lambda: described  # type: ignore[method-assign]  # FastAPI's own lists no plain routes
-    rest = _Rest(plane, control, observer)
+    rest = _Rest(models, control, observer)
     plain = [Route(path, endpoint, methods=[method]) for method, path, endpoint in _routes(rest)]
     app.router.routes[:0] = plain  # first, so that the pages of the documentation cost a request nothing
     app.add_exception_handler(HTTPException, _http_error)
@@ -87,27 +88,27 @@ def _routes(rest: "_Rest") -> list[tuple[str, str, Endpoint]]:
 class _Rest:
     """The endpoints."""
 
-    def __init__(self, plane: DataPlane, control: Control, observer: Observer | None) -> None:
-        self._plane, self._control, self._observer = plane, control, observer
-        self.system, self.cuda = _System(plane.regions, control), _Cuda()
+    def __init__(self, models: Registry, control: Control, observer: Observer | None) -> None:
+        self._models, self._control, self._observer = models, control, observer
+        self.system, self.cuda = _System(models.regions, control), _Cuda()
 
     async def live(self, _: Request) -> Response:
         return Response()
 
     async def ready(self, _: Request) -> Response:
-        return Response(status_code=200 if self._plane.ready else 400)
+        return Response(status_code=200 if self._models.ready else 400)
 
     async def model_ready(self, request: Request) -> Response:
-        return Response(status_code=200 if self._plane.model_ready(*_model(request)) else 400)
+        return Response(status_code=200 if self._models.model_ready(*_model(request)) else 400)
 
     async def server_metadata(self, _: Request) -> Response:
-        return _json(describe.server_metadata(shared_memory=self._plane.regions.on))
+        return _json(describe.server_metadata(shared_memory=self._models.regions.on))
 
     async def metadata(self, request: Request) -> Response:
-        return _json(self._plane.metadata(*_model(request)))
+        return _json(self._models.metadata(*_model(request)))
 
     async def config(self, request: Request) -> Response:
-        return _json(self._plane.config(*_model(request)))
+        return _json(self._models.config(*_model(request)))
 
     async def statistics(self, request: Request) -> Response:
         try:
@@ -119,7 +120,7 @@ class _Rest:
 
     async def infer(self, request: Request) -> Response:
         """What `rest_infer` leaves to the framework."""
-        body, client = await request.body(), request.client
+        body, client = await _body(request), request.client
         peer = f"{client.host}:{client.port}" if client else ""
         if self._observer is None:
             return await self._infer(request, body, peer, None)
@@ -133,21 +134,25 @@ class _Rest:
             raise
 
     async def _infer(self, request: Request, body: bytes, peer: str, seen: Seen | None) -> Response:
-        headers, plane = request.headers, self._plane
+        headers, (model, version) = request.headers, _model(request)
+        inputs, regions = self._models.find(model).inputs, self._models.regions
         body = decompress(body, headers.get("content-encoding", "").lower())
-        length = headers.get(HEADER_LENGTH)
-        parsed, binary = parse_infer(*_model(request), body, length, plane.inputs, regions=plane.regions)
-        answer = await plane.infer(parsed, peer, seen)
+        length = headers.get(HEADER_LENGTH) or None
+        parsed, binary = parse_infer(model, version, body, length, inputs, regions=regions)
+        answer = await self._models.infer(parsed, peer, seen)
         response = _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
         if seen is not None:
             seen.answered(answer, 200, len(response.body))
         return response
 
     async def index(self, request: Request) -> Response:
-        return _json(self._plane.index(ready_only=parse_json(await request.body()).get("ready") is True))
+        return _json(self._models.index(ready_only=parse_json(await _body(request)).get("ready") is True))
 
     async def load(self, request: Request) -> Response:
-        await self._control.load(request.path_params["model"], parse_json(await request.body()).get("parameters") or {})
+        parameters = parse_json(await _body(request)).get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise InvalidRequest("'parameters' must be an object")
+        await self._control.load(request.path_params["model"], parameters)
         return Response()
 
     async def unload(self, request: Request) -> Response:
@@ -155,10 +160,10 @@ class _Rest:
         return Response()
 
     async def logging(self, request: Request) -> Response:
-        return _json(await self._control.logging(parse_json(await request.body())))
+        return _json(await self._control.logging(parse_json(await _body(request))))
 
     async def trace(self, request: Request) -> Response:
-        return _json(await self._control.trace(parse_json(await request.body())))
+        return _json(await self._control.trace(parse_json(await _body(request))))
 
 
 class _System:
@@ -171,7 +176,7 @@ class _System:
         return _json(self._regions.status(_region(request)))
 
     async def register(self, request: Request) -> Response:
-        body = parse_json(await request.body())
+        body = parse_json(await _body(request))
         await self._control.register(_region(request), body.get("key"), body.get("offset", 0), body.get("byte_size"))
         return Response()
 
@@ -193,6 +198,21 @@ class _Cuda:
 
     async def unregister(self, _: Request) -> Response:
         return Response()
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body.
+
+    Raises:
+        InvalidRequest: it is too large; the rest of it is not read.
+    """
+    parts, size = list[bytes](), 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY:
+            raise InvalidRequest(f"the body is larger than {MAX_BODY} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _region(request: Request) -> str:

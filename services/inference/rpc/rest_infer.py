@@ -1,4 +1,4 @@
-"""POST .../infer without a framework: from uvicorn's parser to the data plane and back, with no task for a request.
+"""POST .../infer without a framework: from uvicorn's parser to the model and back, with no task for a request.
 
 Whatever is not the plain case goes to the ASGI app, whose route `infer` answers the same: a request that follows
 another before its answer (pipelining), an unusual URL, HTTP/1.0, `Expect: 100-continue`, a client that does not read.
@@ -21,9 +21,10 @@ from services.inference.oip.rest_codec import (
     render_answer,
 )
 from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import GONE, Observer, Seen
 from services.inference.rpc.observe.report import Incoming
-from services.inference.rpc.service import DataPlane
+from services.inference.rpc.served import Served
 
 log = get_logger("headrace.rpc")
 
@@ -73,10 +74,11 @@ class _Request:
         self.response_complete = self.disconnected = False
         self.keep_alive = True
         self._protocol, self._model, self._version = protocol, model, version
-        self._fields = dict(headers)
+        self._fields = dict(reversed(headers))  # of two with one name the first counts, as in the framework
         self._body: list[bytes] = []
         self._size = 0
         self._binary = BinaryOutputs()
+        self._served: Served | None = None
         self._job: Job | None = None
         self._seen: Seen | None = None
 
@@ -87,9 +89,9 @@ class _Request:
 
     def set(self) -> None:
         """What uvicorn calls when the connection is gone."""
-        if self.disconnected and self._job is not None and not self.response_complete:
+        if self.disconnected and self._job is not None and self._served is not None and not self.response_complete:
             self.response_complete = True
-            self._protocol.plane.cancel(self._job)
+            self._served.cancel(self._job)
             if self._seen is not None:
                 self._seen.cancelled(GONE)
 
@@ -116,11 +118,12 @@ class _Request:
         try:
             body = decompress(body, _text(fields, b"content-encoding").lower())
             length = _text(fields, b"inference-header-content-length") or None
-            plane = protocol.plane
+            models = protocol.models
+            self._served = served = models.find(self._model)
             request, self._binary = parse_infer(
-                self._model, self._version, body, length, plane.inputs, plain=plane.plain_json, regions=plane.regions
+                self._model, self._version, body, length, served.inputs, plain=served.plain_json, regions=models.regions
             )
-            self._job = plane.submit(request, self._deliver, protocol.peer)
+            self._job = served.submit(request, self._deliver, protocol.peer)
             if self._seen is not None:
                 self._seen.attach(self._job)
         except OipError as error:
@@ -167,7 +170,7 @@ class _Request:
 class InferProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which answers the plain case itself. See `protocol_for`."""
 
-    plane: DataPlane
+    models: Registry
     observer: Observer | None
     peer = ""
     _urls: dict[bytes, tuple[str, str] | None]
@@ -233,9 +236,9 @@ class InferProtocol(HttpToolsProtocol):
         return self._urls[url]
 
 
-def protocol_for(plane: DataPlane, observer: Observer | None = None) -> type[InferProtocol]:
-    """The protocol, for one data plane; `observer` is shown the requests."""
-    return type("BoundInferProtocol", (InferProtocol,), {"plane": plane, "observer": observer, "_urls": {}})
+def protocol_for(models: Registry, observer: Observer | None = None) -> type[InferProtocol]:
+    """The protocol, for these models; `observer` is shown the requests."""
+    return type("BoundInferProtocol", (InferProtocol,), {"models": models, "observer": observer, "_urls": {}})
 
 
 def _parse_url(url: bytes) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""The role `rpc`: predictions on request. Every transport calls this one data plane, which knows none of them.
+"""One model whose weights are the fleet's, or a file's: predictions on request, for whatever transport.
 
 A request is executed with others that wait, all with the version that is live then, and its answer names it.
 """
@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -26,7 +26,6 @@ from services.inference.oip.messages import (
 )
 from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
-from services.inference.oip.shared_memory import Regions
 from services.inference.oip.tables import Tables
 from services.inference.rpc import timing
 from services.inference.rpc.batcher import Batcher, BatchLimits
@@ -34,24 +33,17 @@ from services.inference.rpc.execution import Executor
 from services.inference.rpc.jobs import Job, Outcome
 from services.inference.rpc.parameters import Priorities, timeout_of
 from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
+from services.inference.rpc.served import Repeats, infer
 from services.inference.rpc.statistics import Statistics
 
+NO_VERSION = "no version of the weights is live yet"
 _VERSION = re.compile(r"-?[0-9]{1,18}")
-
-
-class Attaching(Protocol):
-    """Wants a request's job once it is admitted."""
-
-    def attach(self, job: Job) -> None:
-        """The request is this job."""
-        ...
-
 
 _LIMITS, _PRIORITIES = BatchLimits(), Priorities()
 
 
 class DataPlane:
-    """One model, served.
+    """See `services.inference.rpc.served.Served`.
 
     Args:
         name: the model's name on the protocol.
@@ -61,8 +53,8 @@ class DataPlane:
         max_batch: events in one request at most.
         priorities: which priorities requests may have.
         remember: is shown the features of what was served, to warm up later versions on.
-        regions: system shared memory; by default it is switched off.
         cache: keeps answers; None executes every request.
+        required: whether the server is ready only while this model is.
         device: where the network computes, for the model's configuration.
     """
 
@@ -76,13 +68,12 @@ class DataPlane:
         max_batch: int = 4096,
         priorities: Priorities = _PRIORITIES,
         remember: Callable[[torch.Tensor], None] | None = None,
-        regions: Regions | None = None,
         cache: ResponseCache | None = None,
+        required: bool = True,
         device: str = "cpu",
     ) -> None:
-        self.name = name
+        self.name, self.required = name, required
         self.statistics = Statistics()
-        self.regions = regions or Regions()
         self._submit = self._execute if cache is None else CachedAnswers(cache, weights, self.statistics, self._execute)
         self._weights = weights
         self._events = EventSchema(name, model.event_type())
@@ -90,9 +81,10 @@ class DataPlane:
         self._tables = Tables(name, self._events)
         self.inputs = self._events.inputs
         """The tensors that a request has, in order."""
-        self.plain_json = PlainJson(self.inputs, self._events.nullable)
+        self.plain_json: PlainJson | None = PlainJson(self.inputs, self._events.nullable)
         executor = Executor(name, model, weights, self._tables, self._predictions, remember=remember)
         self._batcher = Batcher(executor.run, limits)
+        self._key = model.key
         self._max_batch, self._priorities = max_batch, priorities
         self._loaded = True
         self._config = describe.model_config(
@@ -108,104 +100,74 @@ class DataPlane:
     # Health.
 
     @property
-    def ready(self) -> bool:
-        """Whether a version is live, and it is the one that the fleet is to serve.
-
-        Requests are answered all the same.
-        """
-        return not self._reason
-
-    def model_ready(self, name: str, version: str = "") -> bool:
-        """Whether requests to this model and version are answered; False for an unknown one.
-
-        Raises:
-            InvalidRequest: the version is no integer.
-        """
-        try:
-            self._check(name, version, self._weights.version)
-        except NotFound:
-            return False
-        return self.ready
+    def repeats(self) -> Repeats:
+        """See `Served`."""
+        return self
 
     @property
-    def _reason(self) -> str:
-        """Why this server is not ready."""
-        return self._weights.behind if self._weights.version else "no version of the weights is live yet"
+    def loaded(self) -> bool:
+        """See `Served`."""
+        return self._loaded
+
+    @property
+    def available(self) -> bool:
+        """Whether a version is live."""
+        return self._weights.version > 0
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready: a version is to be live, to be the one that the fleet is to serve, and to answer."""
+        return (self._weights.behind if self._weights.version else NO_VERSION) or self._batcher.stuck
+
+    def model_ready(self, version: str = "") -> bool:
+        """See `Served`."""
+        try:
+            self._check(version, self._weights.version)
+        except NotFound:
+            return False
+        return not self.reason
 
     # What is served.
 
-    def metadata(self, name: str, version: str = "") -> dict[str, Any]:
-        """A ModelMetadataResponse.
-
-        Raises:
-            NotFound, InvalidRequest: no such model or version.
-        """
+    def metadata(self, version: str = "") -> dict[str, Any]:
+        """See `Served`."""
         live = self._weights.version
-        self._check(name, version, live)
+        self._check(version, live)
         return describe.model_metadata(self.name, live, self.inputs, self._predictions.outputs)
 
-    def config(self, name: str, version: str = "") -> dict[str, Any]:
-        """A ModelConfig; errors as `metadata`."""
-        self._check(name, version, self._weights.version)
+    def config(self, version: str = "") -> dict[str, Any]:
+        """See `Served`."""
+        self._check(version, self._weights.version)
         return self._config
 
-    def model_statistics(self, name: str = "", version: str = "") -> list[dict[str, Any]]:
-        """A ModelStatistics of each model, or of the one named; errors as `metadata`."""
+    def model_statistics(self, version: str = "") -> list[dict[str, Any]]:
+        """See `Served`; all versions are counted together."""
         live = self._weights.version
-        if name or version:
-            self._check(name or self.name, version, live)
+        if version:
+            self._check(version, live)
         return [self.statistics.as_dict(self.name, live)] if self._loaded else []
 
-    def index(self, *, ready_only: bool = False) -> list[dict[str, Any]]:
-        """A ModelIndex of each model."""
-        reason = self._reason if self._loaded else "unloaded"
-        return [] if reason and ready_only else [describe.index_entry(self.name, self._weights.version, reason)]
+    def index(self) -> list[dict[str, Any]]:
+        """See `Served`."""
+        return [describe.index_entry(self.name, self._weights.version, self.reason if self._loaded else "unloaded")]
 
-    def load(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Serve the model again after `unload`. Its weights are the fleet's: a load changes none.
-
-        Raises:
-            InvalidRequest: there is no such model, or another configuration is asked for.
-        """
-        if name != self.name:
-            raise InvalidRequest(f"failed to load '{name}', this server serves '{self.name}' alone")
+    async def load(self, parameters: Mapping[str, Any]) -> None:
+        """See `Served`. Its weights are the fleet's: a load changes none."""
         if parameters:
             raise InvalidRequest(
-                f"failed to load '{name}', its configuration comes from its pipeline and cannot be overridden"
+                f"failed to load '{self.name}', its configuration comes from its pipeline and cannot be overridden"
             )
         self._loaded = True
 
-    def unload(self, name: str) -> None:
-        """Answer no more requests to the model, until `load`. An unknown one is as good as unloaded."""
-        if name == self.name:
-            self._loaded = False
+    async def unload(self) -> None:
+        """See `Served`. It goes on following the fleet."""
+        self._loaded = False
 
     # Predicting.
 
-    async def infer(self, request: InferRequest, peer: str = "", seen: Attaching | None = None) -> InferAnswer:
-        """Predict. A caller that is cancelled meanwhile wants no answer any more. `seen` is given the job.
-
-        Raises:
-            OipError: what was wrong, with the status codes to answer with.
-        """
-        answered: asyncio.Future[InferAnswer] = asyncio.get_running_loop().create_future()
-
-        def deliver(outcome: Outcome) -> None:
-            if answered.done():
-                return
-            if isinstance(outcome, OipError):
-                answered.set_exception(outcome)
-            else:
-                answered.set_result(outcome)
-
-        job = self.submit(request, deliver, peer)
-        if seen is not None:
-            seen.attach(job)
-        try:
-            return await answered
-        except asyncio.CancelledError:
-            self.cancel(job)
-            raise
+    async def infer(self, request: InferRequest, peer: str = "") -> InferAnswer:
+        """See `services.inference.rpc.served.infer`."""
+        return await infer(self, request, peer)
 
     def submit(self, request: InferRequest, deliver: Callable[[Outcome], None], peer: str = "") -> Job:
         """Have a request answered: `deliver` gets the answer or the error, once, on the event loop's thread, later.
@@ -228,12 +190,30 @@ class DataPlane:
         Raises:
             OipError: it is refused.
         """
-        self._check(request.model, request.version, self._weights.version)
+        self._check(request.version, self._weights.version)
         if not self._weights.version:
-            raise Unavailable("no version of the weights is live yet")
+            raise Unavailable(NO_VERSION)
         self._predictions.check_names(request.outputs)
         self._check_batch(request)
         return request.table if request.table is not None else self._tables.table(request.inputs)
+
+    def admitted(self, request: InferRequest) -> Table:
+        """As `admit`, and a refusal is counted."""
+        arrived = time.perf_counter_ns()
+        try:
+            return self.admit(request)
+        except OipError:
+            self.statistics.failed(time.perf_counter_ns() - arrived)
+            raise
+
+    def first_key(self, table: Table) -> str:
+        """The key of a table's first event, as text. A table has at least one.
+
+        Raises:
+            InvalidRequest: an element of that event is not a value of its field.
+        """
+        parts = [part[: len(part) // table.rows] for part in table.parts]
+        return str(getattr(self._tables.events([Table(1, table.layout, parts)])[0], self._key))
 
     def order(self, names: Sequence[str]) -> list[int]:
         """In which order inputs of these names stand in a table."""
@@ -250,7 +230,7 @@ class DataPlane:
         arrived = time.perf_counter_ns()
         try:
             if not self._loaded or request.version:
-                self._check(request.model, request.version, self._weights.version)
+                self._check(request.version, self._weights.version)
             job = self._job(request, table, peer, arrived)
             job.id = identifier
             return self._submit(job, deliver)
@@ -268,8 +248,17 @@ class DataPlane:
         self._batcher.cancel(job)
         self.statistics.failed(time.perf_counter_ns() - job.arrived)
 
+    async def start(self) -> None:
+        """See `Served`."""
+        self._weights.start()
+
+    async def stop(self) -> None:
+        """See `Served`."""
+        self.close()
+        await asyncio.to_thread(self._weights.stop)
+
     def close(self) -> None:
-        """Refuse what waits, finish what is in hand."""
+        """Refuse what waits; finish what is in hand, unless it takes too long."""
         self._batcher.close()
 
     def _job(self, request: InferRequest, table: Table, peer: str, arrived: int) -> Job:
@@ -320,11 +309,9 @@ class DataPlane:
                 f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {rows}"
             )
 
-    def _check(self, name: str, version: str, live: int) -> None:
-        if name != self.name:
-            raise NotFound(f"Request for unknown model: '{name}' is not found")
+    def _check(self, version: str, live: int) -> None:
         if not self._loaded:
-            raise NotFound(f"Request for unknown model: '{name}' has no available versions")
+            raise NotFound(f"Request for unknown model: '{self.name}' has no available versions")
         if not version:
             return
         if not _VERSION.fullmatch(version):
@@ -332,7 +319,7 @@ class DataPlane:
                 f"failed to get model version from specified version string '{version}': not an integer"
             )
         if int(version) != live:
-            raise NotFound(f"Request for unknown model: '{name}' version {version} is not found")
+            raise NotFound(f"Request for unknown model: '{self.name}' version {version} is not found")
 
 
 def _nobody(_: Outcome) -> None:

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from headrace.weights.worker.source import Bound
+from services.inference.routing import Router
 from services.inference.runner import Events, Failed, Results
 from services.inference.stream.champion import Champion
-from services.inference.stream.routing import Router
 from services.inference.stream.variants import Variant, VariantObserver
 
 Maker = tuple[str, int, str]

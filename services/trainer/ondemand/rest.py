@@ -11,8 +11,8 @@ from headrace import __version__
 from headrace.jobs.errors import ConflictError, UnknownError
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import State
-from headrace.jobs.rest import ERROR, JobId, add_answers, add_routes, small_body
-from headrace.runtime.rest import Measured, json_answer
+from headrace.jobs.rest import JobId, add_answers, add_routes, small_body
+from headrace.runtime.rest import Measured, errors, json_answer
 from services.trainer.ondemand.metrics import METRICS
 from services.trainer.ondemand.records import TrainingRecord
 from services.trainer.ondemand.submission import Submission
@@ -37,7 +37,7 @@ def _add_submit(app: FastAPI, jobs: Jobs[TrainingRecord], submission: Submission
         status_code=202,
         summary="Train on a range of the examples topic, on files of the service's folder, or on the pipeline's source",
         openapi_extra=_BODY,
-        responses=dict.fromkeys((400, 403, 413, 422, 429), ERROR),
+        responses=errors(400, 403, 409, 413, 422, 429),
     )
     async def submit(
         request: Request,
@@ -63,7 +63,7 @@ def _add_submit(app: FastAPI, jobs: Jobs[TrainingRecord], submission: Submission
 def _add_weights(app: FastAPI, jobs: Jobs[TrainingRecord]) -> None:
     @app.get(
         f"{JOBS}/{{job}}/weights", summary="The weights of the best epoch, as safetensors",
-        response_class=FileResponse, responses={404: ERROR, 409: ERROR},
+        response_class=FileResponse, responses=errors(404, 409),
     )  # fmt: skip
     async def weights(job: JobId) -> Response:
         record = jobs.get(job)

@@ -84,6 +84,10 @@ class Submission:
         path = (root / name).resolve() if "\0" not in name else root.parent
         if not path.is_relative_to(root.resolve()):
             raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:
+            raise BadRequestError(f"{name[:100]!r}: {error.strerror}") from None
+        if not found:
             raise BadRequestError(f"{name!r}: no such file")
         return str(path)

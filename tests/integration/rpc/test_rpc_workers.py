@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from tritonclient.utils import InferenceServerException
 
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.endpoints import read_endpoints
-from tests.integration.rpc.rpc_clients import TRIP, Client
+from tests.integration.rpc.rpc_clients import DATATYPES, TRIP, Client
 from tests.integration.rpc.rpc_process import FOLDER, start, stop
 from tests.patience import WAIT_S, wait_for
+
+AT_ONCE_S = 20.0
+"""What a busy machine may take to tell a client that its connection is closed; its timeout is two minutes."""
 
 
 class Server:
@@ -95,6 +99,35 @@ class Caller(threading.Thread):
         assert not self.is_alive()
 
 
+class RestCaller(threading.Thread):
+    """Asks by REST over one connection until it fails or is told to end."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.answers, self.error, self.failed_after_s = 0, "", 0.0
+        limits = httpx.Limits(max_connections=1)
+        self._client = httpx.Client(base_url=server.endpoints["rest"], limits=limits, timeout=WAIT_S)
+        inputs = [{"name": n, "datatype": DATATYPES[n], "shape": [1, 1], "data": [v]} for n, v in TRIP.items()]
+        self._body, self._over = {"inputs": inputs}, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            asked = time.monotonic()
+            try:
+                self._client.post("/v2/models/trips/infer", json=self._body).raise_for_status()
+            except httpx.TransportError as error:
+                self.error, self.failed_after_s = type(error).__name__, time.monotonic() - asked
+                break
+            self.answers += 1
+        self._client.close()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join(WAIT_S)
+        assert not self.is_alive()
+
+
 def ask_over_new_connections(server: Server, times: int) -> None:
     for _ in range(times):
         client = server.client("http")
@@ -119,7 +152,8 @@ def test_both_answer_on_one_pair_of_ports_and_the_metrics_are_their_sum(server: 
 
 def test_one_that_is_killed_fails_its_own_requests_alone_and_is_started_again(server: Server) -> None:
     callers = [Caller(server) for _ in range(16)]
-    wait_for(lambda: all(one.answers for one in callers))
+    rest = [RestCaller(server) for _ in range(16)]
+    wait_for(lambda: all(one.answers for one in (*callers, *rest)))
     before = server.workers()
     victim = min(before)
 
@@ -127,11 +161,15 @@ def test_one_that_is_killed_fails_its_own_requests_alone_and_is_started_again(se
 
     wait_for(lambda: server.workers().get(victim, before[victim]) != before[victim] and server.ready())
     ask_over_new_connections(server, 20)
-    for one in callers:
+    for one in (*callers, *rest):
         one.stop()
     failed = [one.error for one in callers if one.error]
     assert set(failed) == {"StatusCode.UNAVAILABLE"}
     assert 0 < len(failed) < len(callers)
+    by_rest = [one for one in rest if one.error]
+    assert {one.error for one in by_rest} <= {"ReadError", "WriteError", "RemoteProtocolError"}, "closed, not timed out"
+    assert 0 < len(by_rest) < len(rest)
+    assert max(one.failed_after_s for one in by_rest) < AT_ONCE_S
     survivor = max(before)
     assert server.workers()[survivor] == before[survivor]
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from services.inference.stream.routing import Router
+from services.inference.routing import Router
 from tests.patience import WAIT_S
 from tests.stream_kit import WELL, PipelineRun, wait_for
 

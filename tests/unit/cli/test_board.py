@@ -15,6 +15,7 @@ from headrace.contracts.snapshot import (
     Canary,
     Counts,
     Firing,
+    Metrics,
     ModelStatus,
     Point,
     Quantiles,
@@ -150,6 +151,40 @@ def test_numbers_for_people() -> None:
     assert [number(None), number(9.966), number(1234.5)] == ["-", "9.97", "1,234"]
     assert [duration(0.0123), duration(1.25)] == ["12 ms", "1.2 s"]
     assert clock(3725.0) == "62:05"
+
+
+BINARY = msgspec.structs.replace(
+    SNAPSHOT, task="binary", error_name="log loss", error_unit="", baselines={"prior": Score(0.7, 0.69)},
+    model=Score(0.41, 0.352),
+    metrics={
+        "model": Metrics(window={"log_loss": 0.352, "accuracy": 0.8412, "f1": 0.61, "auc": 0.901, "auc_error": 0.001}),
+        "prior": Metrics(window={"log_loss": 0.69, "accuracy": 0.74, "f1": 0.0}),
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_tasks_metrics_stand_beside_the_baselines(width: int) -> None:
+    text = shown(BINARY, width=width, height=32)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for expected in (
+        "log loss last 5,000 whole run over time",
+        "the model 0.35 0.41",
+        "last 5,000 accuracy f1 auc",
+        "the model 0.841 0.610 0.901",
+        "prior 0.740 0.000 -",
+    ):
+        assert any(line.startswith(expected) for line in lines), expected
+    assert "mean error" not in text
+    line = plain(View("up", "running", 42.0, ROLES, BINARY))
+    assert "| log loss 0.35 vs prior 0.69 | accuracy 0.841, f1 0.610, auc 0.901 |" in line
+
+
+def test_regression_looks_as_it_does_without_a_task() -> None:
+    with_metrics = msgspec.structs.replace(SNAPSHOT, metrics={"model": Metrics(window={"mae": 9.97, "rmse": 20.0})})
+    assert shown(with_metrics) == shown(SNAPSHOT)
+    view = View("up", "running", 42.0, ROLES, with_metrics)
+    assert plain(view) == plain(View("up", "running", 42.0, ROLES, SNAPSHOT))
 
 
 def test_several_models_stand_one_below_the_other() -> None:

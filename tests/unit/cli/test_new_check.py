@@ -1,6 +1,7 @@
 """`headrace new` writes a pipeline that `headrace check` passes; every way to break one is found, and said where."""
 
 import re
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from benchmarks.learning.progressive import progressive
 from headrace.cli.commands.check import check
 from headrace.cli.commands.new import new
-from headrace.model.template import write_pipeline
+from headrace.model.pipeline import load_pipeline
+from headrace.model.template import DESCRIPTIONS, write_pipeline
 from headrace.runtime.errors import ConfigError
 
 runner = CliRunner()
@@ -35,6 +38,36 @@ def edit(file: Path, old: str, new: str) -> int:
 def checked(folder: Path, *flags: str) -> tuple[int, str]:
     result = runner.invoke(app, ["check", str(folder), *flags])
     return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("task", DESCRIPTIONS)
+def test_a_new_pipeline_of_each_task_passes_and_learns_what_its_baselines_cannot(task: str, tmp_path: Path) -> None:
+    """On its own generated data, each event predicted before its label came."""
+    written = runner.invoke(app, ["new", "mine", "--task", task, "--in", str(tmp_path)])
+    assert written.exit_code == 0, written.output
+    code, output = checked(tmp_path / "mine")
+    assert code == 0, output
+    pipeline = load_pipeline(tmp_path / "mine")
+    assert pipeline.spec.task == pipeline.model.judge.task.name == task
+    errors = progressive(pipeline, islice(pipeline.source().replay(), 20_000), lag=500)
+    late = {name: errors.mean(name, start=5000) for name in errors.by_name}
+    best = min(error for name, error in late.items() if name != "model")
+    assert late["model"] < 0.95 * best, late
+
+
+def test_a_new_pipeline_of_a_task_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["new", "mine", "--task", "guess", "--in", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError)
+    assert "multilabel" in str(result.exception.hint)
+
+
+def test_predictions_without_the_form_of_the_task_are_found(tmp_path: Path) -> None:
+    folder = write_pipeline("mine", tmp_path, "binary")
+    edit(folder / "model.py", "torch.sigmoid(outputs.double()).tolist()", "(outputs.double() + 7).tolist()")
+    code, output = checked(folder)
+    assert code == 2
+    assert "task binary: the prediction is" in output
+    assert "expected a probability from 0 to 1" in output
 
 
 def test_a_new_pipeline_passes(tmp_path: Path) -> None:

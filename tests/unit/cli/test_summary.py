@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from headrace.cli.views.summary import show
-from headrace.contracts.snapshot import Counts, Quantiles, Score, Snapshot, Versions
+from headrace.contracts.snapshot import Counts, Metrics, Quantiles, Score, Snapshot, Versions
 from headrace.launch.pipeline_run import Drained, Replay
 from headrace.launch.summary import Summary, _counter, _with, histogram_quantiles, write
 from headrace.model.spec import DemoSpec, PipelineSpec
@@ -65,6 +65,17 @@ def test_the_summary_as_json_and_for_people(tmp_path: Path) -> None:
         "/runs/toy",
     ):
         assert expected in text
+
+
+def test_a_tasks_metrics_stand_in_the_summary() -> None:
+    metrics = {"model": Metrics(whole={"log_loss": 0.3, "auc": 0.912}), "prior": Metrics(whole={"auc": 0.5})}
+    found = Snapshot("toy", 0, 0, task="binary", error_name="log loss", model=Score(0.3, 0.2), metrics=metrics)
+    console = Console(file=io.StringIO(), width=100)
+    show(_with(BASE, found), console)
+    assert isinstance(console.file, io.StringIO)
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    for expected in ("log loss at the end whole run", "whole run auc", "model 0.912", "prior 0.500"):
+        assert any(line.startswith(expected) for line in lines), expected
 
 
 def snapshot(at_s: float, events: int, unpredicted: int, joined: int) -> Snapshot:

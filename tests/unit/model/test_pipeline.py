@@ -101,6 +101,46 @@ def test_a_wrong_model_is_named_by_file_and_line(folder: Path, before: str, afte
         load_pipeline(folder)
 
 
+TARGET = "    def target(self, label): return label.y > 0\n"
+ERROR = "    def error(self, prediction, label): return abs(prediction - label.y)\n"
+
+
+def with_task(folder: Path, task: str, model: str) -> Path:
+    (folder / "pipeline.yaml").write_text(f"name: line\nmodel: model.py:Line\ntask: {task}\n")
+    (folder / "model.py").write_text(model)
+    return folder
+
+
+def test_a_task_gives_error_and_baselines_to_a_model_that_says_what_was_true(folder: Path) -> None:
+    model = load_pipeline(with_task(folder, "binary", MODEL.replace(ERROR, TARGET))).model
+    label = model.label_type()(1, 3.0)
+    assert model.task == "binary"
+    assert model.error(0.5, label) == pytest.approx(0.693, abs=1e-3)
+    assert set(model.baselines()) == {"prior", "last label"}
+
+
+def test_without_a_task_it_is_regression_by_the_models_own_error(folder: Path) -> None:
+    model = load_pipeline(folder).model
+    label = model.label_type()(1, 3.0)
+    assert (model.task, model.error(1.0, label), model.baselines()) == ("regression", 2.0, {})
+    assert model.judge(1.0, label) == (2.0, (2.0,))
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "said"),
+    [
+        ("binary", MODEL, "Line has no `target`, which task binary needs"),
+        ("regression", MODEL.replace(ERROR, ""), "Line has no `target`, which task regression needs"),
+        ("multiclass", MODEL.replace(ERROR, TARGET), "Line: task multiclass: no classes are named"),
+        ("binary", MODEL.replace(ERROR, TARGET + "    classes = ('a', 'b')\n"), "it has no use for the classes named"),
+        ("guess", MODEL, "pipeline.yaml:3: task: "),
+    ],
+)
+def test_a_model_that_lacks_what_its_task_needs_is_told_so(folder: Path, task: str, model: str, said: str) -> None:
+    with pytest.raises(PipelineError, match=said):
+        load_pipeline(with_task(folder, task, model))
+
+
 def test_a_missing_folder_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="headrace new"):
         load_spec(tmp_path / "nowhere")

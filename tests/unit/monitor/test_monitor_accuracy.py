@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
-from services.monitor.accuracy import Accuracy, Means
+from headrace.evaluation.judge import Judge, baselines_of
+from headrace.evaluation.scores import Spans
+from headrace.evaluation.tasks import task_of
+from services.monitor.accuracy import Accuracy
+from services.monitor.scoring import VERSIONS_KEPT, Means
 
 
 class LastLabel:
@@ -25,8 +29,9 @@ def absolute(prediction: float, label: float) -> float:
     return abs(prediction - label)
 
 
-def accuracy(**changes: Any) -> Accuracy:
-    return Accuracy(absolute, {"last label": LastLabel()}, **{"window": 3, **changes})
+def accuracy(window: int = 3, **changes: Any) -> Accuracy:
+    judge = Judge(task_of("regression"), error=absolute)
+    return Accuracy(judge, {"last label": LastLabel()}, spans=Spans(window), **changes)
 
 
 def joined(scores: Accuracy, key: bytes, predicted: float, label: float, version: int = 1) -> None:
@@ -131,6 +136,33 @@ def test_a_sample_follows_whole_keys() -> None:
     assert 0.2 < sum(followed) / 4000 < 0.3
     assert followed == [scores.follows(str(i).encode()) for i in range(4000)]
     assert all(accuracy(sample=1.0).follows(str(i).encode()) for i in range(4000))
+
+
+def test_a_task_has_its_metrics_for_the_model_each_baseline_and_each_version() -> None:
+    task = task_of("binary")
+    judge = Judge(task, target=bool)
+    scores = Accuracy(judge, baselines_of(task, bool), spans=Spans(2), models=["toy"])
+    for i, (chance, true, version) in enumerate([(0.1, True, 1), (0.9, True, 2), (0.2, False, 2), (0.8, True, 2)]):
+        key = str(i).encode()
+        scores.event(key, 0.0, {})
+        scores.prediction(key, 0.0, chance, version, "toy")
+        scores.label(key, float(i), true)
+    found = scores.metrics(3.0)
+    assert set(found) == {"model", "prior", "last label"}
+    assert (found["model"].whole["accuracy"], found["model"].window["accuracy"]) == (0.75, 1.0)
+    assert scores.model.mean == pytest.approx(found["model"].whole["log_loss"])
+    assert scores.baselines["prior"].mean == pytest.approx(found["prior"].whole["log_loss"])
+    assert [v.metrics["accuracy"] for v in scores.by_version] == [0.0, 1.0]
+    assert [set(v.baselines) for v in scores.by_version] == [{"prior", "last label"}] * 2
+    count, score, metrics = scores.of_model("toy", 3.0)
+    assert (count, score, metrics) == (4, scores.model, found["model"])
+
+
+def test_of_many_versions_the_last_ones_are_kept() -> None:
+    scores = accuracy()
+    for version in range(1, VERSIONS_KEPT + 11):
+        joined(scores, str(version).encode(), 1.0, 0.0, version=version)
+    assert [v.version for v in scores.by_version] == list(range(11, VERSIONS_KEPT + 11))
 
 
 def test_the_history_grows_only_with_what_is_scored() -> None:

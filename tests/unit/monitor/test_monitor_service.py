@@ -8,6 +8,9 @@ import pytest
 from headrace.contracts import snapshot as contract
 from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
+from headrace.evaluation.judge import Judge
+from headrace.evaluation.scores import Spans
+from headrace.evaluation.tasks import task_of
 from services.monitor.metrics import (
     DUPLICATES,
     ERROR_MEAN,
@@ -16,6 +19,7 @@ from services.monitor.metrics import (
     MODEL_ERROR_MEAN,
     MODEL_SCORED,
     RECORDS,
+    TASK_METRIC,
     Durations,
     Exporter,
 )
@@ -37,9 +41,9 @@ class Zero:
 
 def monitor(*, observer: Durations | None = None, **changes: Any) -> Monitor:
     fields = {
-        "error": lambda p, label: abs(p - label),
+        "judge": Judge(task_of("regression"), error=lambda p, label: abs(p - label)),
         "baselines": {"zero": Zero()},
-        "window": 10,
+        "spans": Spans(10),
         "error_unit": "min",
     }
     watched = Watched(pipeline="toy", **{**fields, **changes})
@@ -127,7 +131,7 @@ def test_code_of_the_authors_that_raises_costs_one_record() -> None:
     def error(prediction: float, label: float) -> float:
         raise ValueError("no such label")
 
-    watching = monitor(error=error)
+    watching = monitor(judge=Judge(task_of("regression"), error=error))
     feed(watching, 4)
     assert watching.snapshot(1.0).counts.unreadable >= 4
     assert watching.snapshot(1.0).counts.predictions == 4
@@ -274,3 +278,13 @@ def test_metrics_name_the_model() -> None:
     exporter.export(watching.snapshot(1.0))
     assert MODEL_SCORED.labels("toy", "toy.s")._value.get() == 20
     assert MODEL_ERROR_MEAN.labels("toy", "toy.c")._value.get() == 1.0
+
+
+def test_a_tasks_metrics_are_in_the_snapshot_and_exported() -> None:
+    watching = monitor(judge=Judge(task_of("binary"), target=lambda label: label > 2), baselines={}, error_unit="")
+    feed(watching, 20)
+    seen = watching.snapshot(21.0)
+    assert (seen.task, seen.error_name, seen.window, seen.window_s) == ("binary", "log loss", 10, 60.0)
+    assert seen.metrics["model"].window["accuracy"] == seen.by_version[0].metrics["accuracy"] == 1.0
+    Exporter().export(seen)
+    assert TASK_METRIC.labels("toy", "model", "accuracy", "whole")._value.get() == 1.0

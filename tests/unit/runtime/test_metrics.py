@@ -35,7 +35,7 @@ SHOW_ALL = textwrap.dedent("""
                 metric.labels(*metric._labelnames)
     from services.inference.rpc.metrics import ProtocolCollector
     from services.inference.rpc.statistics import Statistics
-    ProtocolCollector("model", Statistics())
+    ProtocolCollector(lambda: [("model", Statistics())])
     sys.stdout.buffer.write(generate_latest(REGISTRY))
 """)
 

@@ -1,11 +1,16 @@
 """Shadow networks: no copies, no surprises, nothing bad let through."""
 
+import mmap
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
+from headrace import RunningNorm
 from headrace.weights import MemoryChunkStore, StaticWeights, VersionFacts, publish_version
 from headrace.weights.errors import IncompatibleWeights, NonFiniteWeights, NotReady
+from headrace.weights.format.payload import dump, view
 from headrace.weights.worker.shadow import Shadows, check_finite, load_into
 
 
@@ -70,6 +75,22 @@ def test_later_versions_are_set_into_the_tensors_that_the_first_one_left():
         assert held.data_ptr() == tensors["0.weight"].data_ptr()
         with torch.inference_mode():
             assert torch.equal(network(ids)[0], source(ids)[0])
+
+
+@pytest.mark.parametrize("make", [build, lambda: nn.Sequential(RunningNorm(4), nn.Linear(4, 1))])
+def test_a_network_that_is_taken_back_lets_its_memory_go_buffers_included(make):
+    """Else its slot stays locked, and after a few versions none is free to stage another."""
+    source, mapped = make(), []
+    manifest, shadows = manifest_of(source), Shadows(make)
+    for _ in range(3):
+        memory = mmap.mmap(-1, manifest.size)
+        memory.write(dump(source.state_dict())[-manifest.size :])
+        mapped.append(weakref.ref(memory))
+        network = shadows.make(manifest, view(memory, manifest.tensors), {})
+        del memory
+        assert mapped[-1]() is not None
+        shadows.take_back(network)
+    assert [memory() for memory in mapped] == [None] * 3
 
 
 def test_a_network_that_loads_its_state_in_its_own_way_is_left_to_it():

@@ -65,6 +65,6 @@ class Member:
 
     async def _asked(self, _: Connection, name: str, arguments: list[Any]) -> Any:
         try:
-            return self._operations.do(name, arguments)
+            return await self._operations.do(name, arguments)
         except OipError as error:
             raise Refusal(type(error).__name__, str(error)) from error

@@ -4,39 +4,41 @@ Operations have names, and take and return plain values, so that one process can
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import isawaitable
 from typing import Any, Protocol
 
 from services.inference.oip.diagnostics import LogSettings, TraceSettings
-from services.inference.rpc.service import DataPlane
+from services.inference.rpc.models.registry import Registry
 
 
 class Operations:
     """The operations, by their names.
 
     Args:
-        plane: the data plane.
+        models: all models of the server.
         logs, traces: the process's diagnostic settings.
     """
 
-    def __init__(self, plane: DataPlane, logs: LogSettings, traces: TraceSettings) -> None:
-        regions = plane.regions
+    def __init__(self, models: Registry, logs: LogSettings, traces: TraceSettings) -> None:
+        regions = models.regions
         self._known: dict[str, Any] = {
-            "statistics": plane.model_statistics,
-            "load": plane.load,
-            "unload": plane.unload,
+            "statistics": models.model_statistics,
+            "load": models.load,
+            "unload": models.unload,
             "register": regions.register,
             "unregister": regions.unregister,
             "logging": logs.update,
             "trace": traces.update,
         }
 
-    def do(self, name: str, arguments: Sequence[Any]) -> Any:
+    async def do(self, name: str, arguments: Sequence[Any]) -> Any:
         """One of them, in this process.
 
         Raises:
             OipError: it is refused.
         """
-        return self._known[name](*arguments)
+        done = self._known[name](*arguments)
+        return await done if isawaitable(done) else done
 
 
 class Reach(Protocol):
@@ -55,7 +57,7 @@ class Alone:
 
     async def do(self, name: str, arguments: Sequence[Any]) -> Any:
         """See `Operations.do`."""
-        return self._operations.do(name, arguments)
+        return await self._operations.do(name, arguments)
 
 
 class Control:
@@ -96,6 +98,6 @@ class Control:
         return found
 
 
-def alone(plane: DataPlane, logs: LogSettings | None = None, traces: TraceSettings | None = None) -> Control:
+def alone(models: Registry, logs: LogSettings | None = None, traces: TraceSettings | None = None) -> Control:
     """The operations of a process that is the whole server."""
-    return Control(Alone(Operations(plane, logs or LogSettings(), traces or TraceSettings())))
+    return Control(Alone(Operations(models, logs or LogSettings(), traces or TraceSettings())))

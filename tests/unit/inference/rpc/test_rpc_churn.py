@@ -9,6 +9,7 @@ import hpack
 from headrace.grpcserver import Call, GrpcServer, frames
 from headrace.grpcserver.frames import ErrorCode, frame
 from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.models.registry import Registry
 from tests.patience import WAIT_S, eventually
 from tests.unit.inference.rpc.test_rpc_batching import World
 from tests.unit.inference.rpc.test_rpc_raw_infer import message
@@ -61,7 +62,7 @@ async def dies(port: int) -> bool:
 async def test_500_clients_that_stay_cancel_and_die() -> None:
     world = World()
     server = GrpcServer()
-    server.add_raw_method(PATH, RawInfer(world.plane))
+    server.add_raw_method(PATH, RawInfer(Registry([world.plane])))
     await server.start()
     port = int(server.address.rsplit(":", 1)[1])
     try:

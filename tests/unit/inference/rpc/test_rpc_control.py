@@ -31,7 +31,7 @@ class Worker:
         self.dies = False
         self.member = Member(self, path)  # type: ignore[arg-type]
 
-    def do(self, name: str, arguments: Sequence[Any]) -> Any:
+    async def do(self, name: str, arguments: Sequence[Any]) -> Any:
         if name in self.refuses:
             raise self.refuses[name]
         if name == "statistics":

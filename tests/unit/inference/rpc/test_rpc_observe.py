@@ -22,6 +22,7 @@ from headrace.runtime.tracing.spans import Tracing
 from headrace.runtime.web import WebServer
 from services.inference.rpc.control.operations import alone
 from services.inference.rpc.grpc import GrpcServer
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.observer import Observer
 from services.inference.rpc.observe.report import Incoming
@@ -50,10 +51,13 @@ class Watched:
         self.tracing = Tracing(sampling or Sampling("always_off"), SimpleSpanProcessor(self._exporter), {})
         spans = None if sampling is None else RequestSpans(self.tracing)
         self.observer = Observer(spans, access_log)
-        app = create_app(world.plane, alone(world.plane), observer=self.observer)
-        lean = protocol_for(world.plane, self.observer)
+        models = Registry([world.plane])
+        app = create_app(models, alone(models), observer=self.observer)
+        lean = protocol_for(models, self.observer)
         self.web = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=lean)
-        self.grpc = GrpcServer(world.plane, alone(world.plane), "127.0.0.1", 0, observer=self.observer)
+        self.grpc = GrpcServer(
+            Registry([world.plane]), alone(Registry([world.plane])), "127.0.0.1", 0, observer=self.observer
+        )
 
     @property
     def spans(self) -> list[Any]:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from headrace.model.port import Model
 from headrace.weights.worker.source import StaticWeights
 from services.inference.rpc.control.operations import alone
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.openapi import document
 from services.inference.rpc.rest import create_app
 from services.inference.rpc.service import DataPlane
@@ -82,23 +83,23 @@ def plane() -> Iterator[DataPlane]:
 
 
 def client(plane: DataPlane, samples: Sequence[Any] = (SAMPLE,)) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(plane, alone(plane), samples))
+    transport = httpx.ASGITransport(create_app(Registry([plane]), alone(Registry([plane])), samples))
     return httpx.AsyncClient(transport=transport, base_url="http://rpc")
 
 
 def test_every_route_is_described_and_no_other(plane: DataPlane) -> None:
     served = {
         (method.lower(), route.path)
-        for route in create_app(plane, alone(plane)).routes
+        for route in create_app(Registry([plane]), alone(Registry([plane]))).routes
         if isinstance(route, Route) and route.path.startswith("/v2")
         for method in (route.methods or set()) - {"HEAD"}
     }
-    described = document(plane.config("parts"))["paths"]
+    described = document(plane.config())["paths"]
     assert {(method, path) for path, methods in described.items() for method in methods} == served
 
 
 def test_it_is_a_sound_document(plane: DataPlane) -> None:
-    described = document(plane.config("parts"), [SAMPLE])
+    described = document(plane.config(), [SAMPLE])
     OpenAPI.model_validate(described)
     schemas = described["components"]["schemas"]
     referred = set(re.findall('"#/components/schemas/([^"]+)"', json.dumps(described)))
@@ -108,7 +109,7 @@ def test_it_is_a_sound_document(plane: DataPlane) -> None:
 
 
 def test_it_says_what_each_tensor_is(plane: DataPlane) -> None:
-    schemas = document(plane.config("parts"), [SAMPLE])["components"]["schemas"]
+    schemas = document(plane.config(), [SAMPLE])["components"]["schemas"]
     inputs = {name.removeprefix("Input_"): one for name, one in schemas.items() if name.startswith("Input_")}
     assert {name: one["properties"]["datatype"]["const"] for name, one in inputs.items()} == {
         "key": "BYTES", "zone": "INT64", "x": "FP64", "raining": "BOOL", "kind": "BYTES", "color": "BYTES",
@@ -132,7 +133,7 @@ async def test_its_example_is_a_request_that_is_answered(plane: DataPlane) -> No
 
 
 async def test_without_samples_the_example_has_the_right_types(plane: DataPlane) -> None:
-    example = document(plane.config("parts"))["components"]["schemas"]["InferRequest"]["example"]
+    example = document(plane.config())["components"]["schemas"]["InferRequest"]["example"]
     assert [one["name"] for one in example["inputs"]] == [n for n in Event.__struct_fields__ if n != "tip"]
     assert [one["data"] for one in example["inputs"][1:4]] == [[1], [1.0], [True]]
 

@@ -21,6 +21,7 @@ from services.inference.oip.messages import (
     Unavailable,
 )
 from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.service import DataPlane
 from tests.patience import WAIT_S, eventually
 
@@ -120,12 +121,12 @@ async def test_the_answer_is_the_models_and_names_its_weights(world: World) -> N
 async def test_a_worker_that_is_behind_is_not_ready_and_answers_all_the_same(world: World) -> None:
     world.weights.behind = "the fleet serves version 2"
 
-    assert (world.plane.ready, world.plane.model_ready("scaled")) == (False, False)
-    assert world.plane.index(ready_only=True) == []
+    assert (world.plane.reason, world.plane.model_ready()) == ("the fleet serves version 2", False)
+    assert Registry([world.plane]).index(ready_only=True) == []
     assert world.plane.index()[0]["reason"] == "the fleet serves version 2"
     assert (await world.plane.infer(request(1.0))).version == 1
     world.weights.behind = ""
-    assert world.plane.ready
+    assert not world.plane.reason
 
 
 async def test_a_request_keeps_the_version_that_it_was_bound_to(world: World) -> None:
@@ -183,7 +184,7 @@ async def test_only_the_live_version_may_be_named(world: World) -> None:
 async def test_without_weights_requests_may_be_tried_again() -> None:
     world = World(factor=None)
 
-    assert not world.plane.ready
+    assert world.plane.reason
     with pytest.raises(Unavailable):
         await world.plane.infer(request(1.0))
     assert world.plane.index() == [
@@ -214,7 +215,7 @@ async def test_requests_are_counted_with_their_events_and_phases(world: World) -
     for size in (1, 3, 3):
         await world.plane.infer(request(*[1.0] * size))
     with pytest.raises(NotFound):
-        await world.plane.infer(request(1.0, model="nope"))
+        await world.plane.infer(request(1.0, version="9"))
 
     (stats,) = world.plane.model_statistics()
 
@@ -238,21 +239,21 @@ async def test_counts_go_on_over_versions(world: World) -> None:
     world.weights.swap(Scale(), 2)
     await world.plane.infer(request(1.0))
 
-    (stats,) = world.plane.model_statistics("scaled")
+    (stats,) = world.plane.model_statistics()
 
     assert (stats["version"], stats["inference_count"]) == ("2", 2)
 
 
 async def test_an_unloaded_model_is_there_again_after_a_load(world: World) -> None:
-    world.plane.unload("scaled")
-    assert (world.plane.model_ready("scaled"), world.plane.ready) == (False, True)
+    await world.plane.unload()
+    assert (world.plane.model_ready(), Registry([world.plane]).ready) == (False, True)
     with pytest.raises(NotFound, match="no available versions"):
         await world.plane.infer(request(1.0))
     with pytest.raises(InvalidRequest, match="cannot be overridden"):
-        world.plane.load("scaled", {"config": "{}"})
+        await world.plane.load({"config": "{}"})
 
-    world.plane.load("scaled", {})
-    assert world.plane.model_ready("scaled")
+    await world.plane.load({})
+    assert world.plane.model_ready()
 
 
 async def test_what_the_model_raises_is_told_without_secrets(world: World) -> None:

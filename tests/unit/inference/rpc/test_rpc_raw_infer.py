@@ -12,6 +12,7 @@ from headrace.grpcserver import Call, Status
 from services.inference.oip.grpc_codec import parse_infer, render_answer
 from services.inference.oip.messages import OipError
 from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.models.registry import Registry
 from tests.unit.inference.rpc.test_rpc_batching import World
 
 
@@ -38,7 +39,7 @@ async def by_bytes(raw: RawInfer, message: bytes) -> Any:
 
 async def by_message(world: World, message: bytes) -> Any:
     try:
-        return render_answer(await world.plane.infer(parse_infer(pb.ModelInferRequest.FromString(message))))
+        return render_answer(await Registry([world.plane]).infer(parse_infer(pb.ModelInferRequest.FromString(message))))
     except OipError as error:
         return Status[error.grpc], str(error)
 
@@ -100,7 +101,7 @@ MESSAGES = st.builds(
 def test_bytes_and_messages_get_the_same_answers(messages: list[bytes]) -> None:
     async def run() -> None:
         world = World()
-        raw = RawInfer(world.plane)
+        raw = RawInfer(Registry([world.plane]))
         for _ in range(2):  # the second time by what was learned
             answers = await asyncio.gather(*(by_bytes(raw, m) for m in messages))
             for sent, answer in zip(messages, answers, strict=True):
@@ -115,7 +116,7 @@ def test_bytes_and_messages_get_the_same_answers(messages: list[bytes]) -> None:
 def test_no_bytes_break_it(noise: bytes, at: int, splice: bool) -> None:
     async def run() -> None:
         world = World()
-        raw = RawInfer(world.plane)
+        raw = RawInfer(Registry([world.plane]))
         known = message(1, identifier="i")
         good = await by_bytes(raw, known)
         broken = known[:at] + noise + known[at if splice else at + len(noise) :]
@@ -129,7 +130,7 @@ def test_no_bytes_break_it(noise: bytes, at: int, splice: bool) -> None:
 
 async def test_a_request_like_one_before_is_not_parsed_by_protobuf() -> None:
     world = World()
-    raw = RawInfer(world.plane)
+    raw = RawInfer(Registry([world.plane]))
     await by_bytes(raw, message(1))
     raw._parsed = None  # type: ignore[assignment,method-assign]
     for identifier, key in (("", b"k"), ("7", b"other"), ("8", b"k" * 300)):

@@ -22,13 +22,11 @@ from tests.unit.inference.rpc.test_rpc_batching import REQUESTS, Net, Parts, out
 class Cached:
     """A data plane with a cache."""
 
-    def __init__(self, most: int = 1 << 20, regions: Regions | None = None) -> None:
+    def __init__(self, most: int = 1 << 20) -> None:
         torch.manual_seed(3)
         self.model, self.cache = Parts(), ResponseCache(most)
         self.weights = StaticWeights(Net(), model="parts")
-        self.plane = DataPlane(
-            "parts", self.model, self.weights, BatchLimits(), max_batch=64, regions=regions, cache=self.cache
-        )
+        self.plane = DataPlane("parts", self.model, self.weights, BatchLimits(), max_batch=64, cache=self.cache)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -142,7 +140,7 @@ async def test_a_hit_is_written_to_shared_memory(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(bytes(16))
     regions = Regions(1, root=tmp_path)
     regions.register("r", "out", 0, 16)
-    world = Cached(regions=regions)
+    world = Cached()
     first = await world.plane.infer(request([1.0], outputs=["score"]))
     place = regions.place(
         "output", {"shared_memory_region": "r", "shared_memory_byte_size": 8, "shared_memory_offset": 8}
@@ -158,7 +156,7 @@ async def test_a_hit_is_written_to_shared_memory(tmp_path: Path) -> None:
 
 async def test_the_protocols_metrics_count_hits_and_misses() -> None:
     world, registry = Cached(), CollectorRegistry()
-    ProtocolCollector("parts", world.plane.statistics, registry)
+    ProtocolCollector(lambda: [("parts", world.plane.statistics)], registry)
     for x in (1.0, 1.0, 1.0, 2.0):
         await world.plane.infer(request([x]))
     sample: Any = registry.get_sample_value

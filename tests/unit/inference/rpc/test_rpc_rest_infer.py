@@ -19,6 +19,7 @@ from services.inference.oip.rest_codec import parse_infer, render_answer
 from services.inference.rpc.control.operations import alone
 from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.jobs import Job
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.rest import create_app
 from services.inference.rpc.rest_infer import _Request, protocol_for
 from tests.patience import WAIT_S, eventually
@@ -37,8 +38,8 @@ BODY = {
 @asynccontextmanager
 async def serving(**limits: Any) -> AsyncIterator[tuple[World, int]]:
     world = World(**limits)
-    app = create_app(world.plane, alone(world.plane))
-    web = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=protocol_for(world.plane))
+    app = create_app(Registry([world.plane]), alone(Registry([world.plane])))
+    web = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=protocol_for(Registry([world.plane])))
     task = asyncio.create_task(web.serve())
     await eventually(lambda: web._server.started)
     try:
@@ -180,7 +181,7 @@ def _fits(inputs: Any) -> bool:
 
 async def test_grpc_json_and_binary_give_the_same_bytes() -> None:
     world = World()
-    by_grpc = await by_bytes(RawInfer(world.plane), message(3))
+    by_grpc = await by_bytes(RawInfer(Registry([world.plane])), message(3))
     inputs = [{"name": "x", "datatype": "FP64", "shape": [3, 1], "data": [1.5] * 3}]
     inputs.append({"name": "key", "datatype": "BYTES", "shape": [3, 1], "data": ["k"] * 3})
     as_json = orjson.dumps({"inputs": inputs})

@@ -147,10 +147,9 @@ class Served:
     def __init__(self, root: Path) -> None:
         world, self.file = World(), root / "both"
         self.file.write_bytes(bytes(512))
-        self.plane = DataPlane(
-            "parts", world.model, world.weights, BatchLimits(), max_batch=64, regions=Regions(2, root=root)
-        )
-        self.plane.regions.register("r", "/both", 0, 512)
+        self.plane = DataPlane("parts", world.model, world.weights, BatchLimits(), max_batch=64)
+        self.regions = Regions(2, root=root)
+        self.regions.register("r", "/both", 0, 512)
         self.put(0, X)
         self.put(100, KEYS)
 
@@ -186,13 +185,13 @@ def fill(tensor: Any, parameters: dict[str, Any]) -> None:
 
 
 async def infer_grpc(served: Served, **how: Any) -> pb.ModelInferResponse:
-    parsed = grpc_codec.parse_infer(by_grpc(**how), served.plane.regions)
+    parsed = grpc_codec.parse_infer(by_grpc(**how), served.regions)
     return grpc_codec.render_answer(await served.plane.infer(parsed))
 
 
 async def infer_rest(served: Served, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> dict[str, Any]:
     body, plane = orjson.dumps({"inputs": inputs, "outputs": outputs}), served.plane
-    parsed, binary = rest_codec.parse_infer("parts", "", body, None, plane.inputs, regions=plane.regions)
+    parsed, binary = rest_codec.parse_infer("parts", "", body, None, plane.inputs, regions=served.regions)
     return dict(orjson.loads(rest_codec.render_answer(await plane.infer(parsed), binary)[0]))
 
 
@@ -291,7 +290,7 @@ async def test_a_region_may_be_unregistered_while_requests_use_it(root: Path) ->
         asyncio.create_task(infer_grpc(served, shm="x", outputs={"score": shared(16, 200 + 16 * i)})) for i in range(8)
     ]
     await asyncio.sleep(0)
-    served.plane.regions.unregister()
+    served.regions.unregister()
     await asyncio.gather(*requests)
     assert len({served.file.read_bytes()[200 + 16 * i : 216 + 16 * i] for i in range(8)} - {bytes(16)}) == 1
     with pytest.raises(InvalidRequest, match="Unable to find"):

@@ -8,6 +8,7 @@ import pytest
 
 from headrace.contracts.oip import service_pb2 as pb
 from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.models.registry import Registry
 from tests.patience import eventually
 from tests.unit.inference.rpc.test_rpc_batching import World
 from tests.unit.inference.rpc.test_rpc_raw_infer import message
@@ -48,7 +49,7 @@ class Caller:
 
 async def test_a_stream_is_answered_in_order_and_goes_on_after_errors() -> None:
     world, caller = World(), Caller(requests(20, wrong=(3, 11)))
-    await InferStream(world.plane, "me", caller.write).run(caller.requests())
+    await InferStream(Registry([world.plane]), "me", caller.write).run(caller.requests())
 
     assert caller.ids == [f"r{i}" for i in range(20)]
     assert [i for i, a in enumerate(caller.answers) if a.error_message] == [3, 11]
@@ -60,7 +61,7 @@ async def test_a_stream_is_answered_in_order_and_goes_on_after_errors() -> None:
 
 async def test_requests_of_a_stream_are_executed_together() -> None:
     world, caller = World(), Caller(requests(30))
-    await InferStream(world.plane, "me", caller.write).run(caller.requests())
+    await InferStream(Registry([world.plane]), "me", caller.write).run(caller.requests())
 
     assert sum(world.model.sizes) == 60
     assert len(world.model.sizes) < 10
@@ -72,7 +73,7 @@ async def test_no_more_is_read_than_may_be_in_flight(in_flight: int) -> None:
     world, caller = World(), Caller(requests(20))
     caller.reads.clear()
     running = asyncio.create_task(
-        InferStream(world.plane, "me", caller.write, in_flight=in_flight).run(caller.requests())
+        InferStream(Registry([world.plane]), "me", caller.write, in_flight=in_flight).run(caller.requests())
     )
     await eventually(lambda: world.plane.statistics.success.count == in_flight)
     for _ in range(50):
@@ -88,7 +89,9 @@ async def test_no_more_is_read_than_may_be_in_flight(in_flight: int) -> None:
 async def test_a_caller_that_cancels_leaves_nothing_behind() -> None:
     world, caller = World(), Caller(requests(8), ends=False)
     caller.reads.clear()
-    running = asyncio.create_task(InferStream(world.plane, "me", caller.write, in_flight=100).run(caller.requests()))
+    running = asyncio.create_task(
+        InferStream(Registry([world.plane]), "me", caller.write, in_flight=100).run(caller.requests())
+    )
     await eventually(lambda: caller.taken == 8)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -104,7 +107,7 @@ async def test_a_caller_that_cancels_leaves_nothing_behind() -> None:
 async def test_requests_in_hand_are_cancelled_with_the_stream() -> None:
     world, caller = World(on_loop_us=0), Caller(requests(8), ends=False)
     world.model.gate = threading.Event()
-    running = asyncio.create_task(InferStream(world.plane, "me", caller.write).run(caller.requests()))
+    running = asyncio.create_task(InferStream(Registry([world.plane]), "me", caller.write).run(caller.requests()))
     await eventually(lambda: caller.taken == 8 and world.model.entered.is_set())
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -12,6 +12,7 @@ from services.inference.oip.messages import InferRequest, InvalidRequest
 from services.inference.oip.rest_codec import BinaryOutputs
 from services.inference.rpc.grpc_infer import RawInfer
 from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.rest_infer import answer_headers
 from tests.unit.inference.rpc.test_rpc_batching import World, request
 from tests.unit.inference.rpc.test_rpc_raw_infer import by_bytes, message
@@ -80,7 +81,7 @@ async def test_a_wish_that_is_neither_true_nor_false_is_refused(value: Any) -> N
 
 async def test_it_is_in_the_answers_over_grpc_whether_the_request_is_known_already_or_not() -> None:
     world = World()
-    raw = RawInfer(world.plane)
+    raw = RawInfer(Registry([world.plane]))
     wanted = pb.ModelInferRequest.FromString(message(2))
     wanted.parameters["timing"].bool_param = True
     for _ in range(2):
@@ -103,7 +104,7 @@ async def test_it_is_in_each_answer_of_a_stream() -> None:
     async def write(answer: pb.ModelStreamInferResponse) -> None:
         written.append(answer)
 
-    await InferStream(world.plane, "test", write).run(requests())
+    await InferStream(Registry([world.plane]), "test", write).run(requests())
 
     asked, other = (set(one.infer_response.parameters) for one in written)
     assert asked - other == STAGES | {"batch_events"}

@@ -7,9 +7,9 @@ import pytest
 from headrace.runtime.errors import DataError, WeightsError
 from headrace.streams.isolation import Breaker
 from headrace.weights import Bound, StaticWeights
+from services.inference.routing import Router
 from services.inference.stream.champion import Champion
 from services.inference.stream.rounds import Answers, Models
-from services.inference.stream.routing import Router
 from services.inference.stream.variants import MOST_BAD, Variant
 from services.inference.stream.version_check import VersionCheck
 from tests.runner_kit import FAILS_AT, NAN, Times, events, runner, variant_runners

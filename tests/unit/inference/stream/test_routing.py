@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from services.inference.stream.routing import Router, place
+from services.inference.routing import Router, place
 
 KEYS = [f"key-{i}" for i in range(20_000)]
 

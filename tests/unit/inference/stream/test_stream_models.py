@@ -19,9 +19,9 @@ from headrace.streams.chunks import Chunk
 from headrace.streams.isolation import Breaker
 from headrace.streams.memory import MemoryRecord
 from headrace.weights import Bound, StaticWeights
+from services.inference.routing import Router
 from services.inference.runner import ModelRunner
 from services.inference.stream.outgoing import LONGEST
-from services.inference.stream.routing import Router
 from services.inference.stream.service import StreamPredictor
 from services.inference.stream.variants import Variant
 

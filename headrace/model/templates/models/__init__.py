@@ -1,0 +1,1 @@
+"""The model.py of each task but regression, whose is beside this folder."""

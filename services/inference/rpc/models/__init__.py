@@ -1,0 +1,1 @@
+"""The models that one server of the role `rpc` answers for."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from headrace.contracts.events_pb2 import CheckpointPublished
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused
 from headrace.runtime.endpoints import Endpoints, read_endpoint_file
 from headrace.streams.memory import MemoryRecord
 from services.trainer.checkpoint import Header, Letter
@@ -174,7 +175,8 @@ class MemoryAnnouncer:
 
     def __init__(self) -> None:
         self.events: list[CheckpointPublished] = []
-        self.letters: list[Letter] = []
+        self.refusals: list[CheckpointRefused] = []
+        self.sent: list[Letter] = []
         self.failing: Exception | None = None
 
     def announce(self, event: CheckpointPublished, letters: Sequence[Letter]) -> None:
@@ -182,10 +184,20 @@ class MemoryAnnouncer:
             failing, self.failing = self.failing, None
             raise failing
         self.events.append(event)
-        self.letters += letters
+        self.sent += letters
 
     def announced(self, since_us: int | None) -> list[CheckpointPublished]:
         return [event for event in self.events if since_us is None or event.created_at_us >= since_us]
+
+    def refuse(self, event: CheckpointRefused, letters: Sequence[Letter]) -> None:
+        self.refusals.append(event)
+        self.sent += letters
+
+    def refused(self, since_us: int | None) -> list[CheckpointRefused]:
+        return [event for event in self.refusals if since_us is None or event.created_at_us >= since_us]
+
+    def letters(self, since_us: int | None) -> set[tuple[int, int]]:
+        return {(letter.partition, letter.offset) for letter in self.sent}
 
 
 class MemoryReports:
@@ -204,19 +216,29 @@ class Recorder:
 
     def __init__(self) -> None:
         self.batches, self.letters, self.restores, self.chunks_put_back = 0, 0, 0, 0
+        self.damaged_files = 0
+        self.refusals: list[str] = []
+        self.reasons = Counter[str]()
         self.versions: list[int] = []
 
     def batch(self, learner: Learner, examples: int, seconds: float) -> None:
         self.batches += 1
 
-    def dead(self, count: int) -> None:
+    def dead(self, reason: str, count: int) -> None:
         self.letters += count
+        self.reasons[reason] += count
 
     def snapshot(self, seconds: float) -> None:
         """Not of interest."""
 
     def restored(self) -> None:
         self.restores += 1
+
+    def damaged(self, files: int) -> None:
+        self.damaged_files += files
+
+    def refused(self, gate: str) -> None:
+        self.refusals.append(gate)
 
     def put_back(self, chunks: int) -> None:
         self.chunks_put_back += chunks

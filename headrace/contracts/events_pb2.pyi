@@ -133,7 +133,7 @@ class CheckpointPublished(_message.Message):
     @_builtins.property
     def origin(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What made it: "code" (digest of the pipeline's folder), "commit", "headrace", "torch"; of a training job "job" and
-        "data". Not signed: it is for people.
+        "data"; of a model's first version "warm_start", if it began with pretrained weights. Not signed: it is for people.
         """
 
     def __init__(
@@ -160,6 +160,82 @@ class CheckpointPublished(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointPublished: _TypeAlias = CheckpointPublished  # noqa: Y015
+
+@_typing.final
+class CheckpointRefused(_message.Message):
+    """Trainer to whoever reads, on headrace.refusals, keyed by model: a checkpoint that a gate kept from being published. The
+    trainer goes on learning from it, and its version is never announced.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PUBLISHED_VERSION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    CREATED_AT_US_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.int
+    published_version: _builtins.int
+    """The version published last, which goes on being the newest."""
+    epoch: _builtins.int
+    step: _builtins.int
+    gate: _builtins.str
+    """finite, schema, worse"""
+    reason: _builtins.str
+    created_at_us: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What was compared; of worse: error, published_error, examples."""
+
+    @_builtins.property
+    def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOffset]: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        published_version: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        step: _builtins.int = ...,
+        gate: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        values: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        offsets: _abc.Iterable[Global___PartitionOffset] | None = ...,
+        created_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at_us", b"created_at_us", "epoch", b"epoch", "gate", b"gate", "model", b"model", "offsets", b"offsets", "published_version", b"published_version", "reason", b"reason", "step", b"step", "values", b"values", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckpointRefused: _TypeAlias = CheckpointRefused  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):

@@ -101,6 +101,11 @@ CHECKPOINTS = TopicSpec(
     "A checkpoint's weights are in the chunk stores: its manifest and the offsets that it contains.",
     partitions=SYSTEM_PARTITIONS, retention=timedelta(days=30),
 )  # fmt: skip
+REFUSALS = TopicSpec(
+    "headrace.refusals", "trainer", "model", "headrace.v1.CheckpointRefused",
+    "A checkpoint that a gate kept from being published, and why. Partitioned as the checkpoints are.",
+    partitions=SYSTEM_PARTITIONS, retention=timedelta(days=30),
+)  # fmt: skip
 OPERATIONS = TopicSpec(
     "headrace.operations", "command line, gateway", "model", "headrace.v1.Operation",
     "An operator's requests to the coordinator. Partitioned as the checkpoints are.",
@@ -129,7 +134,7 @@ REPLAYS = TopicSpec(
 )  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS)
+SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

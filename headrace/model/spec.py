@@ -64,6 +64,23 @@ class DriftSpec(Section):
     )
 
 
+class GatesSpec(Section):
+    """What a checkpoint must pass before it is published. A model's first version always is.
+
+    Tensors of other names, types or shapes than the version published last are refused in any case.
+    """
+
+    finite: bool = Field(default=True, description="refuse a checkpoint whose weights had to be taken back")
+    worse: float | None = Field(
+        1.5,
+        gt=0,
+        description="refuse a checkpoint whose recent error is more than so many times that of the version published "
+        "last, both predicting the same examples before they are learned from; null: do not compare",
+    )
+    examples: int = Field(2000, ge=1, description="the newest examples on which both are compared")
+    least: int = Field(200, ge=1, description="fewer are not compared")
+
+
 class TrainingSpec(Section):
     """Learning online."""
 
@@ -90,6 +107,12 @@ class TrainingSpec(Section):
         max_length=8,
         description="multiples of learning_rate trained side by side; the best by recent error is served",
     )
+    warm_start: str | None = Field(
+        None,
+        description="a file of pretrained weights that a new model begins with as far as they fit, relative to the "
+        "pipeline's folder: safetensors, or a state_dict saved by torch.save",
+    )
+    gates: GatesSpec | None = Field(None, description="what a checkpoint must pass before it is published")
     keep: int = Field(5, ge=2, description="checkpoints kept on shared storage")
     seed: int = Field(0, ge=0, description="of the first weights and of all random state")
 

@@ -1,6 +1,6 @@
 """What became of models' versions and which worker serves what, by the system topics' records: no client, no clock."""
 
-from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused, RolloutDirective, WeightsApplied
 from headrace.rollouts.agents import agent_statuses
 from headrace.rollouts.directives import REFUSE
 from headrace.rollouts.reports import ACTIVE, STAGED, ReportedWorker, WorkerReports
@@ -27,6 +27,11 @@ class RolloutHistory:
         """A checkpoint was appended to its topic at `at_us`; published again, the first time counts."""
         if (model := self._model(published.model)) is not None:
             model.version(published.version).on_checkpoint(published, at_us)
+
+    def on_refusal(self, refused: CheckpointRefused) -> None:
+        """A gate kept a checkpoint from being published."""
+        if (model := self._model(refused.model)) is not None:
+            model.version(refused.version).on_refusal(refused)
 
     def on_directive(self, directive: RolloutDirective) -> None:
         """The coordinator issued a directive."""
@@ -126,6 +131,8 @@ class _ModelHistory:
     def _settled(self, number: int, state: VersionState) -> VersionState:
         """A version without a directive was skipped, unless its turn may come, or compaction took its directives."""
         active = self.view.active_version
+        if refused := self._versions[number].refused:
+            return VersionState("refused", refused)
         if state.state != "published" or not active:
             return state
         if number > active:

@@ -7,13 +7,14 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TIMESTAMP_NOT_AVAILABL
 from google.protobuf.message import DecodeError
 
 from headrace.contracts import topics
-from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused, RolloutDirective, WeightsApplied
 from headrace.rollouts.feed import reached_end
 from headrace.rollouts.history import RolloutHistory
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError, HeadraceError
 from headrace.runtime.settings import ServiceSettings
 
+REFUSALS = topics.REFUSALS.name()
 CHECKPOINTS, ROLLOUTS, APPLIED = topics.CHECKPOINTS.name(), topics.ROLLOUTS.name(), topics.APPLIED.name()
 _QUIET_S = 15.0
 _POLL_S = 0.05
@@ -123,6 +124,8 @@ def _decode(into: RolloutHistory, message: Message) -> None:
         kind, at_ms = message.timestamp()
         published = CheckpointPublished.FromString(value)
         into.on_checkpoint(published, published.created_at_us if kind == TIMESTAMP_NOT_AVAILABLE else at_ms * 1000)
+    elif message.topic() == REFUSALS:
+        into.on_refusal(CheckpointRefused.FromString(value))
     elif message.topic() == ROLLOUTS:
         into.on_directive(RolloutDirective.FromString(value))
     else:

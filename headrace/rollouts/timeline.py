@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused, RolloutDirective, WeightsApplied
 from headrace.rollouts.directives import SERVES
 from headrace.rollouts.reports import STAGED
 from headrace.weights.errors import ManifestError
@@ -14,6 +14,7 @@ class VersionTimeline:
     """One version. Times are in µs since the epoch, 0 where nothing was read of it.
 
     Attributes:
+        refused: why its trainer did not publish it; "" if it did.
         staged: when each worker first had it ready.
         served: when each worker first served it.
         moved: of each agent, the bytes that travelled to it, and how many of them came from other agents.
@@ -26,6 +27,7 @@ class VersionTimeline:
     size: int = 0
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    refused: str = ""
     staged: dict[str, int] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
     moved: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -37,6 +39,11 @@ class VersionTimeline:
         self.digest, self.created_us, self.published_us = published.manifest_digest, published.created_at_us, at_us
         self.step, self.metrics = published.step, dict(published.metrics)
         self.size = _size(published.manifest)
+
+    def on_refusal(self, refused: CheckpointRefused) -> None:
+        """Take note that its trainer did not publish it."""
+        self.created_us, self.step, self.metrics = refused.created_at_us, refused.step, dict(refused.values)
+        self.refused = f"{refused.gate}: {refused.reason}"
 
     def on_directive(self, directive: RolloutDirective) -> None:
         """Take note of a directive that names it."""

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from collections import Counter
 
 import torch
 
@@ -32,15 +33,16 @@ class PrometheusObserver:
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._skipped = 0
+        self._skipped = Counter[str]()
 
     def batch(self, learner: Learner, examples: int, seconds: float) -> None:
         """A batch was learned from."""
         name = self._model
         metrics.EXAMPLES.labels(name).inc(examples)
         metrics.STEPS.labels(name).set(learner.steps)
-        metrics.SKIPPED.labels(name).inc(learner.skipped - self._skipped)
-        self._skipped = learner.skipped
+        for reason, count in (learner.skipped - self._skipped).items():
+            metrics.SKIPPED.labels(name, reason).inc(count)
+        self._skipped = learner.skipped.copy()
         metrics.LOSS.labels(name).set(learner.loss)
         metrics.STEP_SECONDS.labels(name).observe(seconds)
         for of, error in learner.progress.errors.items():
@@ -52,9 +54,9 @@ class PrometheusObserver:
                 else:
                     metrics.BASELINE_ERROR.labels(name, of, window).set(value)
 
-    def dead(self, count: int) -> None:
-        """Examples became dead letters."""
-        metrics.DEAD_LETTERS.labels(self._model).inc(count)
+    def dead(self, reason: str, count: int) -> None:
+        """Examples cannot be used."""
+        metrics.DEAD_LETTERS.labels(self._model, reason).inc(count)
 
     def snapshot(self, seconds: float) -> None:
         """Training stood still for a copy."""
@@ -63,6 +65,14 @@ class PrometheusObserver:
     def restored(self) -> None:
         """Weights were taken back."""
         metrics.RESTORED.labels(self._model).inc()
+
+    def damaged(self, files: int) -> None:
+        """Checkpoints were damaged."""
+        metrics.DAMAGED.labels(self._model).inc(files)
+
+    def refused(self, gate: str) -> None:
+        """A gate kept a checkpoint from being published. Called from the publisher's thread."""
+        metrics.REFUSED.labels(self._model, gate).inc()
 
     def put_back(self, chunks: int) -> None:
         """Chunks were lost, and put back. Called from the publisher's thread."""

@@ -1,7 +1,7 @@
 """A checkpoint: everything that training needs to go on, in one safetensors file that is there whole or not at all.
 
-Tensors are named weights/..., optimizer/..., random/..., lanes/... and letters/...; the rest stands as JSON in the
-file's metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
+Tensors are named weights/..., optimizer/..., random/..., lanes/..., published/... and letters/...; the rest stands as
+JSON in the file's metadata. The file's name carries the digest of its bytes, so that damage anywhere is noticed.
 """
 
 import json
@@ -17,6 +17,7 @@ import xxhash
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from headrace.contracts.events_pb2 import CheckpointRefused, PartitionOffset
 from headrace.runtime.errors import WeightsError
 from headrace.runtime.files import sync_folder
 from headrace.runtime.logging import get_logger
@@ -27,6 +28,7 @@ from services.trainer.tree import flatten, unflatten
 log = get_logger("headrace.trainer")
 
 FORMAT = 1
+DAMAGED = ".damaged"
 _METADATA = "headrace"
 _NAME = re.compile(r"^(\d{8,})-e(\d+)-([0-9a-f]{32})\.safetensors$")
 
@@ -49,6 +51,26 @@ class Learning(msgspec.Struct, kw_only=True, frozen=True):
     followed_lane: int = 0
 
 
+class Gated(msgspec.Struct, kw_only=True, frozen=True):
+    """What gates need to go on.
+
+    Attributes:
+        published_version: the version published last: this one unless it was refused.
+        base_version: the version published before this one.
+        window: see `services.trainer.gates.Window`.
+        gate: that refused this checkpoint; "" if it is to be published.
+        reason: why.
+        values: what was compared.
+    """
+
+    published_version: int = 0
+    base_version: int = 0
+    window: list[tuple[float, float, int]] = []
+    gate: str = ""
+    reason: str = ""
+    values: dict[str, float] = {}
+
+
 class Header(msgspec.Struct, kw_only=True, frozen=True):
     """The plain part of a checkpoint.
 
@@ -69,6 +91,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
         metrics: figures to show beside the version.
         progress: running errors, by name: (sum, count).
         learning: windows, schedules and races.
+        gated: what gates said of it; None where there are none.
         origin: what made it, by name; see `CheckpointPublished`.
         format: version of this schema.
     """
@@ -88,16 +111,32 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
     metrics: dict[str, float]
     progress: dict[str, tuple[float, int]]
     learning: Learning = Learning()
+    gated: Gated | None = None
     origin: dict[str, str] = {}
     format: int = FORMAT
 
     @property
+    def refused(self) -> bool:
+        """Whether a gate keeps it from being published."""
+        return self.gated is not None and bool(self.gated.gate)
+
+    @property
+    def refusal(self) -> CheckpointRefused:
+        """The event that says so."""
+        gated = self.gated or Gated()
+        return CheckpointRefused(
+            model=self.model, version=self.version, published_version=gated.published_version, epoch=self.epoch,
+            step=self.step, gate=gated.gate, reason=gated.reason, values=gated.values, created_at_us=self.created_at,
+            offsets=[PartitionOffset(topic=self.topic, partition=p, offset=o) for p, o in self.offsets.items()],
+        )  # fmt: skip
+
+    @property
     def facts(self) -> VersionFacts:
-        """What the fleet is told of the version."""
+        """What the fleet is told of the version. Its base is a version that was published, too."""
         return VersionFacts(
             model=self.model,
             version=self.version,
-            base_version=self.base_version,
+            base_version=self.gated.base_version if self.gated is not None else self.base_version,
             epoch=self.epoch,
             step=self.step,
             offsets={self.topic: self.offsets},
@@ -121,7 +160,8 @@ class Checkpoint:
     """A checkpoint in memory; its tensors are its own.
 
     `weights` are those that are served. Where others learn (an average is served, or learning rates race), `lanes` has
-    each one's weights, optimizer and average, and `optimizer` is empty.
+    each one's weights, optimizer and average, and `optimizer` is empty. `published` are the weights published last,
+    where these are refused.
     """
 
     header: Header
@@ -130,10 +170,12 @@ class Checkpoint:
     random: dict[str, Any]
     letters: list[Letter] = field(default_factory=list)
     lanes: list[dict[str, Any]] = field(default_factory=list)
+    published: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The file's bytes."""
         tensors = {f"weights/{name}": tensor for name, tensor in self.weights.items()}
+        tensors |= {f"published/{name}": tensor for name, tensor in self.published.items()}
         plain = {
             "header": msgspec.to_builtins(self.header),
             "optimizer": flatten(self.optimizer, "optimizer", tensors),
@@ -155,12 +197,17 @@ class Checkpoint:
             plain = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_METADATA])
             header = msgspec.convert(plain["header"], Header, strict=False)
             tensors = load(data)
-            weights = {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}
+            weights, published = _under("weights/", tensors), _under("published/", tensors)
             letters = [_unpack(letter, tensors) for letter in plain["letters"]]
             optimizer, random = unflatten(plain["optimizer"], tensors), unflatten(plain["random"], tensors)
-            return cls(header, weights, optimizer, random, letters, unflatten(plain.get("lanes", []), tensors))
+            lanes = unflatten(plain.get("lanes", []), tensors)
+            return cls(header, weights, optimizer, random, letters, lanes, published)
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise WeightsError(f"not a checkpoint of format {FORMAT}: {error}") from error
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _pack(letter: Letter, path: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -178,6 +225,10 @@ def _unpack(plain: Any, tensors: dict[str, torch.Tensor]) -> Letter:
     return Letter(found["partition"], found["offset"], key, found["value"].numpy().tobytes())
 
 
+class DamagedCheckpoint(WeightsError):  # noqa: N818 - reads as the sentence it is
+    """A file whose bytes do not have the digest in its name."""
+
+
 class Entry(NamedTuple):
     """A checkpoint's file."""
 
@@ -185,6 +236,13 @@ class Entry(NamedTuple):
     epoch: int
     digest: str
     path: Path
+
+
+class Newest(NamedTuple):
+    """The newest version that can be read, its files (usually one), and the damaged files that are newer."""
+
+    readable: list[tuple[Entry, Header]]
+    damaged: list[Entry]
 
 
 class CheckpointFolder:
@@ -210,30 +268,51 @@ class CheckpointFolder:
         """Load one.
 
         Raises:
-            WeightsError: it is damaged, gone, or of another format.
+            DamagedCheckpoint: its bytes are not those that were written.
+            WeightsError: it is gone, or of another format.
+            StoreUnavailable: the storage does not let it be read, which says nothing about the file.
         """
         try:
             data = entry.path.read_bytes()
-        except OSError as error:
+        except FileNotFoundError as error:
             raise WeightsError(f"{entry.path}: {error.strerror}") from error
+        except OSError as error:
+            hint = "is the storage there?"
+            raise StoreUnavailable(f"cannot read {entry.path}: {error.strerror}", hint=hint) from error
         if xxhash.xxh3_128_hexdigest(data) != entry.digest:
-            raise WeightsError(f"{entry.path}: {len(data)} bytes that do not have the digest in its name: damaged")
+            raise DamagedCheckpoint(f"{entry.path}: {len(data)} bytes without the digest in its name: damaged")
         return Checkpoint.decode(data)
 
-    def readable(self) -> list[tuple[Entry, Header]]:
-        """The newest readable checkpoints, all of the same version; usually one.
+    def newest(self) -> Newest:
+        """The newest version of which a file can be read; files that cannot are logged.
 
-        Damaged ones are skipped with a warning.
+        Raises:
+            StoreUnavailable: the storage does not let a file be read.
         """
-        found: list[tuple[Entry, Header]] = []
+        found = Newest([], [])
         for entry in self.entries():
-            if found and entry.version != found[0][0].version:
+            if found.readable and entry.version != found.readable[0][0].version:
                 break
             try:
-                found.append((entry, self.read(entry).header))
+                found.readable.append((entry, self.read(entry).header))
+            except StoreUnavailable:
+                raise
             except WeightsError as error:
-                log.warning("checkpoint skipped", error=error.message)
+                log.error("checkpoint cannot be used", error=error.message)  # noqa: TRY400 - the message says it all
+                if isinstance(error, DamagedCheckpoint):
+                    found.damaged.append(entry)
         return found
+
+    def readable(self) -> list[tuple[Entry, Header]]:
+        """See `newest`."""
+        return self.newest().readable
+
+    def set_aside(self, entry: Entry) -> None:
+        """Rename a damaged file, so that it no longer counts as a checkpoint; it stays until newer ones are pruned."""
+        try:
+            entry.path.replace(entry.path.with_name(entry.path.name + DAMAGED))
+        except OSError as error:
+            log.warning("damaged checkpoint not set aside", file=str(entry.path), error=error.strerror)
 
     def write(self, checkpoint: Checkpoint) -> int:
         """Write it durably: temporary file, sync, rename, sync the folder. Returns the file's size in bytes.
@@ -264,6 +343,8 @@ class CheckpointFolder:
         entries = self.entries()
         kept = set(sorted({entry.version for entry in entries}, reverse=True)[:keep])
         old = [entry.path for entry in entries if entry.version not in kept]
+        aside = self.path.glob(f"*.safetensors{DAMAGED}")
+        old += [path for path in aside if kept and int(path.name.partition("-")[0]) < min(kept)]
         for path in (*old, *self.path.glob(".*.safetensors.*")):
             try:
                 path.unlink(missing_ok=True)

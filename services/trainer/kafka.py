@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.contracts.events_pb2 import CheckpointPublished, WeightsApplied
-from headrace.contracts.topics import APPLIED, CHECKPOINTS, EXAMPLES, dead_letters, model_partition
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused, DeadLetter, WeightsApplied
+from headrace.contracts.topics import APPLIED, CHECKPOINTS, EXAMPLES, REFUSALS, dead_letters, model_partition
 from headrace.rollouts.feed import parse
 from headrace.runtime import kafka
 from headrace.runtime.errors import DataError, DependencyError
@@ -149,14 +149,19 @@ class KafkaAnnouncer:
 
     def announce(self, event: CheckpointPublished, letters: Sequence[Letter]) -> None:
         """See `Announcer`."""
-        doing = f"announcing version {event.version} of {self._model} on {self._topic}[{self._partition}]"
+        self._send(self._topic, event, letters)
+
+    def refuse(self, event: CheckpointRefused, letters: Sequence[Letter]) -> None:
+        """See `Announcer`."""
+        self._send(REFUSALS.name(), event, letters)
+
+    def _send(self, topic: str, event: CheckpointPublished | CheckpointRefused, letters: Sequence[Letter]) -> None:
+        doing = f"announcing version {event.version} of {self._model} on {topic}[{self._partition}]"
         try:
             self._producer.begin_transaction()
             for letter in letters:
                 self._producer.produce(self._letters, letter.value, letter.key, partition=letter.partition)
-            self._producer.produce(
-                self._topic, event.SerializeToString(), self._model.encode(), partition=self._partition
-            )
+            self._producer.produce(topic, event.SerializeToString(), self._model.encode(), partition=self._partition)
             self._commit()
         except (KafkaException, BufferError) as error:
             self._usable = False
@@ -181,23 +186,24 @@ class KafkaAnnouncer:
 
     def announced(self, since_us: int | None) -> list[CheckpointPublished]:
         """See `Announcer`."""
-        start = 0 if since_us is None else self._offset_at(since_us // 1000)
-        messages = read(self._settings, self._topic, {self._partition: start})
-        events = [CheckpointPublished.FromString(m.value() or b"") for m in messages if m.key() == self._model.encode()]
-        return [event for event in events if event.model == self._model]
+        return [CheckpointPublished.FromString(value) for value in self._mine(self._topic, since_us)]
 
-    def _offset_at(self, timestamp_ms: int) -> int:
-        """The first offset of the model's partition that is not older; the end if all are."""
-        consumer = kafka.consumer(self._settings, transactional_id(self._model))
-        where = TopicPartition(self._topic, self._partition, max(0, timestamp_ms))
-        try:
-            doing = f"finding the offset of a time in {self._topic}[{self._partition}]"
-            (found,) = kafka.patiently(lambda: consumer.offsets_for_times([where], timeout=CALL_S), doing)
-            if found.offset >= 0:
-                return int(found.offset)
-            return kafka.end_offsets(consumer, self._topic, [self._partition])[self._partition]
-        finally:
-            consumer.close()
+    def refused(self, since_us: int | None) -> list[CheckpointRefused]:
+        """See `Announcer`."""
+        return [CheckpointRefused.FromString(value) for value in self._mine(REFUSALS.name(), since_us)]
+
+    def _mine(self, topic: str, since_us: int | None) -> list[bytes]:
+        """The values of the model's records."""
+        messages = _since(self._settings, topic, [self._partition], since_us)
+        return [message.value() or b"" for message in messages if message.key() == self._model.encode()]
+
+    def letters(self, since_us: int | None) -> set[tuple[int, int]]:
+        """See `Announcer`."""
+        partitions = range(kafka.partitions_of(self._producer, self._letters))
+        messages = _since(self._settings, self._letters, partitions, since_us)
+        letters = [DeadLetter.FromString(message.value() or b"") for message in messages]
+        mine = [letter for letter in letters if (letter.service, letter.model) == ("trainer", self._model)]
+        return {(letter.partition, letter.offset) for letter in mine}
 
     def close(self) -> None:
         """Disconnect. After a failure there is nothing to finish: the successor aborts what was left open."""
@@ -225,6 +231,22 @@ def read(
     finally:
         consumer.close()
     return found
+
+
+def _since(settings: ServiceSettings, topic: str, partitions: Sequence[int], since_us: int | None) -> list[Message]:
+    """Everything committed that is not older than a time, by the records' timestamps; None: everything."""
+    if since_us is None:
+        return read(settings, topic, dict.fromkeys(partitions, 0))
+    consumer = kafka.consumer(settings, "headrace.trainer.read")
+    where = [TopicPartition(topic, p, max(0, since_us // 1000)) for p in partitions]
+    try:
+        doing = f"finding the offsets of a time in {topic}"
+        found = kafka.patiently(lambda: consumer.offsets_for_times(where, timeout=CALL_S), doing)
+        ends = kafka.end_offsets(consumer, topic, partitions)
+    finally:
+        consumer.close()
+    starts = {tp.partition: int(tp.offset) if tp.offset >= 0 else ends[tp.partition] for tp in found}
+    return read(settings, topic, starts)
 
 
 def _consume(consumer: Consumer, count: int, timeout_s: float, topic: str) -> list[Message]:

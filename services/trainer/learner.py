@@ -1,13 +1,13 @@
 """One network, its optimizer, and what happens to a batch: predict, then learn."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from headrace.deadletters.letters import Phase
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.devices.host import HOST
 from headrace.runtime.devices.port import Device
@@ -16,6 +16,8 @@ from headrace.runtime.logging import get_logger
 from services.trainer import randomness
 from services.trainer.batches import Item
 from services.trainer.checkpoint import Checkpoint, Learning
+from services.trainer.gates import Gates
+from services.trainer.learning.bad import Bad, Judge, NotFinite
 from services.trainer.learning.importance import weighted_loss
 from services.trainer.learning.lane import Lane
 from services.trainer.learning.schedule import DriftDetector, Schedule
@@ -26,20 +28,13 @@ from services.trainer.tree import copied
 log = get_logger("headrace.trainer")
 
 MANY = 16
-"""So many examples, all bad, are no accident."""
+"""So many examples, on all of which code raises, are no accident."""
+EXPLODED = 3
+"""So many batches in a row of which neither loss nor gradients are finite, though no example is bad."""
 REFILL = 4096
 """Examples whose features are computed at once when the window is filled again."""
 SWITCH, BEHIND = 0.99, 3.0
 """Of the followed lane's recent error: a lane below SWITCH of it is followed, one above BEHIND of it begins again."""
-
-
-@dataclass(frozen=True)
-class Bad:
-    """An example that the model's own code raised on."""
-
-    item: Item
-    phase: Phase
-    error: Exception
 
 
 @dataclass
@@ -62,6 +57,14 @@ class State:
         return all(bool(t.isfinite().all()) for s in sets for t in s.values() if t.is_floating_point())
 
 
+class _Seen(NamedTuple):
+    """A batch as the model sees it, and what each lane predicts of it."""
+
+    events: list[Any]
+    new: Sampled
+    predictions: list[list[Any]]
+
+
 class Learner:
     """Learns batch after batch.
 
@@ -80,7 +83,11 @@ class Learner:
         self._spec, self._recent = spec, window
         self.lanes = [self._lane(multiple) for multiple in spec.race or (1.0,)]
         self.followed = 0
-        self.steps = self.examples = self.skipped = self.restarts = 0
+        self.steps = self.examples = self.restarts = self.taken_back = 0
+        self.skipped = Counter[str]()
+        """Batches that changed nothing, by what was not finite: loss, gradients or weights."""
+        self._in_doubt = 0
+        self._judge = Judge(self.model)
         self.loss = math.nan
         self.progress = Progress(self.model, window, resumed.header.progress if resumed else None)
         self.schedule = Schedule(spec.schedule)
@@ -89,6 +96,9 @@ class Learner:
         self._left_out: dict[int, list[int]] = {}
         if resumed is not None:
             self._resume(resumed)
+        self._good = self.state()
+        self.gates: Gates | None = None
+        """See each batch before it is learned from."""
 
     def _lane(self, multiple: float) -> Lane:
         """Every lane begins with the same weights."""
@@ -127,17 +137,45 @@ class Learner:
             followed_lane=self.followed,
         )
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last batches failed, and nobody knows yet whether the weights are ruined."""
+        return self._in_doubt > 0
+
     def learn(self, items: Sequence[Item]) -> list[Bad]:
         """Predict with the weights as they are, then learn from the batch; returns the examples that could not be used.
 
+        A batch that fails though none of its examples is bad is skipped; after some of these in a row, or where weights
+        are not finite, training goes on from the last snapshot.
+
         Raises:
-            DataError: not one example of a whole batch could be used: the model's code is wrong, not the data.
+            DataError: code raises on every example of a whole batch: the model's code is wrong, not the data.
         """
         try:
-            self._learn(items)
+            ready, seen = self._prepare(items)
         except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            for lane in self.lanes:
+                lane.undo_buffers()
             return self._learn_without_bad(items, error)
+        try:
+            self._learn(items, ready, seen)
+        except NotFinite as error:
+            self._skip(items, error)
+        else:
+            self._in_doubt = 0
         return []
+
+    def snapshot(self) -> State:
+        """A copy that later batches do not change, and to which training returns if its weights are ruined after it.
+
+        It is the last snapshot's again if weights are not finite, or in doubt.
+        """
+        state = self.state()
+        if not state.finite or self.in_doubt:
+            self._take_back()
+            return self._good
+        self._good, self._left_out = state, self.learning.left_out
+        return state
 
     def refill(self, items: Sequence[Item], left_out: Mapping[int, Sequence[int]]) -> None:
         """Put examples that were learned from before a restart back into the window.
@@ -154,22 +192,33 @@ class Learner:
             some = good[start : start + REFILL]
             self.window.add(some, self.model.features([item.example.event for item in some]))
 
-    def _learn(self, items: Sequence[Item]) -> None:
-        """What may raise on an example comes first; nothing was changed by then."""
+    def _prepare(self, items: Sequence[Item]) -> tuple[list[Lane], _Seen]:
+        """What may fail because of an example: predictions and gradients. Changes nothing but buffers.
+
+        Raises:
+            NotFinite: loss or gradients are not finite.
+        """
         events, labels = [i.example.event for i in items], [i.example.label for i in items]
         weights = [i.example.importance for i in items]
         features = self.model.features(events)
         predictions = [self._predictions(lane, features) for lane in self.lanes]
         more = self._sampled(0)
-        losses = [self._loss(lane, Sampled(features, labels, weights), more) for lane in self.lanes]
-        errors = self.progress.observe(events, labels, predictions[self.followed])
+        new = Sampled(features, labels, weights)
+        losses = [self._loss(lane, new, more) for lane in self.lanes]
+        return self._backward(losses), _Seen(events, new, predictions)
+
+    def _learn(self, items: Sequence[Item], ready: list[Lane], seen: _Seen) -> None:
+        features, labels, _ = seen.new
+        errors = self.progress.observe(seen.events, labels, seen.predictions[self.followed])
+        if self.gates is not None:
+            self.gates.observe(features, labels, errors)
         if len(self.lanes) > 1:
-            self._compare(labels, predictions)
+            self._compare(labels, seen.predictions)
         self.examples += len(items)
-        self._descend(losses)
+        self._step(ready)
         for turn in range(1, self._spec.replay.steps if self._spec.replay is not None else 1):
             more = self._sampled(turn)
-            self._descend([self._loss(lane, Sampled(features, labels, weights), more) for lane in self.lanes])
+            self._step(self._backward([self._loss(lane, seen.new, more) for lane in self.lanes]))
         if len(self.lanes) > 1:
             self._begin_lanes_again()
         if self.window is not None:
@@ -196,15 +245,28 @@ class Learner:
             labels, weights = labels + more.labels, weights + more.weights
         return weighted_loss(self.model, lane.outputs(features), labels, weights)
 
-    def _descend(self, losses: list[torch.Tensor]) -> None:
-        """An optimizer step of every lane whose loss and gradients are finite."""
+    def _backward(self, losses: list[torch.Tensor]) -> list[Lane]:
+        """The lanes whose loss and gradients are finite.
+
+        Raises:
+            NotFinite: the followed lane is none of them.
+        """
         self.loss = losses[self.followed].item()
-        taken = [lane.descend(loss, self.schedule, self.steps) for lane, loss in zip(self.lanes, losses, strict=True)]
-        if taken[self.followed]:
-            self.steps += 1
-            return
-        self.skipped += 1
-        log.warning("batch skipped: loss or gradients are not finite", loss=self.loss, step=self.steps)
+        ready = [lane for lane, loss in zip(self.lanes, losses, strict=True) if lane.backward(loss)]
+        if self.lanes[self.followed] not in ready:
+            raise NotFinite("gradients" if math.isfinite(self.loss) else "loss")
+        return ready
+
+    def _step(self, ready: list[Lane]) -> None:
+        """An optimizer step of these lanes.
+
+        Raises:
+            NotFinite: the followed lane's was undone, since it came to weights that are not finite.
+        """
+        taken = [lane for lane in ready if lane.step(self.schedule, self.steps)]
+        if self.lanes[self.followed] not in taken:
+            raise NotFinite("weights")
+        self.steps += 1
 
     def _compare(self, labels: list[Any], predictions: list[list[Any]]) -> None:
         """Follow the lane with the lowest recent error."""
@@ -233,35 +295,44 @@ class Learner:
         log.info("drift: the learning rate's schedule begins again", step=self.steps, examples=self.examples)
 
     def _learn_without_bad(self, items: Sequence[Item], error: Exception) -> list[Bad]:
-        bad = [found for found in map(self._try, items) if found is not None]
-        if len(bad) == len(items) >= MANY:
+        bad = self._judge.bad(items, self.lanes[self.followed].predict, error)
+        raised = [found for found in bad if not isinstance(found.error, NotFinite)]
+        if len(raised) == len(items) >= MANY:
             raise DataError(
                 f"not one of {len(items)} examples could be learned from: {type(error).__name__}: {error}",
                 hint="is this model.py the one that fits the topic's events?",
             ) from error
-        rest = [item for item in items if all(item is not b.item for b in bad)]
+        self._leave_out([found.item for found in bad])
         if not bad:
-            raise error
-        if rest:
-            self._learn(rest)
-        for found in bad:
-            self._left_out.setdefault(found.item.partition, []).append(found.item.offset)
-        return bad
+            if not isinstance(error, NotFinite):
+                raise error
+            self._skip(items, error)
+            return []
+        out = {(found.item.partition, found.item.offset) for found in bad}
+        rest = [item for item in items if (item.partition, item.offset) not in out]
+        return bad + (self.learn(rest) if rest else [])
 
-    def _try(self, item: Item) -> Bad | None:
-        """What is wrong with one example, if anything. Changes nothing."""
-        phase: Phase = "features"
-        try:
-            features = self.model.features([item.example.event])
-            phase = "train"
-            outputs = self.lanes[self.followed].predict(features)
-            with torch.inference_mode():
-                (prediction,) = self.model.predictions(outputs)
-                self.model.loss(outputs, [item.example.label])
-            self.model.error(prediction, item.example.label)
-        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
-            return Bad(item, phase, error)
-        return None
+    def _skip(self, items: Sequence[Item], error: NotFinite) -> None:
+        """No example is bad by itself: the weights, or how the examples add up, are the cause."""
+        self.skipped[error.what] += 1
+        self._in_doubt += 1
+        self._leave_out(items)
+        log.warning("batch skipped", reason=str(error), loss=self.loss, step=self.steps, examples=len(items))
+        if self._in_doubt >= EXPLODED or not self.lanes[self.followed].finite:
+            self._take_back()
+
+    def _leave_out(self, items: Sequence[Item]) -> None:
+        """Keep examples out of the window, also after a restart."""
+        if self.window is None:
+            return
+        for item in items:
+            self._left_out.setdefault(item.partition, []).append(item.offset)
+
+    def _take_back(self) -> None:
+        log.error("weights are ruined: going back to those of the last checkpoint", step=self.steps, loss=self.loss)
+        self.taken_back += 1
+        self._in_doubt = 0
+        self.restore(self._good)
 
     def state(self) -> State:
         """A copy that later batches do not change.
@@ -280,6 +351,12 @@ class Learner:
             [] if plain else [lane.state() for lane in self.lanes],
             self.followed,
         )
+
+    def begin_from(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Begin with other weights than the network's own initial ones, which must be of the same names and shapes."""
+        for lane in self.lanes:
+            lane.begin(weights, {}, load_weights)
+        self._good = self.state()
 
     def restore(self, state: State) -> None:
         """Go on from a copy. With other lanes than the copy has, all begin with its weights.

@@ -7,13 +7,16 @@ from headrace.runtime.metrics import LATENCY_BUCKETS
 EXAMPLES = Counter("headrace_trainer_examples", "Examples learned from.", ["model"])
 STEPS = Gauge("headrace_trainer_steps", "Optimizer steps taken, over all starts.", ["model"])
 SKIPPED = Counter(
-    "headrace_trainer_skipped_batches", "Batches skipped because loss or gradients were not finite.", ["model"]
+    "headrace_trainer_skipped_batches",
+    "Batches skipped though no example is bad; reason is what was not finite: loss, gradients, weights.",
+    ["model", "reason"],
 )
-RESTORED = Counter(
-    "headrace_trainer_restored_weights", "Times that weights stopped being finite and were taken back.", ["model"]
-)
+RESTORED = Counter("headrace_trainer_restored_weights", "Times that ruined weights were taken back.", ["model"])
+DAMAGED = Counter("headrace_trainer_damaged_checkpoints", "Damaged checkpoint files, set aside at a start.", ["model"])
 DEAD_LETTERS = Counter(
-    "headrace_trainer_dead_letters", "Examples that could not be decoded or learned from.", ["model"]
+    "headrace_trainer_dead_letters",
+    "Examples that cannot be used; reason is decode, features or train where that raises, or not_finite.",
+    ["model", "reason"],
 )
 LOSS = Gauge("headrace_trainer_loss", "Loss of the last batch, before learning from it.", ["model"])
 ERROR = Gauge(
@@ -26,6 +29,10 @@ STEP_SECONDS = Histogram(
     "headrace_trainer_step_seconds", "One batch: predict, learn.", ["model"], buckets=LATENCY_BUCKETS
 )
 CHECKPOINTS = Counter("headrace_trainer_published_checkpoints", "Checkpoints published.", ["model"])
+REFUSED = Counter(
+    "headrace_trainer_refused_checkpoints", "Checkpoints that a gate (finite, schema, worse) kept unpublished.",
+    ["model", "gate"],
+)  # fmt: skip
 VERSION = Gauge("headrace_trainer_version", "The newest published version.", ["model"])
 SNAPSHOT_SECONDS = Histogram(
     "headrace_trainer_snapshot_seconds",

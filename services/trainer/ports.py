@@ -68,8 +68,8 @@ class Observer(Protocol):
         """A batch was learned from."""
         ...
 
-    def dead(self, count: int) -> None:
-        """Examples became dead letters."""
+    def dead(self, reason: str, count: int) -> None:
+        """Examples cannot be used: decode, features or train where that raises, or not_finite."""
         ...
 
     def snapshot(self, seconds: float) -> None:
@@ -78,6 +78,14 @@ class Observer(Protocol):
 
     def restored(self) -> None:
         """Weights were no longer finite and were taken back."""
+        ...
+
+    def damaged(self, files: int) -> None:
+        """Checkpoints newer than the one that training resumes from were damaged, and set aside."""
+        ...
+
+    def refused(self, gate: str) -> None:
+        """A gate kept a checkpoint from being published. Called from the publisher's thread."""
         ...
 
     def published(self, result: Published, header: Header, seconds: float) -> None:

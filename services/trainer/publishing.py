@@ -9,7 +9,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from headrace.contracts.events_pb2 import CheckpointPublished
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused
 from headrace.runtime.logging import get_logger
 from headrace.weights import ChunkStore, Manifest, WeightsError, checkpoint_event, publish_version
 from headrace.weights.publish.lineage import Lineage
@@ -17,6 +17,8 @@ from headrace.weights.publish.publishing import put_back
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder, Entry, Header, Letter
 
 log = get_logger("headrace.trainer")
+
+_Announced = CheckpointPublished | CheckpointRefused
 
 CLOCK_SLACK_US = 300_000_000
 """How far the clock of a trainer that wrote a file may be ahead of the one that stamped its event."""
@@ -33,8 +35,20 @@ class Announcer(Protocol):
         """
         ...
 
+    def refuse(self, event: CheckpointRefused, letters: Sequence[Letter]) -> None:
+        """The same for a checkpoint that is not published."""
+        ...
+
+    def refused(self, since_us: int | None) -> list[CheckpointRefused]:
+        """The model's refusals appended since then (None: all there are), oldest first."""
+        ...
+
     def announced(self, since_us: int | None) -> list[CheckpointPublished]:
         """The model's events appended since then (None: all there are), oldest first."""
+        ...
+
+    def letters(self, since_us: int | None) -> set[tuple[int, int]]:
+        """Partition and offset of the examples that became this model's dead letters since then (None: ever)."""
         ...
 
 
@@ -86,6 +100,15 @@ class Publisher:
         moved = manifest.delta.links[-1].size if manifest.delta else manifest.size
         return Published(checkpoint.header.version, size, moved, bool(manifest.delta))
 
+    def refuse_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Make a checkpoint durable that is not published, and say so: training resumes from it all the same.
+
+        Raises: as `publish_checkpoint`.
+        """
+        self.folder.write(checkpoint)
+        self._announcer.refuse(checkpoint.header.refusal, checkpoint.letters)
+        self.folder.prune(self._keep)
+
     def announce(self, checkpoint: Checkpoint) -> Manifest:
         """Steps 3 and 4; doing them again for the same checkpoint names the same weights."""
         facts = checkpoint.header.facts
@@ -125,35 +148,60 @@ class Publisher:
 
         Call once this trainer has fenced all others: what they have announced is then final.
         """
-        readable = self.folder.readable()
+        readable, damaged = self.folder.newest()
+        for entry in damaged:
+            self.folder.set_aside(entry)
         since = min((header.created_at for _, header in readable), default=None)
-        events = self._announcer.announced(None if since is None else since - CLOCK_SLACK_US)
+        since = None if since is None else since - CLOCK_SLACK_US
+        events: list[_Announced] = [*self._announcer.announced(since), *self._announcer.refused(since)]
         version = max((event.version for event in events), default=0)
         epoch = max((event.epoch for event in events), default=0)
         if not readable:
             if version:
-                log.warning(
+                log.error(
                     "no readable checkpoint: beginning anew above the versions that were announced", announced=version
                 )
-            return Resumed(None, version + 1, epoch + 1)
-        entry = _announced_first(readable, events)
-        checkpoint = self.folder.read(entry)
+            letters = self._announcer.letters(None) if version else ()
+            return Resumed(None, version + 1, epoch + 1, len(damaged), frozenset(letters))
+        checkpoint = self.folder.read(_announced_first(readable, events))
+        header = checkpoint.header
         epoch = max(epoch, *(header.epoch for _, header in readable))
-        if checkpoint.header.version > version:
-            log.info("announcing the checkpoint that was left unannounced", version=checkpoint.header.version)
-            self.announce(checkpoint)
-        return Resumed(checkpoint, max(version, checkpoint.header.version) + 1, epoch + 1)
+        if header.version > version:
+            log.info("announcing the checkpoint that was left unannounced", version=header.version)
+            if header.refused:
+                self._announcer.refuse(header.refusal, checkpoint.letters)
+            else:
+                self.announce(checkpoint)
+        letters = set[tuple[int, int]]()
+        if header.version < version:
+            log.error(
+                "going back to an earlier checkpoint: the files of newer versions are damaged or gone",
+                announced=version, version=header.version, offsets=header.offsets,
+            )  # fmt: skip
+            letters = self._announcer.letters(header.created_at - CLOCK_SLACK_US)
+        return Resumed(checkpoint, max(version, header.version) + 1, epoch + 1, len(damaged), frozenset(letters))
 
 
 class Resumed(NamedTuple):
-    """Where a trainer goes on: its checkpoint (None at a model's first start), the next version, and its own epoch."""
+    """Where a trainer goes on.
+
+    Attributes:
+        checkpoint: None at a model's first start, and where no file is left that can be read.
+        next_version: above all that were announced.
+        epoch: the trainer's own.
+        damaged: files that were newer, and damaged.
+        letters: partition and offset of examples beyond the checkpoint that are dead letters already, because a version
+            beyond it was announced.
+    """
 
     checkpoint: Checkpoint | None
     next_version: int
     epoch: int
+    damaged: int = 0
+    letters: frozenset[tuple[int, int]] = frozenset()
 
 
-def _announced_first(readable: Sequence[tuple[Entry, Header]], events: Sequence[CheckpointPublished]) -> Entry:
+def _announced_first(readable: Sequence[tuple[Entry, Header]], events: Sequence[_Announced]) -> Entry:
     """Of files of one version, the one that was announced.
 
     A fenced trainer may have left a file, but never an event.

@@ -4,6 +4,8 @@ A GPU has a generator of its own, which dropout uses there.
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,3 +44,13 @@ def restore(states: dict[str, Any], device: torch.device = _CPU) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, words, next_gauss = states["python"]
     random.setstate((version, tuple(words.tolist()), next_gauss))
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Whatever is drawn inside, the generators go on as if it had not been."""
+    before = state()
+    try:
+        yield
+    finally:
+        restore(before)

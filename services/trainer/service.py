@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import msgspec
+import torch
 
 from headrace.deadletters.letters import Phase, dead_letter
 from headrace.model.pipeline import Pipeline
@@ -13,12 +14,15 @@ from headrace.runtime.devices.host import HOST
 from headrace.runtime.devices.port import Device
 from headrace.runtime.logging import get_logger
 from services.trainer.batches import Batch, Batcher, Item
-from services.trainer.checkpoint import Checkpoint, Header, Letter
+from services.trainer.checkpoint import Checkpoint, Gated, Header, Letter
 from services.trainer.chunk_repair import ChunkRepair
-from services.trainer.learner import Learner, State
+from services.trainer.gates import Gates
+from services.trainer.learner import Learner
 from services.trainer.origin import origin_of
 from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
+from services.trainer.tree import copied
+from services.trainer.warm_start import warm_start
 
 log = get_logger("headrace.trainer")
 
@@ -52,6 +56,9 @@ class Trainer:
         resumed = publisher.resume()
         self.learner = Learner(pipeline, window, resumed.checkpoint, device)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch
+        self._letters_sent = resumed.letters
+        if resumed.damaged:
+            observer.damaged(resumed.damaged)
         self._begin(resumed, warm_up)
         self._letters: list[Letter] = []
         self._ends: list[dict[int, int]] = []
@@ -60,15 +67,18 @@ class Trainer:
         self._decode = pipeline.example_decoder.decode
         self._publishing: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
-        self._good: State = self.learner.state()
+        self._restores = 0
+        self.learner.gates = self._gates = _gates(pipeline, resumed.checkpoint, device)
         self._first = resumed.checkpoint is None
         self._origin = origin_of(pipeline)
+        self._warm_start = warm_start(pipeline, self.learner) if self._first else {}
 
     def start(self) -> None:
         """Publish a new model's first weights, so that predictions flow before the first label is there."""
         if self._first:
             self._checkpoint()
             self._settle(wait=True)
+            self._warm_start = {}  # a fact about the first version
 
     def _begin(self, resumed: Resumed, warm_up: int) -> None:
         offsets = self._log.begin()
@@ -150,6 +160,8 @@ class Trainer:
         self._settle(wait=True)
 
     def _due(self) -> bool:
+        if self.learner.in_doubt:
+            return False
         late = self._clock() - self._last_checkpoint >= self._spec.checkpoint_s
         mended = self._repair is not None and self._repair.mended
         return self._new >= self._spec.checkpoint_examples or (late and bool(self._new or mended or self._passed()))
@@ -181,21 +193,23 @@ class Trainer:
             try:
                 example = decode(message.value() or b"")
             except msgspec.DecodeError as error:
-                self._bury(message, "decode", error)
+                self._bury(message, "decode", error, "decode")
             else:
                 items.append(Item(example.label_ms, partition, message.offset(), example, message))
         return items
 
-    def _bury(self, message: Any, phase: Phase, error: Exception) -> None:
+    def _bury(self, message: Any, phase: Phase, error: Exception, reason: str) -> None:
         """Dead letters go out with the next checkpoint, in its transaction: its offsets are what lies beyond them.
 
         Only the champion's trainer writes any: putting a letter back teaches the example to every model of the
         pipeline, and one that has learned it already must not learn it again because another could not.
         """
-        self._observer.dead(1)
+        self._observer.dead(reason, 1)
         if self._pipeline.variant is not None:
             where = f"{message.topic()}[{message.partition()}] at {message.offset()}"
             log.warning("example left out", where=where, phase=phase, error=f"{type(error).__name__}: {error}")
+            return
+        if (message.partition(), message.offset()) in self._letters_sent:
             return
         value = dead_letter(
             message, phase=phase, error=error, service="trainer", model=self._pipeline.model_name, version=self.version
@@ -203,28 +217,34 @@ class Trainer:
         self._letters.append(Letter(message.partition(), message.offset(), message.key(), value))
 
     def _learn(self, batch: Batch) -> None:
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self.learner.examples
         bad = self.learner.learn(batch.items)
-        self._observer.batch(self.learner, len(batch.items) - len(bad), time.perf_counter() - started)
+        self._observer.batch(self.learner, self.learner.examples - before, time.perf_counter() - started)
+        self._tell_restores()
         for found in bad:
-            self._bury(found.item.message, found.phase, found.error)
+            self._bury(found.item.message, found.phase, found.error, found.reason)
         self._ends.append(batch.ends)
         self._new += len(batch.items)
         newest = max(item.label_ms for item in batch.items)
         self._newest_label_us = max(self._newest_label_us, newest * 1000)
 
+    def _tell_restores(self) -> None:
+        for _ in range(self.learner.taken_back - self._restores):
+            self._observer.restored()
+        self._restores = self.learner.taken_back
+
     def _checkpoint(self) -> None:
         """Copy the state between two batches, and hand it to the publisher's thread."""
         started = time.perf_counter()
-        state = self.learner.state()
-        if not state.finite:
-            log.error("weights are no longer finite: going back to those of the last checkpoint", version=self.version)
-            self._observer.restored()
-            self.learner.restore(self._good)
-            state = self._good
-        self._good = state
+        taken_back = self.learner.taken_back
+        state = self.learner.snapshot()
+        gated = self._gated(state.weights, ruined=self.learner.taken_back > taken_back)
+        self._tell_restores()
         letters = self._passed()
-        checkpoint = Checkpoint(self._header(), state.weights, state.optimizer, state.random, letters, state.lanes)
+        checkpoint = Checkpoint(
+            self._header(gated), state.weights, state.optimizer, state.random, letters, state.lanes,
+            copied(self._gates.weights) if self._gates is not None and gated is not None and gated.gate else {},
+        )  # fmt: skip
         self.version, self._base = checkpoint.header.version, checkpoint.header.version
         self._letters = [letter for letter in self._letters if letter not in letters]
         self._ends, self._new, self._last_checkpoint = [], 0, self._clock()
@@ -233,7 +253,19 @@ class Trainer:
         self._observer.snapshot(time.perf_counter() - started)
         self._publishing = self._thread.submit(self._publish, checkpoint)
 
-    def _header(self) -> Header:
+    def _gated(self, weights: dict[str, torch.Tensor], *, ruined: bool) -> Gated | None:
+        """What the gates say of these weights; if nothing, later ones are compared with them."""
+        gates, version = self._gates, self.version + 1
+        if gates is None:
+            return None
+        refused, base = gates.refusal(weights, ruined=ruined), gates.version
+        if refused is None:
+            gates.publish(version, weights)
+            return Gated(published_version=version, base_version=base, window=gates.saved)
+        log.warning("checkpoint not published", version=version, gate=refused.gate, reason=refused.reason)
+        return Gated(published_version=base, base_version=base, window=gates.saved, **refused._asdict())
+
+    def _header(self, gated: Gated | None) -> Header:
         positions, learner = self.batcher.positions, self.learner
         partitions = sorted(positions)
         metrics = {**learner.progress.metrics(), "loss": learner.loss, "examples": float(learner.examples)}
@@ -253,11 +285,16 @@ class Trainer:
             metrics={name: value for name, value in metrics.items() if value == value},  # noqa: PLR0124 - NaN is not itself
             progress=learner.progress.saved(),
             learning=learner.learning,
-            origin=self._origin,
+            gated=gated,
+            origin={**self._origin, **self._warm_start},
         )
 
     def _publish(self, checkpoint: Checkpoint) -> None:
-        started = time.perf_counter()
+        started, gated = time.perf_counter(), checkpoint.header.gated
+        if gated is not None and gated.gate:
+            self._publisher.refuse_checkpoint(checkpoint)
+            self._observer.refused(gated.gate)
+            return
         published = self._publisher.publish_checkpoint(checkpoint)
         self._observer.published(published, checkpoint.header, time.perf_counter() - started)
 
@@ -266,6 +303,19 @@ class Trainer:
         if self._publishing is not None and (wait or self._publishing.done()):
             self._publishing.result()
             self._publishing = None
+
+
+def _gates(pipeline: Pipeline, resumed: Checkpoint | None, device: Device) -> Gates | None:
+    """The pipeline's gates, as they stood."""
+    spec = pipeline.spec.training.gates
+    if spec is None:
+        return None
+    gated = resumed.header.gated if resumed is not None else None
+    gates = Gates(spec, pipeline.model, gated.window if gated is not None else None, device)
+    if resumed is not None:
+        version = gated.published_version if gated is not None else resumed.header.version
+        gates.publish(version, resumed.published or resumed.weights)
+    return gates
 
 
 def _from_checkpoint(header: Header, begin: Mapping[int, int]) -> dict[int, int]:

@@ -13,7 +13,7 @@ from headrace.cli.connect import KafkaOption, RunOption, connect
 from headrace.cli.views.rollouts import agent_table, rollout_line, version_table, worker_table
 from headrace.launch.run_file import model_of
 from headrace.rollouts.history import RolloutHistory
-from headrace.rollouts.reading import APPLIED, CHECKPOINTS, ROLLOUTS, read_history
+from headrace.rollouts.reading import APPLIED, CHECKPOINTS, REFUSALS, ROLLOUTS, read_history
 from headrace.rollouts.view import RolloutView
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings
@@ -101,7 +101,8 @@ def history(
 
     A version is [bold]active[/], or [bold]pinned[/] by a roll back; it was [bold]served[/] before, [bold]rolled back[/]
     by an operator, [bold]taken back[/] by itself (why says what spoke against it), [bold]retired[/] without ever
-    serving, [bold]skipped[/] for a newer one; or it is [bold]staging[/], on a [bold]canary[/], or [bold]waiting[/].
+    serving, [bold]skipped[/] for a newer one, [bold]refused[/] by a gate of its trainer; or it is [bold]staging[/], on
+    a [bold]canary[/], or [bold]waiting[/].
 
     Took is the time from its publication until every worker that had it ready served it. Pulled are the most bytes that
     travelled to a host, by peers the share of all hosts' bytes that other agents gave. Reports older than a day are
@@ -115,7 +116,7 @@ def history(
     """
     model, settings, since = model_of(model, run), connect(run, kafka_address), time.time() - HISTORY_S
     known = RolloutHistory(model)
-    _read(settings, known, {CHECKPOINTS: 0, ROLLOUTS: 0})
+    _read(settings, known, {CHECKPOINTS: 0, REFUSALS: 0, ROLLOUTS: 0})
     versions = known.versions(last)
     if not versions:
         raise _unknown(model)

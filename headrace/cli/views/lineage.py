@@ -42,6 +42,8 @@ def _show_step(step: Step, console: Console) -> None:
     else:
         for topic, ranges in step.learned.items():
             _line(console, "examples", f"{topic} {_ranges(ranges)}")
+    if "warm_start" in step.origin:
+        _line(console, "began with", step.origin["warm_start"])
     for name in ("code", "commit", "headrace", "torch"):
         if name in step.origin:
             _line(console, name, step.origin[name])

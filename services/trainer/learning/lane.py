@@ -20,6 +20,9 @@ from headrace.runtime.errors import PipelineError
 from services.trainer.learning.schedule import Schedule
 from services.trainer.tree import copied
 
+RISKY = 1e9
+"""A step of this size, gradients' norm times learning rate, is far from any overflow in float32, squares included."""
+
 
 class Lane:
     """Learns with one learning rate.
@@ -50,6 +53,8 @@ class Lane:
         if spec.compile:  # for any number of rows from the start: a trainer that resumes compiles the same
             self._learning = torch.compile(self.network, dynamic=True)
         self.error, self.weight = 0.0, 0.0
+        self._norm = 0.0
+        self._buffers: dict[str, torch.Tensor] = {}
 
     @property
     def served(self) -> torch.nn.Module:
@@ -64,6 +69,7 @@ class Lane:
 
     def outputs(self, features: torch.Tensor) -> torch.Tensor:
         """Outputs [N, ...] to learn from, with the way back to the weights; gradients before them are dropped."""
+        self._keep_buffers()
         self.network.train()
         self.optimizer.zero_grad()
         with torch.autocast(self._device.torch_device.type, torch.bfloat16, enabled=self._bf16):
@@ -71,23 +77,63 @@ class Lane:
         return (outputs.float() if self._bf16 else outputs).to("cpu")
 
     def descend(self, loss: torch.Tensor, schedule: Schedule, step: int) -> bool:
-        """An optimizer step; False, and no step, if the loss or a gradient is not finite: it would ruin all weights."""
-        if not math.isfinite(loss.item()):
-            return False
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-        norm = float(torch.nn.utils.get_total_norm(dense).item())
-        if not math.isfinite(norm):
-            return False
-        if self._clip is not None and norm > self._clip:
-            for gradient in gradients:
-                gradient.mul_(self._clip / norm)
+        """An optimizer step; False, and nothing changed, if it would ruin weights: see `backward` and `step`."""
+        return self.backward(loss) and self.step(schedule, step)
+
+    def backward(self, loss: torch.Tensor) -> bool:
+        """Gradients of the loss. False if it or they are not finite; buffers are then as before the forward pass."""
+        if math.isfinite(loss.item()):
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._norm = total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+            if math.isfinite(self._norm):
+                return True
+        self.undo_buffers()
+        return False
+
+    def step(self, schedule: Schedule, step: int) -> bool:
+        """The optimizer's step with these gradients, and the average's.
+
+        A step so large that numbers may overflow is taken on trial: False, and all as before, if weights or the
+        optimizer's state are not finite after it.
+        """
         schedule.apply(self.optimizer, step)
+        trial = self._clipped() * max(1.0, *(float(group["lr"]) for group in self.optimizer.param_groups)) > RISKY
+        before = self.state() if trial else None
         self.optimizer.step()
+        if before is not None and not self._sound:
+            self.restore(before, load_plainly)
+            self.undo_buffers()
+            return False
+        self._buffers = {}
         if self._average is not None:
             self._average.update_parameters(self.network)
         return True
+
+    def _clipped(self) -> float:
+        """The gradients' norm, once they are scaled down to `clip_norm`."""
+        if self._clip is None or self._norm <= self._clip:
+            return self._norm
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(self._clip / self._norm)
+        return self._clip
+
+    @property
+    def _sound(self) -> bool:
+        """Whether weights and optimizer state are finite."""
+        states = (value for state in self.optimizer.state.values() for value in state.values())
+        return self.finite and all(_finite(value) for value in states if isinstance(value, torch.Tensor))
+
+    def _keep_buffers(self) -> None:
+        """Remember the network's buffers, say running statistics, which a forward pass in training changes."""
+        self._buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+
+    def undo_buffers(self) -> None:
+        """Set the buffers back to what was remembered, unless a step has been taken since."""
+        for name, buffer in self.network.named_buffers():
+            if name in self._buffers:
+                buffer.copy_(self._buffers[name])
+        self._buffers = {}
 
     def observe(self, errors: list[float], window: int) -> None:
         """Take a batch's errors, made before it was learned from; `error` is their decaying mean over `window`."""
@@ -105,7 +151,7 @@ class Lane:
     def finite(self) -> bool:
         """Whether no weight is NaN or infinite."""
         tensors = (*self.network.state_dict().values(), *self.served.state_dict().values())
-        return all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point())
+        return all(map(_finite, tensors))
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The served weights, as they are; copy them to keep them."""
@@ -153,6 +199,21 @@ class Lane:
             group["lr"] = rate
             if first is not None:
                 group["initial_lr"] = first
+
+
+def total_norm(gradients: Sequence[torch.Tensor]) -> float:
+    """The norm of all of them together; sparse ones by their values."""
+    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    return float(torch.nn.utils.get_total_norm(dense).item())
+
+
+def load_plainly(network: torch.nn.Module, weights: Mapping[str, Any]) -> None:
+    """Load weights that are the module's own."""
+    network.load_state_dict(dict(weights))
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
 def _average(network: torch.nn.Module, decay: float) -> AveragedModel:

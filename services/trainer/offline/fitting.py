@@ -143,6 +143,7 @@ class Fitting:
         try:
             loss = self._loss(batch)
         except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            self._lane.undo_buffers()
             batch = self._without_bad(batch, error)
             if not len(batch):
                 return []

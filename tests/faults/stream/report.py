@@ -7,7 +7,7 @@ from tests.faults.stream.chaos import Chaos
 from tests.faults.stream.flood import Flood
 from tests.stream_kit import WELL, Outcome
 
-NAME = "stream faults"
+NAME = "faults"
 """The property of a test's report that `tests/faults/conftest.py` prints."""
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective, WeightsApplied
+from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused, RolloutDirective, WeightsApplied
 from tests.history_kit import SECOND, Told, at, checkpoint
 
 
@@ -34,6 +34,20 @@ def test_the_bytes_of_a_version_that_a_host_took_are_those_of_the_host_that_took
             WeightsApplied(model="m", worker=worker, state=state, version=1, at_us=at(1), bytes_pulled=pulled)
         )
     assert {line.version: line.pulled for line in told.versions(5)} == {1: 400, 2: None}
+
+
+def test_a_version_that_its_trainer_did_not_publish_is_listed_with_the_gates_reason() -> None:
+    told = Told()
+    told.publish(1)
+    told.direct("ACTIVATE", 1)
+    told.on_refusal(
+        CheckpointRefused(model="m", version=2, gate="worse", reason="12 and 4", step=20, values={"error": 12.0})
+    )
+    told.publish(3)
+    newest, refused, active = told.versions(5)
+    assert (refused.version, refused.state, refused.reason) == (2, "refused", "worse: 12 and 4")
+    assert (refused.step, refused.metrics, refused.published_us) == (20, {"error": 12.0}, 0)
+    assert (newest.state, active.state) == ("waiting", "active")
 
 
 def test_what_becomes_of_versions() -> None:

@@ -1,8 +1,6 @@
 """The trainer: exact over crashes, honest about its errors, and nothing half-done reaches the fleet."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,79 +11,17 @@ import torch
 from headrace.contracts.events_pb2 import DeadLetter
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.devices.host import HOST
-from headrace.runtime.devices.port import Device
 from headrace.runtime.errors import DataError, DependencyError
-from headrace.weights import Manifest, MemoryChunkStore, fetch
+from headrace.weights import Manifest, fetch
 from services.trainer.batches import Item, merged
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.learner import Learner
 from services.trainer.publishing import Publisher
 from services.trainer.service import Trainer
 from tests.device_kit import SlowCopies
-from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, needs_compiler, write_toy
-
-
-def values(count: int, partitions: int = 2) -> dict[int, list[bytes]]:
-    """Examples of a straight line, spread over partitions."""
-    return {
-        p: [example(p, o, 10 * o + 3 * p, math.sin(o * 7 + p)) for o in range(count // partitions)]
-        for p in range(partitions)
-    }
-
-
-@dataclass
-class World:
-    """Everything outside the trainer, which outlives its crashes."""
-
-    folder: Path
-    examples: dict[int, list[bytes]]
-    training: dict[str, Any] = field(default_factory=dict)
-    announcer: MemoryAnnouncer = field(default_factory=MemoryAnnouncer)
-    store: MemoryChunkStore = field(default_factory=MemoryChunkStore)
-    recorder: Recorder = field(default_factory=Recorder)
-    device: Device = HOST
-    now: float = 0.0
-
-    def trainer(self, fetch: int = 7, warm_up: int = 0) -> Trainer:
-        pipeline = load_pipeline(
-            write_toy(self.folder / "toy", **{"checkpoint_examples": 64, "checkpoint_s": 1e9, **self.training})
-        )
-        publisher = Publisher(self.checkpoints, self.store, self.announcer, keep=3)
-        log = MemoryExamples(self.examples, fetch)
-        trainer = Trainer(
-            pipeline, log, publisher, self.recorder, warm_up=warm_up, clock=lambda: self.now, device=self.device
-        )
-        trainer.start()
-        return trainer
-
-    @property
-    def checkpoints(self) -> CheckpointFolder:
-        return CheckpointFolder(self.folder / "storage", "toy")
-
-    def newest(self) -> Checkpoint:
-        return self.checkpoints.read(self.checkpoints.entries()[0])
-
-    def until(self, trainer: Trainer, done: Callable[[], bool], most: int = 10_000) -> None:
-        for _ in range(most):
-            if done():
-                return
-            if not trainer.step() and trainer.batcher.due_in() < math.inf:
-                self.now += 0.01
-        raise AssertionError("never done")
-
-    def all_learned(self, trainer: Trainer) -> None:
-        """Train until nothing is left, and publish."""
-        total = sum(map(len, self.examples.values()))
-        self.until(trainer, lambda: sum(trainer.batcher.positions.values()) == total)
-        trainer.finish()
-
-
-def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return dict(trainer.learner.network.state_dict())
-
-
-def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+from tests.line_kit import MemoryExamples, example, write_toy
+from tests.unit.trainer.test_trainer_resume import SETTINGS
+from tests.unit.trainer.world_kit import World, digest, equal, values, weights_of
 
 
 def test_a_new_model_is_published_before_its_first_label(tmp_path: Path) -> None:
@@ -124,80 +60,20 @@ def test_versions_rise_by_one_each_from_the_one_before(tmp_path: Path) -> None:
     assert len(events) >= 5
 
 
-EVERYTHING = {
-    "replay": {"window": 90, "examples": 24, "steps": 2},
-    "average": 0.9,
-    "schedule": {"kind": "inverse_time", "start": 4.0, "steps": 5, "warm_up": 3},
-    "drift": {"ratio": 1.01, "examples": 40},
-    "clip_norm": 0.5,
-    "race": [0.3, 1.0, 10.0],
-}
-WAYS = [
-    {},
-    {"average": 0.95},
-    {"replay": {"window": 50, "examples": 16}},
-    EVERYTHING,
-    {"precision": "bf16"},
-    pytest.param({"compile": True}, marks=needs_compiler),
-    pytest.param({"compile": True, "precision": "bf16", **EVERYTHING}, marks=needs_compiler),
-]
-WAYS_NAMED = ["plain", "average", "replay", "everything", "bf16", "compiled", "compiled everything"]
-
-
-@pytest.mark.parametrize("training", WAYS, ids=WAYS_NAMED)
-@pytest.mark.parametrize("batches", [5, 9, 17])
-def test_killed_and_resumed_it_comes_to_the_same_weights_bit_for_bit(
-    tmp_path: Path, batches: int, training: dict[str, Any]
-) -> None:
-    straight = World(tmp_path / "straight", values(600), training)
-    uninterrupted = straight.trainer()
-    straight.all_learned(uninterrupted)
-
-    world = World(tmp_path / "killed", values(600), training)
-    killed = world.trainer(fetch=13)
-    world.until(killed, lambda: world.recorder.batches >= batches)
-    killed._settle(wait=True)
-    at = world.newest().header
-    assert 0 < at.examples <= killed.learner.examples
-    resumed = world.trainer(fetch=3)
-    assert resumed.learner.examples == at.examples
-    world.all_learned(resumed)
-
-    assert equal(weights_of(resumed), weights_of(uninterrupted))
-    assert resumed.learner.progress.errors["model"].total == uninterrupted.learner.progress.errors["model"].total
-    left, right = world.newest(), straight.newest()
-    assert torch.equal(left.random["torch"], right.random["torch"])
-    assert same(left.optimizer, right.optimizer)
-    assert same(left.lanes, right.lanes)
-    assert equal(left.weights, right.weights)
-    assert left.header.learning == right.header.learning
-
-
 def test_on_a_device_it_comes_to_the_same_weights_and_a_checkpoint_resumes_on_another(tmp_path: Path) -> None:
     """Here the other device is this processor too, told to copy: features go there, outputs come back."""
-    straight = World(tmp_path / "straight", values(600), EVERYTHING)
+    straight = World(tmp_path / "straight", values(600), SETTINGS["everything"])
     straight.all_learned(straight.trainer())
 
     device = SlowCopies()
-    world = World(tmp_path / "moved", values(600), EVERYTHING, device=device)
+    world = World(tmp_path / "moved", values(600), SETTINGS["everything"], device=device)
     first = world.trainer()
     world.until(first, lambda: world.recorder.batches >= 9)
     first._settle(wait=True)
     assert device.there > device.back > 0
     world.device = HOST
     world.all_learned(world.trainer())
-    assert equal(world.newest().weights, straight.newest().weights)
-    assert same(world.newest().lanes, straight.newest().lanes)
-
-
-def same(left: Any, right: Any) -> bool:
-    if isinstance(left, torch.Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    assert digest(world.newest()) == digest(straight.newest())
 
 
 def test_a_checkpoint_made_again_from_the_one_before_and_the_log_is_the_same_bit_for_bit(tmp_path: Path) -> None:
@@ -277,7 +153,7 @@ def test_an_undecodable_example_becomes_one_dead_letter_over_a_crash(tmp_path: P
     world.until(trainer, lambda: world.recorder.letters == 1)
     trainer._settle(wait=True)
     world.all_learned(world.trainer())
-    (letter,) = world.announcer.letters
+    (letter,) = world.announcer.sent
     dead = DeadLetter.FromString(letter.value)
     assert (dead.topic, dead.partition, dead.offset, dead.phase, dead.value) == (
         "toy.examples",
@@ -293,7 +169,7 @@ def test_an_example_that_the_model_raises_on_is_set_aside_and_the_rest_is_learne
     world.examples[1][5] = example(1, 5, 55, 2e6)
     trainer = world.trainer()
     world.all_learned(trainer)
-    (letter,) = world.announcer.letters
+    (letter,) = world.announcer.sent
     assert DeadLetter.FromString(letter.value).phase == "features"
     assert trainer.learner.examples == 63
 
@@ -304,13 +180,13 @@ def test_a_model_that_raises_on_everything_stops_the_trainer(tmp_path: Path) -> 
         world.all_learned(world.trainer())
 
 
-def test_a_batch_whose_loss_is_not_finite_is_skipped(tmp_path: Path) -> None:
+def test_an_example_whose_loss_is_not_finite_is_set_aside(tmp_path: Path) -> None:
     world = World(tmp_path, values(64))
     world.examples[0][3] = example(0, 3, 33, 0.5, y=1e6)
     trainer = world.trainer()
     world.all_learned(trainer)
-    assert trainer.learner.skipped == 1
-    assert trainer.learner.steps == 3
+    assert not trainer.learner.skipped
+    assert (trainer.learner.steps, trainer.learner.examples) == (4, 63)
     assert all(t.isfinite().all() for t in weights_of(trainer).values())
 
 
@@ -370,4 +246,4 @@ def test_a_further_models_trainer_has_versions_of_its_own_and_leaves_dead_letter
     assert {event.model for event in world.announcer.events} == {"toy.next"}
     assert checkpoints.read(checkpoints.entries()[0]).header.model == "toy.next"
     assert trainer.learner.optimizer.param_groups[0]["lr"] == 0.1
-    assert (world.announcer.letters, world.recorder.letters) == ([], 1)
+    assert (world.announcer.sent, world.recorder.letters) == ([], 1)

@@ -13,6 +13,7 @@ import torch
 from headrace.evaluation.judge import Judge, baselines_of
 from headrace.evaluation.names import TaskName
 from headrace.evaluation.tasks import task_of
+from headrace.model.embedding import SparseDenseAdam, sparse_parameters
 from headrace.runtime.errors import PipelineError
 
 E = TypeVar("E", bound=msgspec.Struct)
@@ -95,7 +96,9 @@ class Model(ABC, Generic[E, L]):
         return self.judge(prediction, label).error
 
     def optimizer(self, network: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-        """The optimizer of online training; Adam unless overridden."""
+        """The optimizer of online training: Adam unless overridden, by rows for embeddings with sparse gradients."""
+        if sparse_parameters(network):
+            return SparseDenseAdam(network, learning_rate)
         return torch.optim.Adam(network.parameters(), lr=learning_rate)
 
     def baselines(self) -> Mapping[str, Baseline]:

@@ -4,13 +4,13 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from confluent_kafka import Message
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from headrace.batch.job import Job, Version
 from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.model.pipeline import Pipeline
+from headrace.rollouts.feed import parse
 from headrace.rollouts.reading import CHECKPOINTS, TopicReader
 from headrace.runtime.errors import ConfigError, DependencyError, WeightsError
 from headrace.runtime.files import synced
@@ -108,12 +108,10 @@ def _checkpoints(settings: ServiceSettings) -> Iterator[CheckpointPublished]:
     reader = TopicReader(settings, {CHECKPOINTS: 0})
     try:
         while not reader.caught_up:
-            yield from map(_decoded, (message for message in reader.poll() if message.value() is not None))
+            for message in reader.poll():
+                if parse(message, published := CheckpointPublished()):
+                    yield published
             if reader.quiet_s > _QUIET_S:
                 raise DependencyError("the checkpoints cannot be read to their end", hint="is the broker up?")
     finally:
         reader.close()
-
-
-def _decoded(message: Message) -> CheckpointPublished:
-    return CheckpointPublished.FromString(message.value() or b"")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.runtime import logging
+from headrace.runtime import crashes, logging, secrets
 from headrace.runtime.errors import ExitCode, HeadraceError
 
 STOPPED = 130
@@ -35,8 +35,16 @@ class Answers:
         os.write(self._answers, msgspec.json.encode(what) + b"\n")
 
 
+def guard() -> None:
+    """Let nothing that this process prints hold a secret, whatever raises and in whichever thread."""
+    secrets.learn_process([])
+    secrets.guard_stderr()
+    crashes.report_all()
+
+
 def run_child(work: Callable[[Answers, threading.Event], dict[str, Any]]) -> int:
     """Do a job's work, which returns its summary, and raises `Stopped` where the event stopped it; the exit code."""
+    guard()
     answers, stop = Answers(), threading.Event()
     logging.configure("warning")
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -47,8 +55,12 @@ def run_child(work: Callable[[Answers, threading.Event], dict[str, Any]]) -> int
     except Stopped:
         return STOPPED
     except HeadraceError as error:
-        answers.say(error=str(error))
+        answers.say(error=secrets.clean(str(error)))
         return int(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the edge of the process
+        crashes.to_stderr("crashed", error)
+        answers.say(error=f"internal error: {type(error).__name__}")
+        return int(ExitCode.INTERNAL)
     answers.say(summary=summary)
     return int(ExitCode.OK)
 

@@ -5,7 +5,7 @@ It needs the extra `rest`; nothing else in `headrace.runtime` imports it.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import uvicorn
 
 from headrace.runtime.errors import ConfigError
 
+_BACKLOG = 2048
 _WEBSOCKET_MESSAGE = 1 << 18  # bytes of one message that a client sends
 
 
@@ -65,7 +66,7 @@ class WebServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                backlog=2048,
+                backlog=_BACKLOG,
                 timeout_graceful_shutdown=max(1, round(grace_s)),
             )
         )
@@ -76,9 +77,14 @@ class WebServer:
         host, port = self._socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def serve(self) -> None:
-        """Answer requests until `stop` is called; then finish those in progress and return."""
-        await self._server.serve(sockets=[self._socket])
+    def serve(self) -> Coroutine[Any, Any, None]:
+        """Answer requests until `stop` is called; then finish those in progress and return.
+
+        Connections are taken from this call on, before the coroutine has begun: whoever is told the address then is
+        not refused.
+        """
+        self._socket.listen(_BACKLOG)
+        return self._server.serve(sockets=[self._socket])
 
     def stop(self) -> None:
         """Take no more requests."""

@@ -198,7 +198,11 @@ class KafkaAnnouncer:
         return [message.value() or b"" for message in messages if message.key() == self._model.encode()]
 
     def letters(self, since_us: int | None) -> set[tuple[int, int]]:
-        """See `Announcer`."""
+        """See `Announcer`. A pipeline whose topics are still to be made has none."""
+        doing = "asking the broker for its topics"
+        known = kafka.patiently(lambda: self._producer.list_topics(timeout=CALL_S).topics, doing)
+        if self._letters not in known:
+            return set()
         partitions = range(kafka.partitions_of(self._producer, self._letters))
         messages = _since(self._settings, self._letters, partitions, since_us)
         letters = [DeadLetter.FromString(message.value() or b"") for message in messages]

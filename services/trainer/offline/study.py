@@ -22,7 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from headrace.jobs.child import Answers, Stopped, run_child
+from headrace.jobs.child import Answers, Stopped, guard, run_child
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.errors import ConfigError, DataError
 from headrace.runtime.files import remove, synced
@@ -129,19 +129,26 @@ class _Worker:
     """A process that does trials, with the examples in its memory."""
 
     made: "_Worker"
+    failed: Exception | None = None
 
     @classmethod
     def open(cls, job: StudyJob, settings: ServiceSettings, stopping: Any, left: Any, next_number: Any) -> None:
-        """Read the examples."""
+        """Read the examples; what goes wrong is raised by `trials`, since a pool prints what an initializer raises."""
+        guard()
         defer_compiler()
         with next_number.get_lock():
             number = next_number.value
             next_number.value += 1
-        cls.made = cls(job, settings, stopping, left, number)
+        try:
+            cls.made = cls(job, settings, stopping, left, number)
+        except Exception as error:  # noqa: BLE001 - it is raised again
+            cls.failed = error
 
     @classmethod
     def trials(cls) -> None:
         """Do trials while any are left."""
+        if cls.failed is not None:
+            raise cls.failed
         cls.made.work()
 
     def __init__(self, job: StudyJob, settings: ServiceSettings, stopping: Any, left: Any, number: int) -> None:

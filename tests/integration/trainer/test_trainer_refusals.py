@@ -50,7 +50,7 @@ class Line:
     def command(self, *arguments: str) -> str:
         result = CliRunner().invoke(application(), [*arguments, "--kafka", self.kafka])
         assert result.exit_code == 0, result.output
-        return result.output
+        return result.stdout
 
 
 def learn(trainer: Trainer, batches: int) -> None:

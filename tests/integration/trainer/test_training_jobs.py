@@ -126,7 +126,8 @@ def test_the_live_trainer_goes_on_from_what_is_handed_over_at_the_end_of_the_ran
     assert after.offsets == {0: COUNT + 50, 1: COUNT + 50}
     assert after.version > report.version
     heard = read_all(toys.kafka.bootstrap_servers, CHECKPOINTS.name(), SYSTEM_PARTITIONS, 1)
-    lineage = lineage_of((CheckpointPublished.FromString(m.value() or b"") for m in heard), toys.name, after.version)
+    mine = (m.value() or b"" for m in heard if m.key() == toys.name.encode())
+    lineage = lineage_of(map(CheckpointPublished.FromString, mine), toys.name, after.version)
     assert lineage is not None
     assert lineage.complete
     live, handed_over = lineage.steps

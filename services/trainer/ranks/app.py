@@ -30,17 +30,17 @@ class RankExamples(KafkaExamples):
     """The partitions of one rank: p belongs to rank p % size."""
 
     def __init__(self, settings: TrainerSettings, pipeline: str, *, model: str, group: Group) -> None:
-        self._group = group
+        self._ranks = group
         super().__init__(settings, pipeline, model=model, fetch=settings.fetch)
 
     def _bounds(self) -> dict[int, tuple[int, int]]:
         bounds = super()._bounds()
-        if len(bounds) < self._group.size:
+        if len(bounds) < self._ranks.size:
             raise ConfigError(
-                f"ranks: {self._group.size} ranks, but {self.topic} has {len(bounds)} partitions",
+                f"ranks: {self._ranks.size} ranks, but {self.topic} has {len(bounds)} partitions",
                 hint="a rank needs a partition",
             )
-        return {p: bound for p, bound in bounds.items() if p % self._group.size == self._group.rank}
+        return {p: bound for p, bound in bounds.items() if p % self._ranks.size == self._ranks.rank}
 
 
 class RankApp:

@@ -68,7 +68,7 @@ class RankLearner(Learner):
         while good:
             try:
                 _, seen = self._prepare(good)
-            except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+            except Exception as error:
                 self.lanes[0].optimizer.zero_grad()
                 found = self._judge.bad(good, self.lanes[0].predict, error)
                 raised = [one for one in found if not isinstance(one.error, NotFinite)]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from headrace.runtime.errors import ConfigError, DependencyError, ExitCode
 from headrace.runtime.lifecycle import Context, Stop
@@ -57,7 +58,9 @@ class RanksApp:
                 if ExitCode.CONFIG in codes:
                     raise ConfigError("a rank's settings are wrong", hint="its log says which")
                 if failures >= _GIVE_UP:
-                    raise DependencyError(f"the ranks ended {failures} times before they trained", hint="see their logs")
+                    raise DependencyError(
+                        f"the ranks ended {failures} times before they trained", hint="see their logs"
+                    )
                 self._context.log.error("a rank ended: all start again from the last checkpoint", exit_codes=codes)
                 stop.wait(_PAUSE_S)
         finally:
@@ -75,16 +78,14 @@ class RanksApp:
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), READY_FD: str(ready),
             }  # fmt: skip
             command = [sys.executable, "-m", "services.trainer", *args]
-            self._processes.append(subprocess.Popen(command, env=environment, pass_fds=[ready]))
+            self._processes.append(subprocess.Popen(command, env=environment, pass_fds=[ready]))  # noqa: S603 - our own program
         os.close(ready)
 
     def _watch(self, stop: Stop) -> None:
         """Return once a rank has ended, or `stop` is set."""
         while not stop.wait(_PROBE_S):
-            try:
+            with suppress(BlockingIOError):
                 self._trained += len(os.read(self._pipe, self._size))
-            except BlockingIOError:
-                pass
             pids = [process.pid for process in self._processes]
             self._context.ready.set("training", self._trained == self._size, f"ranks, processes {pids}")
             if any(process.poll() is not None for process in self._processes):

@@ -18,7 +18,6 @@ from tests.patience import WAIT_S
 COUNT = 8_000
 
 
-
 def all_children(parent: int) -> list[int]:
     tasks = Path(f"/proc/{parent}/task").iterdir()
     return sorted(int(pid) for task in tasks for pid in (task / "children").read_text().split())

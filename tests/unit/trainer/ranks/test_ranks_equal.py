@@ -77,7 +77,7 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize("name, value", [("race", [0.5, 1.0]), ("compile", True)])
+@pytest.mark.parametrize(("name", "value"), [("race", [0.5, 1.0]), ("compile", True)])
 def test_what_ranks_cannot_do_is_refused_by_name(tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"training.{name}"):
         check(load_pipeline(toy(tmp_path, **{name: value})))

@@ -99,6 +99,8 @@ def _metrics(report: Report) -> Iterator[tuple[str, float, int]]:
     for name, part in report.parts.items():
         if part.error is not None:
             yield f"{name}.error", part.error, report.best
+        for metric, value in part.metrics.items():
+            yield f"{name}.{metric}", value, report.best
         for baseline, error in part.baselines.items():
             yield f"{name}.baseline.{baseline}", error, report.best
     yield "seconds", report.seconds, report.best

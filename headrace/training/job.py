@@ -84,13 +84,15 @@ class PartReport(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the examples: how many, of which times of labels (ms since the epoch), and mean errors.
 
     `error` is the model's after the best epoch, `baselines` are those of the pipeline's baselines, each of which
-    predicted an example before it learned from it. None where the part is empty.
+    predicted an example before it learned from it. `metrics` are those of the pipeline's task, the model's. None and
+    empty where the part is empty.
     """
 
     examples: int
     from_ms: int = 0
     to_ms: int = 0
     error: float | None = None
+    metrics: dict[str, float] = {}
     baselines: dict[str, float] = {}
 
 
@@ -109,6 +111,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         model: the model's name in the fleet.
         unit: of the errors.
+        error_name: what the error is: the task's loss, or an error of the model's own.
         data: what it was trained on: the topic with its offsets, the files with their digests, or the source's options.
         settings: all of `training` as it was used.
         parts: train, validation and test.
@@ -126,6 +129,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     unit: str
+    error_name: str
     data: dict[str, Any]
     settings: dict[str, Any]
     parts: dict[str, PartReport]

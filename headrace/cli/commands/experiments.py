@@ -6,10 +6,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
-from headrace.cli.views.formats import duration, number
+from headrace.cli.views.formats import duration, number, table_console
 from headrace.model.spec_file import load_spec
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
@@ -43,7 +42,7 @@ def experiments(
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(runs), indent=2).decode())
     else:
-        Console(highlight=False).print(_table(runs))
+        table_console().print(_table(runs))
 
 
 def tracking_folder(settings: ServiceSettings) -> Path:

@@ -11,6 +11,7 @@ from rich.console import Console
 from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
 from headrace.cli.files import DelimiterOption, EncodingOption
 from headrace.cli.jobs import run_process, written
+from headrace.cli.views.formats import table_console
 from headrace.cli.views.training import TrainingView, show_report
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
@@ -93,7 +94,7 @@ def train(
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        show_report(report, Console(highlight=False))
+        show_report(report, table_console())
 
 
 def _setting(text: str) -> tuple[str, Any]:

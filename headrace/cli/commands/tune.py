@@ -10,7 +10,7 @@ from rich.console import Console
 
 from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
 from headrace.cli.jobs import run_process, written
-from headrace.cli.views.formats import number
+from headrace.cli.views.formats import number, table_console
 from headrace.cli.views.study import show_study
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
@@ -89,4 +89,4 @@ def tune(
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        show_study(report, Console(highlight=False))
+        show_study(report, table_console())

@@ -1,4 +1,16 @@
-"""Numbers and times as people read them."""
+"""Numbers and times as people read them, and where tables of them go."""
+
+import sys
+
+from rich.console import Console
+
+WIDE = 160
+"""Columns of a table that goes to a file or another program."""
+
+
+def table_console() -> Console:
+    """Standard output; where it is no terminal, wide enough that nothing of a table is cut."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def number(value: float | None) -> str:

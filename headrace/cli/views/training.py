@@ -41,7 +41,7 @@ def show_report(report: Report, console: Console) -> None:
     console.print(epochs)
     names = list(report.parts["train"].baselines)
     unit = f", {report.unit}" if report.unit else ""
-    heads = ("part", "examples", "labels from", "to", f"error{unit}", *names)
+    heads = ("part", "examples", "labels from", "to", f"{report.error_name}{unit}", *names)
     parts = Table(*(Column(head, no_wrap=True) for head in heads), box=None, pad_edge=False)
     for name, part in report.parts.items():
         parts.add_row(
@@ -51,6 +51,7 @@ def show_report(report: Report, console: Console) -> None:
     console.print()
     console.print(parts)
     console.print()
+    _show_metrics(report, console)
     if report.left_out:
         console.print(f"{report.left_out:,} examples could not be used; first: {report.reasons[0]}", markup=False)
     if report.purged:
@@ -61,6 +62,18 @@ def show_report(report: Report, console: Console) -> None:
     if report.version:
         offsets = ", ".join(f"{p}:{offset}" for p, offset in sorted(report.offsets.items()))
         console.print(f"published as version {report.version} of {report.model}; training goes on at {offsets}")
+
+
+def _show_metrics(report: Report, console: Console) -> None:
+    """The task's further metrics of the model on each part, where it has some."""
+    names = list(dict.fromkeys(name for part in report.parts.values() for name in part.metrics))
+    if not names:
+        return
+    table = Table(*(Column(head, no_wrap=True) for head in ("part", *names)), box=None, pad_edge=False)
+    for name, part in report.parts.items():
+        table.add_row(name, *(number(part.metrics.get(metric)) for metric in names))
+    console.print(table)
+    console.print()
 
 
 def _times(part: PartReport) -> tuple[str, str]:

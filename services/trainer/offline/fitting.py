@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from headrace.evaluation.judge import Judged
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import DataError
 from headrace.runtime.files import synced
@@ -97,23 +98,21 @@ class Fitting:
             on_epoch(fitted.epochs[-1])
         return fitted
 
-    def errors(self, part: np.ndarray, weights: dict[str, torch.Tensor] | None = None) -> np.ndarray:
-        """The error on each example of a part, float64 [len(part)], with these weights or those of now."""
+    def judged(self, part: np.ndarray, weights: dict[str, torch.Tensor] | None = None) -> list[Judged]:
+        """Error and evidence of the prediction of each example of a part, with these weights or those of now."""
         served = self._lane.served
         if weights is not None:
             served = self._model.network()
             load_weights(served, weights)
         served.eval()
-        made = np.empty(len(part))
+        made: list[Judged] = []
         for start in range(0, len(part), AT_ONCE):
             self._check()
             some = part[start : start + AT_ONCE]
             with torch.inference_mode():
                 predictions = self._model.predictions(served(self._examples.features[torch.from_numpy(some)]))
-            labels = self._examples.labels
-            made[start : start + len(some)] = [
-                self._model.error(prediction, labels[i]) for prediction, i in zip(predictions, some, strict=True)
-            ]
+            judge, labels = self._model.judge, self._examples.labels
+            made += [judge(prediction, labels[i]) for prediction, i in zip(predictions, some, strict=True)]
         return made
 
     def _epoch(self, number: int, tell: Tell) -> None:
@@ -127,7 +126,7 @@ class Fitting:
         if not self._lane.finite:
             raise DataError("the weights are no longer finite", hint="a lower learning_rate, or clip_norm")
         tell(number, len(batches), len(batches))
-        errors = self.errors(self._parts.validation)
+        errors = np.array([judged.error for judged in self.judged(self._parts.validation)])
         validation = _mean(errors) if len(errors) else None
         loss = math.fsum(losses) / len(losses) if losses else math.nan
         self.fitted.epochs.append(EpochReport(number, loss, validation, time.monotonic() - started))

@@ -10,6 +10,8 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 
+from headrace.evaluation.judge import Judged
+from headrace.evaluation.port import Task
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.spec import TrainingSpec
 from headrace.runtime.devices.host import HOST
@@ -114,7 +116,8 @@ def fit(
         unit=pipeline.model.error_unit,
         data=examples.described,
         settings=pipeline.spec.training.model_dump(mode="json"),
-        parts={name: _part(examples, part, fitting, fitted) for name, part in named.items()},
+        error_name=pipeline.model.judge.error_name,
+        parts={name: _part(pipeline, examples, part, fitting, fitted) for name, part in named.items()},
         epochs=fitted.epochs,
         best=fitted.best,
         steps=fitted.best_steps,
@@ -161,21 +164,29 @@ def _done(job: TrainingJob) -> Report | None:
         return None
 
 
-def _part(examples: Examples, part: np.ndarray, fitting: Fitting, fitted: Fitted) -> PartReport:
+def _part(pipeline: Pipeline, examples: Examples, part: np.ndarray, fitting: Fitting, fitted: Fitted) -> PartReport:
     if not len(part):
         return PartReport(examples=0)
-    times = examples.label_ms[part]
+    times, judged = examples.label_ms[part], fitting.judged(part, fitted.weights)
     return PartReport(
         examples=len(part),
         from_ms=int(times[0]),
         to_ms=int(times[-1]),
-        error=_finite_mean(fitting.errors(part, fitted.weights)),
+        error=_finite_mean(np.array([one.error for one in judged])),
+        metrics=_task_metrics(pipeline.model.judge.task, judged),
         baselines={
             name: mean
             for name, errors in examples.baselines.items()
             if (mean := _finite_mean(errors[part])) is not None
         },
     )
+
+
+def _task_metrics(task: Task, judged: list[Judged]) -> dict[str, float]:
+    """The task's metrics over predictions whose evidence is finite."""
+    evidence = np.array([one.evidence for one in judged], np.float64)
+    evidence = evidence[np.isfinite(evidence).all(axis=1)]
+    return task.metrics(task.sums(evidence, np.ones(len(evidence)))) if len(evidence) else {}
 
 
 def _finite_mean(errors: np.ndarray) -> float | None:

@@ -70,6 +70,7 @@ def test_it_learns_and_reports_each_part_beside_the_baselines(make: Callable[...
     assert [parts[name].examples for name in ("train", "validation", "test")] == [448, 128, 64]
     assert parts["test"].error is not None
     assert parts["test"].error < 0.5 * parts["test"].baselines["mean"]
+    assert (report.error_name, parts["test"].metrics["mae"]) == ("mean error", pytest.approx(parts["test"].error))
     assert len(report.epochs) == 30
     assert report.data["events"]["sha256"]
 
@@ -210,7 +211,7 @@ def test_examples_of_a_sample_count_by_their_weight(make: Callable[..., Training
         folder.mkdir()
         fitting = Fitting(pipeline, examples, Parts(everything, none, none, 0), folder, lambda: None)
         fitting.run(8, 99, lambda *_: None)
-        errors = fitting.errors(everything)
+        errors = np.array([one.error for one in fitting.judged(everything)])
         mean.append((errors[::10].mean(), np.delete(errors, np.s_[::10]).mean()))
     (rare, usual), (heavy, light) = mean
     assert rare > 2 * usual

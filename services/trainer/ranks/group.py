@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -28,7 +28,7 @@ class Group:
     def __init__(self, timeout_s: float) -> None:
         with _together("meeting the other ranks"):
             dist.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
-            self._publishers = dist.new_group(timeout=timedelta(seconds=timeout_s))
+            self._publishers = cast("dist.ProcessGroup", dist.new_group(timeout=timedelta(seconds=timeout_s)))
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def exchange(self, value: Any) -> list[Any]:

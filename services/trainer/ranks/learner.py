@@ -98,7 +98,7 @@ class RankLearner(Learner):
         return torch.cat([*parts, torch.tensor([weight, count, float(failed), loss], dtype=torch.float64)])
 
     def _average(self, parameters: list[Any], flat: torch.Tensor) -> None:
-        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.grad = part.reshape(parameter.shape).to(parameter.dtype)
         self.lanes[0]._norm = total_norm([p.grad for p in parameters])  # noqa: SLF001 - of the averaged gradients
 

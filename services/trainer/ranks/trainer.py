@@ -25,7 +25,7 @@ POLL_S = 0.01
 class _Vote(NamedTuple):
     """What a rank brings into a round."""
 
-    count: int
+    examples: int
     ends: dict[int, int]
     newest_label_us: int
     due: bool
@@ -90,7 +90,7 @@ class RankTrainer(Trainer):
             self._read()
             batch = self.batcher.take()
         votes = self._vote(batch, stop=stop)
-        if sum(vote.count for vote in votes):
+        if sum(vote.examples for vote in votes):
             ends = {partition: end for vote in votes for partition, end in vote.ends.items()}
             newest = max(vote.newest_label_us for vote in votes)
             self._learn_together(Batch(batch.items if batch is not None else [], ends), newest, votes)
@@ -114,7 +114,7 @@ class RankTrainer(Trainer):
         for found in bad:
             self._bury(found.item.message, found.phase, found.error, found.reason)
         self._ends.append(batch.ends)
-        self._new += sum(vote.count for vote in votes)
+        self._new += sum(vote.examples for vote in votes)
         self._newest_label_us = max(self._newest_label_us, newest_label_us)
 
     def finish(self) -> None:

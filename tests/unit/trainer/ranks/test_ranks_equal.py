@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.devices.host import HOST
@@ -58,7 +58,7 @@ def rank(number: int, path: Path, port: int) -> None:
 @pytest.mark.parametrize("training", [{}, {"clip_norm": 0.1, "average": 0.9}])
 def test_two_ranks_learn_what_one_process_does(tmp_path: Path, unused_port: int, training: dict[str, Any]) -> None:
     path = toy(tmp_path, **training)
-    mp.spawn(rank, (path, unused_port), nprocs=2)
+    spawn(rank, (path, unused_port), nprocs=2)  # type: ignore[no-untyped-call]
     one = Learner(load_pipeline(path), 100)
     before = {name: tensor.clone() for name, tensor in one.lanes[0].network.state_dict().items()}
     for batch in batches(path):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,3 +61,17 @@ def test_a_rank_killed_loses_nothing_and_one_process_goes_on(kafka: Any, tmp_pat
         assert event.epoch == 3 or not (manifest.delta or store.claim(name, manifest.chunks))
     store.close()
     assert all(a.step <= b.step for a, b in pairwise(events))
+
+
+def test_torchrun_starts_the_ranks_too(kafka: Any, tmp_path: Path) -> None:
+    name = kafka.unique("torchrun")
+    path, _, settings = prepare(kafka, tmp_path, name, 640, checkpoint_s=0.2)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    command += ["services.trainer", f"--pipeline={path}", f"--run-dir={settings.run_folder}", "--ops-port=0"]
+    process = subprocess.Popen([*command, f"--kafka-bootstrap-servers={kafka.bootstrap_servers}"])
+    try:
+        wait(lambda: learned(settings, name) == 640)
+        assert newest(settings, name).header.offsets == {0: 320, 1: 320}
+    finally:
+        process.terminate()
+        process.wait(WAIT_S)

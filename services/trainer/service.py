@@ -41,20 +41,21 @@ class Trainer:
         poll_s: seconds to wait for examples.
         clock: monotonic seconds.
         device: where the network learns.
+        make_learner: of pipeline, window, checkpoint and device.
     """
 
     def __init__(
         self, pipeline: Pipeline, examples: ExampleLog, publisher: Publisher, observer: Observer, *,
         lost_chunks: LostChunkReports | None = None,
         window: int = 2000, warm_up: int = 0, poll_s: float = 0.05, clock: Callable[[], float] = time.monotonic,
-        device: Device = HOST,
+        device: Device = HOST, make_learner: Callable[..., Learner] = Learner,
     ) -> None:  # fmt: skip
         self._pipeline, self._spec = pipeline, pipeline.spec.training
         self._log, self._publisher, self._observer = examples, publisher, observer
         self._poll_s, self._clock = poll_s, clock
         self._repair = ChunkRepair(lost_chunks, publisher, observer, clock) if lost_chunks is not None else None
         resumed = publisher.resume()
-        self.learner = Learner(pipeline, window, resumed.checkpoint, device)
+        self.learner = make_learner(pipeline, window, resumed.checkpoint, device)
         self.version, self.epoch = resumed.next_version - 1, resumed.epoch
         self._letters_sent = resumed.letters
         if resumed.damaged:

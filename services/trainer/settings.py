@@ -24,6 +24,8 @@ class TrainerSettings(ServiceSettings):
     device: DeviceName = Field(
         "cpu", description="where the network learns: cpu, cuda or cuda:N, or auto for the first GPU where there is one"
     )
+    ranks: int = Field(1, ge=1, description="processes that train together, each with its share of the partitions")
+    rank_timeout_s: float = Field(30.0, gt=0, description="seconds that a rank waits for the others before it ends")
     fetch: int = Field(4096, ge=1, description="examples read at once at most")
     poll_s: float = Field(0.05, gt=0, description="seconds to wait for them")
     window: int = Field(2000, ge=1, description="examples in the moving error")

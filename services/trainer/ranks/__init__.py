@@ -1,0 +1,1 @@
+"""One model learned by several processes, the ranks, in step with each other."""

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from headrace.platform import LocalPlatform
 
-SETTINGS = ((100, 1000), (10, 1000), (2, 20))
+SETTINGS = ((100, 1000), (10, 1000), (10, 20))
 """retry.backoff.ms and retry.backoff.max.ms: librdkafka's default, the first mended one, and ours."""
 ROUNDS, TRANSACTIONS, RECORDS = 6, 60, 20
 PARTITIONS = 4

@@ -88,7 +88,7 @@ def transactional_producer(settings: ServiceSettings, transactional_id: str, **e
         # The broker answers a commit before it has written the transaction's markers. Until then it refuses the next
         # transaction's first requests, and by default the client waits 100 ms before it retries, and twice as long each
         # time after that: longer than a small transaction takes (benchmarks.stream.transactions).
-        "retry.backoff.ms": 2,
+        "retry.backoff.ms": 10,
         "retry.backoff.max.ms": 20,
         # After a broker was away, rebootstrapping can make send_offsets_to_transaction hang past its timeout
         # (librdkafka 5511: in 2 of 18 cases, and in none without it). Without it, one answer that lists no broker

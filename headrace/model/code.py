@@ -1,11 +1,13 @@
 """Which code a pipeline's folder holds: a digest, and the commit where it is in a git work tree."""
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIXES = (".py", ".yaml", ".yml")
+_LEFT_OUT = (".", "__pycache__")
 _GIT_S = 5.0
 
 
@@ -20,12 +22,12 @@ def code_digest(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """In an order that does not depend on the file system; hidden folders and caches are left out."""
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder).parts
-        hidden = any(part.startswith((".", "__pycache__")) for part in inner)
-        if path.suffix in SUFFIXES and not hidden and path.is_file():
-            yield path
+    """In an order that does not depend on the file system; hidden ones and caches are left out, and not looked into."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(_LEFT_OUT)]
+        found += [Path(parent, name) for name in names if not name.startswith(_LEFT_OUT)]
+    return (path for path in sorted(found) if path.suffix in SUFFIXES and path.is_file())
 
 
 def commit_of(folder: Path) -> str:

@@ -5,10 +5,25 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from headrace.jobs.manager import Jobs
+from headrace.jobs.manager import Jobs, Observer
+from headrace.jobs.process import JobProcess, environment
+from headrace.jobs.records import Folder, R
 from headrace.jobs.settings import JobSettings
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.web import WebServer
+
+
+def jobs_of(settings: JobSettings, folder: Folder[R], module: str, observer: Observer) -> Jobs[R]:
+    """The jobs in a folder, each run as `python -m module`, as many at once and kept as the settings say."""
+    variables = environment(settings)
+    return Jobs(
+        folder,
+        lambda job_file: JobProcess(module, job_file, variables),
+        observer,
+        max_running=settings.max_running,
+        max_waiting=settings.max_waiting,
+        keep=settings.keep_jobs,
+    )
 
 
 class JobsApp:

@@ -1,8 +1,6 @@
 """The role `batch`, composed."""
 
-from headrace.jobs.app import JobsApp
-from headrace.jobs.manager import Jobs
-from headrace.jobs.process import JobProcess, environment
+from headrace.jobs.app import JobsApp, jobs_of
 from headrace.jobs.records import Folder
 from headrace.model.spec_file import load_spec
 from headrace.runtime.errors import ConfigError
@@ -25,13 +23,5 @@ def build(context: Context[BatchSettings]) -> JobsApp:
         raise ConfigError("batch: no pipeline", hint="--pipeline FOLDER")
     load_spec(settings.pipeline)
     folder = Folder((settings.jobs_dir or settings.storage_folder / "batch").resolve(), BatchRecord)
-    variables = environment(settings)
-    jobs = Jobs(
-        folder,
-        lambda job_file: JobProcess("headrace.batch", job_file, variables),
-        METRICS,
-        max_running=settings.max_running,
-        max_waiting=settings.max_waiting,
-        keep=settings.keep_jobs,
-    )
+    jobs = jobs_of(settings, folder, "headrace.batch", METRICS)
     return JobsApp(context, jobs, create_app(jobs, Submission(settings, settings.pipeline, folder)))

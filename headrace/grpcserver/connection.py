@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._server.opened(self)
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix:"
-        self._timer = self._loop.call_later(self._limits.preface_timeout_s, self._abort, "no preface")
+        self._timer = self._loop.call_later(self._limits.preface_timeout_s, self.abort, "no preface")
         self._out.write(
             frames.settings(
                 {
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         if self._out.transport is not None and not self._closing:
             self._out.transport.pause_reading()
             self._stop_timer()
-            self._timer = self._loop.call_later(self._limits.write_timeout_s, self._abort, "answers are not read")
+            self._timer = self._loop.call_later(self._limits.write_timeout_s, self.abort, "answers are not read")
 
     def resume_writing(self) -> None:
         """The peer reads again."""
@@ -179,15 +179,16 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_later(self._limits.write_timeout_s, self._out.transport.abort)
             self._out.transport.close()
 
-    def _close_if_done(self) -> None:
-        if self._going_away and not self._calls:
-            self.close()
-
-    def _abort(self, why: str) -> None:
+    def abort(self, why: str) -> None:
+        """Close at once; what was not sent is lost."""
         log.info("connection cut off", peer=self.peer, why=why)
         self._closing = True
         if self._out.transport is not None:
             self._out.transport.abort()
+
+    def _close_if_done(self) -> None:
+        if self._going_away and not self._calls:
+            self.close()
 
     def _fault(self, fault: ConnectionFault) -> None:
         log.info("connection ended: the peer broke the protocol", peer=self.peer, code=fault.code.name, why=str(fault))

@@ -12,6 +12,7 @@ from headrace.runtime.errors import ConfigError
 
 _KEEPALIVE_IDLE_S = 60
 _BACKLOG = 2048
+_CLOSE_S = 1.0  # for peers that read slowly, or never answer TLS's goodbye
 
 
 class GrpcServer(Methods):
@@ -92,6 +93,11 @@ class GrpcServer(Methods):
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):  # what was written leaves, and TLS says goodbye
+            await asyncio.wait_for(self._none.wait(), _CLOSE_S)
+        for connection in list(self._connections):
+            connection.abort("the server stops")
+        await self._none.wait()  # sockets are closed by the loop's next turns, not by a collector later
 
 
 def _listen(host: str, port: int, *, share: bool) -> socket.socket:

@@ -168,3 +168,32 @@ async def test_pings_are_answered_while_a_call_waits() -> None:
         peer.send(frame(frames.PING, 0, 0, struct.pack(">Q", number)))
     pongs = [f.payload for f in await peer.sent() if f.kind == frames.PING]
     assert pongs == [struct.pack(">Q", number) for number in range(100)]
+
+
+async def test_a_stopped_server_leaves_no_socket_even_to_a_peer_that_never_says_goodbye(
+    certificate: tuple[Path, Path],
+) -> None:
+    key, cert = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    server = GrpcServer(tls=context)
+    await server.start()
+    host, port = server.address.rsplit(":", 1)
+    trusting = ssl.create_default_context(cafile=str(cert))
+    trusting.set_alpn_protocols(["h2"])
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    talk = trusting.wrap_bio(into, out, server_hostname="localhost")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    while True:
+        try:
+            talk.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            writer.write(out.read())
+            into.write(await reader.read(1 << 16))
+    writer.write(out.read())
+    await eventually(lambda: len(server._connections) == 1)
+    await server.stop(0.0)
+    assert not server._connections
+    assert (await reader.read(1 << 20)) is not None  # ended, by an end of the stream or a reset
+    writer.close()

@@ -45,7 +45,7 @@ def serve_the_year(speed: float, run_dir: Path | None = None) -> Served:
         RuntimeError: not every event was predicted once, or it took more than an hour.
     """
     pipeline, started = load_pipeline(FOLDER), time.monotonic()
-    with PipelineRun(FOLDER, fresh_folder("bench-learning", run_dir), Replay(speed=speed)) as run:
+    with PipelineRun(FOLDER, fresh_folder("bench-learning", run_dir), Replay(speed=speed), core=True) as run:
         run.start()
         drained = Drained()
         while not (run.replay_is_over and drained.check(run.snapshot())):

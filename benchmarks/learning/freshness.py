@@ -18,7 +18,7 @@ def freshness(rate: float, seconds: float) -> dict[str, float]:
     Raises:
         RuntimeError: no version was fresh within two minutes.
     """
-    with PipelineRun(FOLDER, fresh_folder(f"bench-freshness-{rate:.0f}", None), Replay(rate=rate)) as run:
+    with PipelineRun(FOLDER, fresh_folder(f"bench-freshness-{rate:.0f}", None), Replay(rate=rate), core=True) as run:
         run.start()
         before, began = _fresh(run), time.monotonic()
         while (took := time.monotonic() - began) < seconds:

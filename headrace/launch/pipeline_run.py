@@ -17,7 +17,7 @@ from headrace.launch import runs
 from headrace.launch.fork.client import ForkServer
 from headrace.launch.fork.preloaded import ANSWERING_MODULES
 from headrace.launch.observe import endpoint, read_snapshot
-from headrace.launch.roles import ANSWERING, COUNTING, PREDICTING, ROLES, Role, role
+from headrace.launch.roles import ANSWERING, BESIDE, COUNTING, PREDICTING, ROLES, Role, role
 from headrace.launch.run_file import remember
 from headrace.launch.specs import RoleSpec, RoleStatus, StartWave, State
 from headrace.launch.supervisor import Supervisor
@@ -67,6 +67,8 @@ class PipelineRun:
     pipeline: Path
     run_dir: Path
     replay: Replay | None = None
+    core: bool = False
+    """Only the roles that predict and learn, without those that stand beside the flow."""
     spec: PipelineSpec = field(init=False)
     phase: str = "starting"
 
@@ -111,7 +113,9 @@ class PipelineRun:
     def _start_others(self) -> None:
         """The later waves, each when the one before is up."""
         supervisor = self._required()
-        for awaited, wave in (("stream", COUNTING), ("monitor", ANSWERING)):
+        for awaited, wave in (("stream", COUNTING), ("monitor", ANSWERING), ("gateway", BESIDE)):
+            if self.core and wave == BESIDE:
+                break
             deadline = time.monotonic() + WAVE_S
             while not _is_ready(supervisor.statuses(), awaited) and time.monotonic() < deadline:
                 if self._stopping.wait(0.05):

@@ -15,11 +15,12 @@ class Role:
     wave: int
 
 
-PREDICTING, COUNTING, ANSWERING = range(3)
+PREDICTING, COUNTING, ANSWERING, BESIDE = range(4)
 ON_REQUEST = -1  # not part of a run: started by `headrace run` alone
 
 # Each wave starts when what the one before is for is there: predictions, then numbers of them, then everything else. On
-# two cores nine processes importing torch at once would delay all three.
+# two cores nine processes importing torch at once would delay all three. What stands beside the flow (data sets,
+# labelling, drift, rules) comes last, and a run with `--core` does without it.
 ROLES = (
     Role("trainer", "services.trainer", "learns from examples, publishes checkpoints", PREDICTING),
     Role("stream", "services.inference.stream", "predicts every event of the topic, exactly once", PREDICTING),

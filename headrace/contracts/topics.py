@@ -132,9 +132,19 @@ REPLAYS = TopicSpec(
     "Dead letters that were put back, each in the transaction that did it. Partitioned by source topic.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
+KEYS = TopicSpec(
+    "headrace.keys", "command line", "the key's id", "access.ApiKey (JSON)",
+    "API keys: digest, scopes, expiry, revocation; never the secret.",
+    partitions=1, retention=None,
+)  # fmt: skip
+AUDIT = TopicSpec(
+    "headrace.audit", "every role with a port", "the caller", "access.AuditEntry (JSON)",
+    "Requests that changed something or were to, and those that were refused: who, what, when, from where.",
+    partitions=1, retention=timedelta(days=90),
+)  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS)
+SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, KEYS, AUDIT)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.grpcserver.calls import Call, Status
 from headrace.grpcserver.servicers import ServicerMethod
+from headrace.runtime.access.grpc import GuardedCalls
 from headrace.runtime.logging import get_logger
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Methods:
 
     def __init__(self) -> None:
         self._methods: dict[str, Callable[[Call], None]] = {}
+        self._guarded: GuardedCalls | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add_registered_method_handlers(
@@ -58,5 +60,7 @@ class Methods:
         method = self._methods.get(call.path)
         if method is None:
             call.fail(Status.UNIMPLEMENTED, f"no method {call.path}")
+        elif self._guarded is not None:
+            self._guarded.begin(call, method)
         else:
             method(call)

@@ -5,9 +5,13 @@ import contextlib
 import socket
 import ssl
 
+from headrace.grpcserver.calls import Status
 from headrace.grpcserver.connection import Connection
 from headrace.grpcserver.limits import DEFAULT_LIMITS, Limits
 from headrace.grpcserver.methods import Methods
+from headrace.runtime.access.grpc import GuardedCalls
+from headrace.runtime.access.guard import Guard
+from headrace.runtime.access.tls import ReloadingContext
 from headrace.runtime.errors import ConfigError
 
 _KEEPALIVE_IDLE_S = 60
@@ -22,6 +26,7 @@ class GrpcServer(Methods):
         host, port: where to listen; port 0 takes a free one.
         limits: what one peer may hold.
         tls: a context for TLS; "h2" is negotiated.
+        guard: who may call what; None where anybody may call everything.
         share: this user's other processes may take the same port (SO_REUSEPORT).
         listener: a listening socket to use instead of host and port, for several processes on one port.
 
@@ -36,16 +41,19 @@ class GrpcServer(Methods):
         *,
         limits: Limits = DEFAULT_LIMITS,
         tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
         share: bool = False,
         listener: socket.socket | None = None,
     ) -> None:
         super().__init__()
+        if guard is not None:
+            self._guarded = GuardedCalls(guard, Status)
         self._limits, self._tls = limits, tls
         self._connections: set[Connection] = set()
         self._none = asyncio.Event()  # set while nobody is connected
         self._none.set()
         self._server: asyncio.Server | None = None
-        if tls is not None:
+        if tls is not None and not isinstance(tls, ReloadingContext):
             tls.set_alpn_protocols(["h2"])
         self._socket = listener or _listen(host, port, share=share)
 

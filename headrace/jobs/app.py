@@ -32,7 +32,7 @@ class JobsApp:
     def __init__(self, context: Context[Any], jobs: Jobs[Any], app: FastAPI) -> None:
         self._context, self._jobs = context, jobs
         settings: JobSettings = context.settings
-        self._rest = WebServer(app, settings.host, settings.rest_port)
+        self._rest = WebServer(app, settings.host, settings.rest_port, edge=context.edge)
         context.ready.declare("rest")
 
     async def run(self, stop: Stop) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from headrace import __version__
 from headrace.runtime import garbage, logging, metrics
+from headrace.runtime.access.edge import Edge
 from headrace.runtime.endpoints import EndpointFile
 from headrace.runtime.errors import ExitCode, HeadraceError
 from headrace.runtime.ops import OpsServer
@@ -103,6 +104,8 @@ class Context(Generic[S]):
     stop: Stop
     ready: Readiness
     log: logging.Logger
+    edge: Edge
+    """Who may call the role's ports."""
     _endpoints: EndpointFile = field(repr=False)
 
     def publish_endpoint(self, name: str, address: str) -> None:
@@ -157,13 +160,15 @@ async def _live(role: str, settings: S, build: Callable[[Context[S]], App], log:
     metrics.BUILD.info({"version": __version__, "role": role})
     deadline = _Deadline(settings.shutdown_timeout_s, log)
     _on_signals(stop, deadline)
-    ops = OpsServer(settings.host, settings.ops_port, ready.state)
+    edge = Edge(settings, role)
+    ops = OpsServer(settings.ops_host or settings.host, settings.ops_port, ready.state, edge.may_read)
     endpoints = EndpointFile(settings.run_folder, role, settings.instance)
     try:
         ready.declare("built")  # the role declares its own conditions in `build`
         ops.start()
         endpoints.add("ops", ops.url)
-        app = build(Context(role, settings, stop, ready, log, endpoints))
+        await asyncio.to_thread(edge.start)
+        app = build(Context(role, settings, stop, ready, log, edge, endpoints))
         ready.withdraw("built")
         garbage.settle()
         started = time.monotonic()
@@ -172,6 +177,7 @@ async def _live(role: str, settings: S, build: Callable[[Context[S]], App], log:
     finally:
         endpoints.remove()
         ops.stop()
+        edge.stop()
         deadline.cancel()
     return int(ExitCode.OK)
 

@@ -16,18 +16,27 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.secrets import clean
 
 ReadyState = Callable[[], tuple[bool, dict[str, Any]]]
+MayRead = Callable[[str, str], bool]
+"""Is given the headers Authorization and X-Api-Key."""
+
+_UNAUTHENTICATED = 401
 
 
 class OpsServer:
     """Serves /metrics, /healthz (200 while the process lives) and /readyz (200 when ready, else 503, with every check).
 
+    Args:
+        host, port: where to listen; port 0 takes a free one.
+        ready: whether every condition holds, and each with its detail.
+        may_read: whether the holder of a credential may see /metrics and what /readyz checks; None where anybody may.
+
     Raises:
         ConfigError: the port is taken, or this process may not listen on it.
     """
 
-    def __init__(self, host: str, port: int, ready: ReadyState) -> None:
+    def __init__(self, host: str, port: int, ready: ReadyState, may_read: MayRead | None = None) -> None:
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(ready))
+            self._server = ThreadingHTTPServer((host, port), _handler(ready, may_read))
         except OSError as error:
             raise ConfigError(
                 f"ops server: cannot listen on {host}:{port}: {error.strerror}", hint="--ops-port"
@@ -53,10 +62,15 @@ class OpsServer:
         self._server.server_close()
 
 
-def _handler(ready: ReadyState) -> type[BaseHTTPRequestHandler]:
+def _handler(ready: ReadyState, may_read: MayRead | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            trusted = may_read is None or may_read(
+                self.headers.get("Authorization", ""), self.headers.get("X-Api-Key", "")
+            )
             match self.path.split("?")[0]:
+                case "/metrics" if not trusted:
+                    self._answer(401, b"/metrics needs an API key with the scope read\n", "text/plain")
                 case "/metrics":
                     encode, content_type = choose_encoder(self.headers.get("Accept", ""))
                     self._answer(200, encode(REGISTRY), content_type)
@@ -64,7 +78,7 @@ def _handler(ready: ReadyState) -> type[BaseHTTPRequestHandler]:
                     self._answer(200, b"ok\n", "text/plain")
                 case "/readyz":
                     ok, checks = ready()
-                    body = clean(json.dumps({"ready": ok, "checks": checks})).encode()
+                    body = clean(json.dumps({"ready": ok, "checks": checks} if trusted else {"ready": ok})).encode()
                     self._answer(200 if ok else 503, body, "application/json")
                 case _:
                     self._answer(404, b"unknown path: /metrics, /healthz and /readyz are served here\n", "text/plain")
@@ -73,6 +87,8 @@ def _handler(ready: ReadyState) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
+            if status == _UNAUTHENTICATED:
+                self.send_header("WWW-Authenticate", 'Bearer realm="headrace"')
             self.end_headers()
             self.wfile.write(body)
 

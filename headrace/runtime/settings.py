@@ -64,6 +64,23 @@ class ServiceSettings(BaseSettings):
         "", description="keep chunks in s3://bucket/prefix, gs://..., file:///... instead of storage_dir"
     )
     host: str = Field("127.0.0.1", description="address to listen on")
+    auth: Literal["none", "required"] = Field(
+        "none", description="required: every request needs an API key (headrace keys) or a token of --oidc-issuer"
+    )
+    allow_unauthenticated: bool = Field(
+        default=False, description="listen on other addresses than this machine's own although --auth is none"
+    )
+    oidc_issuer: str = Field("", description="URL of an OpenID Connect issuer whose tokens are taken")
+    oidc_audience: str = Field("headrace", description="what those tokens must name in aud")
+    oidc_scope_claim: str = Field("scope", description="the claim that holds the scopes")
+    tls_cert: Path | None = Field(None, description="PEM file of the certificate chain that REST and gRPC answer with")
+    tls_key: Path | None = Field(None, description="PEM file of its private key")
+    tls_client_ca: Path | None = Field(None, description="PEM file: callers need a certificate that it has signed")
+    tls_ca: Path | None = Field(None, description="PEM file: whom this process trusts when it calls other roles")
+    api_key: Annotated[SecretStr | None, Sensitive()] = Field(
+        None, description="API key with which this process calls other roles"
+    )
+    ops_host: str = Field("", description="address of /metrics, /healthz and /readyz; default --host")
     ops_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 takes a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = Field("console", description="console for people, json for collectors")

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from headrace.runtime.access.edge import Edge
 from headrace.runtime.errors import ConfigError
 
 _BACKLOG = 2048
@@ -29,6 +30,7 @@ class WebServer:
         protocol: a subclass of uvicorn's protocol, for requests that it answers itself.
         websockets: whether the app has WebSocket routes; it needs the package websockets. A client that answers no ping
             for 20 s is dropped.
+        edge: TLS, and the guard before the app; None for a server of a test or a tool.
 
     Raises:
         ConfigError: the port is taken, or this process may not listen on it.
@@ -45,6 +47,7 @@ class WebServer:
         share: bool = False,
         protocol: type[asyncio.Protocol] | None = None,
         websockets: bool = False,
+        edge: Edge | None,
     ) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,27 +58,31 @@ class WebServer:
         except OSError as error:
             self._socket.close()
             raise ConfigError(f"REST: cannot listen on {host}:{port}: {error.strerror}", hint=flag) from error
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                http=protocol or "httptools",
-                ws="websockets-sansio" if websockets else "none",
-                ws_max_size=_WEBSOCKET_MESSAGE,
-                ws_per_message_deflate=False,  # its windows are memory for each client, and its time the event loop's
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                backlog=_BACKLOG,
-                timeout_graceful_shutdown=max(1, round(grace_s)),
-            )
+        self._tls = edge is not None and edge.rest_tls is not None
+        config = uvicorn.Config(
+            app if edge is None else edge.guarded(app),
+            http=protocol or "httptools",
+            ws="websockets-sansio" if websockets else "none",
+            ws_max_size=_WEBSOCKET_MESSAGE,
+            ws_per_message_deflate=False,  # its windows are memory for each client, and its time the event loop's
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=max(1, round(grace_s)),
         )
+        config.load()
+        if edge is not None:
+            config.ssl = edge.rest_tls  # uvicorn's own settings have no context that takes new certificates
+        self._server = _Server(config)
 
     @property
     def url(self) -> str:
         """Where it listens."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def serve(self) -> Coroutine[Any, Any, None]:
         """Answer requests until `stop` is called; then finish those in progress and return.

@@ -7,6 +7,7 @@ import httpx
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
 from headrace.model.spec import PipelineSpec
 from headrace.model.spec_file import load_spec
+from headrace.runtime.access.edge import call_context, call_headers
 from headrace.runtime.endpoints import read_endpoints
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context, Stop
@@ -31,7 +32,10 @@ class GatewayApp:
         self._context, self._settings = context, context.settings
         settings, run, pipeline = self._settings, self._settings.run_folder, spec.name
         self._client = httpx.AsyncClient(
-            timeout=_TIMEOUTS, limits=httpx.Limits(max_connections=256, max_keepalive_connections=64)
+            timeout=_TIMEOUTS,
+            verify=call_context(settings),
+            headers=call_headers(settings),
+            limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
         )
         self._feeds = {"predictions": self._feed(PREDICTIONS.name(pipeline))}
         if spec.has_shadows:
@@ -60,7 +64,13 @@ class GatewayApp:
 
     async def run(self, stop: Stop) -> None:
         """Answer requests until `stop` is set; then finish those in progress and end the streams."""
-        rest = WebServer(create_app(self._gateway), self._settings.host, self._settings.rest_port, websockets=True)
+        rest = WebServer(
+            create_app(self._gateway),
+            self._settings.host,
+            self._settings.rest_port,
+            websockets=True,
+            edge=self._context.edge,
+        )
         serving = asyncio.create_task(rest.serve())
         self._context.publish_endpoint("rest", rest.url)
         self._context.ready.set("rest", True, rest.url)  # noqa: FBT003 - the value is the point

@@ -33,7 +33,9 @@ class IngestApp:
         )
         limit = settings.max_request_bytes
         self._grace_s = settings.shutdown_timeout_s / 2
-        self._rest = WebServer(create_app(ingest, max_request_bytes=limit), settings.host, settings.rest_port)
+        self._rest = WebServer(
+            create_app(ingest, max_request_bytes=limit), settings.host, settings.rest_port, edge=context.edge
+        )
         self._grpc = GrpcServer(ingest, settings.host, settings.grpc_port, max_request_bytes=limit)
         context.ready.declare("rest", "grpc")
 

@@ -24,7 +24,9 @@ class MonitorApp:
     def __init__(self, context: Context[MonitorSettings], pipeline: Pipeline) -> None:
         self._context, self._settings, self._pipeline = context, context.settings, pipeline
         self._latest = b""
-        self._rest = WebServer(create_app(lambda: self._latest), self._settings.host, self._settings.rest_port)
+        self._rest = WebServer(
+            create_app(lambda: self._latest), self._settings.host, self._settings.rest_port, edge=context.edge
+        )
         self._exporter = metrics.Exporter()
         context.ready.declare("topics")
 

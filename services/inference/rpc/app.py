@@ -65,15 +65,22 @@ class RpcApp:
     async def run(self, stop: Stop) -> None:
         """Answer until `stop` is set; then finish the requests in hand."""
         app = create_app(self._models, self._control, self._samples, self._observer)
-        lean = protocol_for(self._models, self._observer)
+        lean = protocol_for(self._models, self._observer, self._context.edge.guard)
         rest = WebServer(
-            app, self._settings.host, self._settings.rest_port, grace_s=_GRACE_S, protocol=lean, share=self._shared
+            app,
+            self._settings.host,
+            self._settings.rest_port,
+            grace_s=_GRACE_S,
+            protocol=lean,
+            share=self._shared,
+            edge=self._context.edge,
         )
         grpc = GrpcServer(
             self._models,
             self._control,
             self._settings.host,
             self._settings.grpc_port,
+            edge=self._context.edge,
             share=self._shared,
             observer=self._observer,
         )

@@ -16,6 +16,7 @@ from headrace.contracts.oip import POOL, service_pb2_grpc
 from headrace.contracts.oip import service_pb2 as pb
 from headrace.grpcserver import GrpcServer as Http2Server
 from headrace.grpcserver import Limits
+from headrace.runtime.access.edge import Edge
 from services.inference.oip import describe
 from services.inference.oip.grpc_codec import parameter_values, parse_infer, render_answer
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
@@ -49,11 +50,13 @@ class GrpcServer:
         host: str,
         port: int,
         *,
+        edge: Edge | None = None,
         share: bool = False,
         observer: Observer | None = None,
     ) -> None:
         limits = Limits(max_message_bytes=_MAX_MESSAGE, max_unfinished_bytes=_MAX_MESSAGE)
-        self._server = Http2Server(host, port, limits=limits, share=share)
+        tls, guard = (None, None) if edge is None else (edge.grpc_tls, edge.guard)
+        self._server = Http2Server(host, port, limits=limits, tls=tls, guard=guard, share=share)
         self._health = health.aio.HealthServicer()
         server: Any = self._server  # has what generated code calls of grpc.aio.Server
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(models, control, observer), server)

@@ -9,6 +9,9 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from headrace.contracts.access import Scope
+from headrace.runtime.access.errors import Refused
+from headrace.runtime.access.guard import Guard, credential_of
 from headrace.runtime.logging import get_logger
 from services.inference.oip.messages import InferAnswer, InvalidRequest, ModelFailed, OipError, Overloaded
 from services.inference.oip.rest_codec import (
@@ -172,13 +175,14 @@ class InferProtocol(HttpToolsProtocol):
 
     models: Registry
     observer: Observer | None
+    guard: Guard | None
     peer = ""
     _urls: dict[bytes, tuple[str, str] | None]
 
     def on_headers_complete(self) -> None:
         """Route the request."""
         names = self._names() if self.parser.get_method() == b"POST" else None
-        if names is None or not self._plain():
+        if names is None or not self._plain() or not self._admitted():
             super().on_headers_complete()
             return
         self.peer = f"{self.client[0]}:{self.client[1]}" if self.client else ""
@@ -214,6 +218,21 @@ class InferProtocol(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def _admitted(self) -> bool:
+        """Whether the caller may predict; if not, or if that takes time to find out, the app's guard answers."""
+        if self.guard is None:
+            return True
+        fields = dict(reversed(self.headers))
+        credential = credential_of(_text(fields, b"authorization"), _text(fields, b"x-api-key"))
+        try:
+            caller = self.guard.known(credential)
+            if caller is None:
+                return False
+            self.guard.allow(caller, Scope.PREDICT)
+        except Refused:
+            return False
+        return True
+
     def _plain(self) -> bool:
         parser: Any = self.parser
         cycle: Any = self.cycle
@@ -236,9 +255,10 @@ class InferProtocol(HttpToolsProtocol):
         return self._urls[url]
 
 
-def protocol_for(models: Registry, observer: Observer | None = None) -> type[InferProtocol]:
-    """The protocol, for these models; `observer` is shown the requests."""
-    return type("BoundInferProtocol", (InferProtocol,), {"models": models, "observer": observer, "_urls": {}})
+def protocol_for(models: Registry, observer: Observer | None = None, guard: Guard | None = None) -> type[InferProtocol]:
+    """The protocol, for these models; `observer` is shown the requests, and `guard` says who may make them."""
+    bound: dict[str, Any] = {"models": models, "observer": observer, "guard": guard, "_urls": {}}
+    return type("BoundInferProtocol", (InferProtocol,), bound)
 
 
 def _parse_url(url: bytes) -> tuple[str, str] | None:

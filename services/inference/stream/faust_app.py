@@ -10,6 +10,7 @@ for it, not when the module is imported.
 
 from functools import cache
 
+from headrace.runtime.access.edge import Edge
 from headrace.runtime.endpoints import EndpointFile
 from headrace.runtime.lifecycle import Context, Readiness, Stop
 from headrace.runtime.logging import get_logger
@@ -32,19 +33,23 @@ def faust_app(weights: WeightsSource | None = None) -> ChunkApp:
     """
     settings = load(StreamSettings, ROLE)
     ready, endpoints = Readiness(), EndpointFile(settings.run_folder, ROLE, settings.instance)
-    ops = OpsServer(settings.host, settings.ops_port, ready.state)
-    stream = build_stream(Context(ROLE, settings, Stop(), ready, get_logger(f"headrace.{ROLE}"), endpoints), weights)
+    edge = Edge(settings, ROLE)
+    ops = OpsServer(settings.ops_host or settings.host, settings.ops_port, ready.state, edge.may_read)
+    context = Context(ROLE, settings, Stop(), ready, get_logger(f"headrace.{ROLE}"), edge, endpoints)
+    stream = build_stream(context, weights)
     if not isinstance(stream, StreamApp):
         raise TypeError(f"the role {ROLE} is not a Faust app but a {type(stream)}")
     app = stream.for_faust()
 
     def begin() -> None:
+        edge.start()
         ops.start()
         endpoints.add("ops", ops.url)
 
     def end() -> None:
         endpoints.remove()
         ops.stop()
+        edge.stop()
 
     app.during(begin, end)
     return app

@@ -88,7 +88,7 @@ class Served:
 
 @asynccontextmanager
 async def _web(app: Any, protocol: Any = None) -> Any:
-    server = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=protocol)
+    server = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=protocol, edge=None)
     serving = asyncio.create_task(server.serve())
     await eventually(lambda: server._server.started)
     try:

@@ -32,7 +32,7 @@ class Served:
         self.world = world
         nobody: Any = None  # the routes that would call these are not called
         gateway = Gateway(Models(SPEC), nobody, nobody, {"predictions": world.feed}, nobody, max_request_bytes=1 << 20)
-        self.server = WebServer(create_app(gateway), "127.0.0.1", 0, websockets=True)
+        self.server = WebServer(create_app(gateway), "127.0.0.1", 0, websockets=True, edge=None)
 
     def connect(self, query: str = "", *, pipeline: str = "p", **options: Any) -> connect:
         url = self.server.url.replace("http", "ws")

@@ -54,7 +54,7 @@ class Watched:
         models = Registry([world.plane])
         app = create_app(models, alone(models), observer=self.observer)
         lean = protocol_for(models, self.observer)
-        self.web = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=lean)
+        self.web = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=lean, edge=None)
         self.grpc = GrpcServer(
             Registry([world.plane]), alone(Registry([world.plane])), "127.0.0.1", 0, observer=self.observer
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from headrace.model.pipeline import load_pipeline
+from headrace.runtime.access.edge import Edge
 from headrace.runtime.endpoints import EndpointFile
 from headrace.runtime.lifecycle import Context, Readiness, Stop
 from headrace.runtime.logging import get_logger
@@ -44,7 +45,7 @@ def test_a_network_that_cannot_be_made_and_features_that_raise_on_samples_harm_o
     broken, picky = load_pipeline(folder).others
     settings = StreamSettings(run_dir=tmp_path).for_role("stream")
     endpoints = EndpointFile(tmp_path, "stream", "s")
-    context = Context("stream", settings, Stop(), Readiness(), get_logger("test"), endpoints)
+    context = Context("stream", settings, Stop(), Readiness(), get_logger("test"), Edge(settings, "test"), endpoints)
 
     never = other_weights(context, broken, WarmUpBatches(broken))  # type: ignore[arg-type]
     assert (never.model, never.version) == ("toy.broken", 0)

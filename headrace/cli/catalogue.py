@@ -53,6 +53,7 @@ COMMANDS = (
     Command("lineage", OPERATING, "From a version or a prediction back to its examples, its code, and who served it."),
     Command("rollback", OPERATING, "Serve an earlier version, and stay there."),
     Command("resume", OPERATING, "Serve the newest checkpoints again after a rollback."),
+    Command("acls", OPERATING, "What each role must be allowed on Kafka: list it, or have the broker allow it."),
     Command("keys", OPERATING, "API keys: make, list and revoke them."),
     Command("run", PARTS, "Run one role in this process, as a container would."),
     Command("platform", PARTS, "Kafka and Redis on this machine, and nothing else."),

@@ -8,7 +8,8 @@ import typer
 from headrace.launch import runs
 from headrace.launch.run_file import folder_of, kafka_of, model_of
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.settings import ServiceSettings, load
+from headrace.runtime.settings import KAFKA_CONFIG, ServiceSettings, load
+from headrace.security.operator import operator_config
 
 RunOption = Annotated[
     str | None,
@@ -36,7 +37,12 @@ def connect(run: str | None = None, kafka: str | None = None) -> ServiceSettings
         raise ConfigError(
             "no Kafka is running here", hint="headrace demo or headrace up starts one; or name yours with --kafka"
         )
-    return load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", address])
+    settings = load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", address])
+    if KAFKA_CONFIG in os.environ:
+        return settings
+    found = folder_of(run)
+    secured = operator_config(found) if found is not None and kafka_of(found) == address else {}
+    return settings.model_copy(update={"kafka_config": secured}) if secured else settings
 
 
 def connect_to_stores(run: str | None = None, kafka: str | None = None) -> ServiceSettings:

@@ -1,5 +1,6 @@
 """Platform, topics, services and replay of one run: started in the order that brings the first prediction soonest."""
 
+import json
 import os
 import shutil
 import signal
@@ -28,7 +29,8 @@ from headrace.platform import LocalPlatform
 from headrace.platform.kafka.coordinators import create_coordinators
 from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError, PlatformError
-from headrace.runtime.settings import ServiceSettings, load
+from headrace.runtime.settings import KAFKA_CONFIG, ServiceSettings, load
+from headrace.security.secured import OPERATOR, Secured
 
 REPLAY = "replay"
 FORK_VARIABLE = "HEADRACE_FORK"
@@ -69,6 +71,8 @@ class PipelineRun:
     replay: Replay | None = None
     core: bool = False
     """Only the roles that predict and learn, without those that stand beside the flow."""
+    secure: bool = False
+    """Kafka with SASL_SSL and ACLs, one principal a role, and a password for Redis."""
     spec: PipelineSpec = field(init=False)
     phase: str = "starting"
 
@@ -79,7 +83,9 @@ class PipelineRun:
             raise ConfigError(
                 f"{self.pipeline}: pipeline.yaml names no source to replay", hint="source: source.py:MySource"
             )
-        self.platform = LocalPlatform(self.run_dir)
+        folder = self.run_dir / "platform" / "security"
+        self._secured = Secured(folder, [self.spec.name]) if self.secure else None
+        self.platform = LocalPlatform(self.run_dir, security=self._secured)
         self._forks = _fork_server(self.run_dir)
         self._supervisor: Supervisor | None = None
         self._starter = threading.Thread(target=self._start_others, name="starter", daemon=True)
@@ -97,11 +103,17 @@ class PipelineRun:
         endpoints = self.platform.start()
         if self.platform.kafka is not None:
             threading.Thread(
-                target=create_coordinators, args=(endpoints.kafka_bootstrap_servers,), name="coordinators", daemon=True
+                target=create_coordinators,
+                args=(endpoints.kafka_bootstrap_servers, self._client_config(OPERATOR)),
+                name="coordinators",
+                daemon=True,
             ).start()
         models = [one.name for one in self.spec.models]
         remember(self.run_dir, pipeline=self.spec.name, pipeline_folder=self.pipeline, models=models)
         settings = load(ServiceSettings, "headrace", ["--kafka-bootstrap-servers", endpoints.kafka_bootstrap_servers])
+        settings = settings.model_copy(
+            update={"kafka_config": {**settings.kafka_config, **self._client_config(OPERATOR)}}
+        )
         kafka.ensure_topics(settings, [*spec_topics(self.spec), *topics.system_topics()])
         self._supervisor = Supervisor(self.run_dir, env={**NUMERICS, **endpoints.as_env()}, forks=self._forks)
         self._supervisor.watch(self.platform)
@@ -132,19 +144,39 @@ class PipelineRun:
         flags = ["--pipeline", str(self.pipeline), "--model"]
         return [
             RoleSpec(
-                trainer.name, trainer.module, trainer.name, [*flags, one.name], instance=f"{trainer.name}-{one.name}"
+                trainer.name,
+                trainer.module,
+                trainer.name,
+                [*flags, one.name],
+                self._env(trainer.name),
+                instance=f"{trainer.name}-{one.name}",
             )
             for one in (self.spec.models if wave == ANSWERING else ())
         ]
 
+    def _client_config(self, principal: str) -> dict[str, str]:
+        """How a principal connects to Kafka; empty where nobody is asked."""
+        return {} if self._secured is None else dict(self._secured.client_config(principal))
+
+    def _env(self, principal: str) -> dict[str, str]:
+        config = self._client_config(principal)
+        return {KAFKA_CONFIG: json.dumps(config)} if config else {}
+
     def _role(self, role: Role) -> RoleSpec:
         modules = () if role.wave == PREDICTING else ANSWERING_MODULES
-        return RoleSpec(role.name, role.module, role.name, ["--pipeline", str(self.pipeline)], modules=modules)
+        return RoleSpec(
+            role.name, role.module, role.name, ["--pipeline", str(self.pipeline)], self._env(role.name), modules=modules
+        )
 
     def _replay_role(self) -> RoleSpec:
         flags = self.replay.flags(self.spec) if self.replay else []
         return RoleSpec(
-            REPLAY, "headrace", "produce", ["produce", str(self.pipeline), "--resume", *flags], instance=REPLAY
+            REPLAY,
+            "headrace",
+            "produce",
+            ["produce", str(self.pipeline), "--resume", *flags],
+            self._env(OPERATOR),
+            instance=REPLAY,
         )
 
     def _required(self) -> Supervisor:

@@ -16,6 +16,7 @@ from typing import Self
 from headrace.platform.external import require_kafka, require_redis
 from headrace.platform.kafka.broker import EmbeddedKafka
 from headrace.platform.process import ProcessId
+from headrace.platform.security import PlatformSecurity
 from headrace.platform.server import Server
 from headrace.platform.state import Claim, PlatformStatus, ServerStatus, read_status, write_state
 from headrace.platform.valkey import EmbeddedValkey
@@ -52,6 +53,7 @@ class LocalPlatform:
         redis_port: the same for the embedded Redis.
         kafka_config: broker settings that override ours.
         redis_max_bytes: memory of the embedded Redis; default a quarter of the machine's, 4 GiB at most.
+        security: listeners, passwords and permissions of what is ours; None for a platform that asks nobody.
         env: the environment to read; default this process's.
     """
 
@@ -66,6 +68,7 @@ class LocalPlatform:
         redis_port: int | None = None,
         kafka_config: Mapping[str, str] | None = None,
         redis_max_bytes: int | None = None,
+        security: PlatformSecurity | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         env = os.environ if env is None else env
@@ -74,6 +77,7 @@ class LocalPlatform:
         self._external_kafka = kafka_bootstrap_servers or env.get(KAFKA_VARIABLE) or ""
         self._external_redis = redis_url or env.get(REDIS_VARIABLE) or ""
         self._java, self._kafka_port, self._kafka_config = java, kafka_port, kafka_config
+        self._security = security
         self._redis_port, self._redis_max_bytes = redis_port, redis_max_bytes
         self.kafka: EmbeddedKafka | None = None
         self.redis: EmbeddedValkey | None = None
@@ -108,12 +112,17 @@ class LocalPlatform:
                 port=self._kafka_port,
                 last_port=last.get("kafka"),
                 config=self._kafka_config,
+                security=self._security,
             )
             self.kafka.launch()
             self._record()
         if not self._external_redis:
             self.redis = EmbeddedValkey(
-                self.folder, port=self._redis_port, last_port=last.get("redis"), max_bytes=self._redis_max_bytes
+                self.folder,
+                port=self._redis_port,
+                last_port=last.get("redis"),
+                max_bytes=self._redis_max_bytes,
+                password=self._security.redis_password if self._security else "",
             )
             self.redis.launch()
             self._record()

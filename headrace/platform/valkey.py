@@ -12,6 +12,8 @@ from headrace.runtime.errors import PlatformError
 READY_TIMEOUT_S = 15.0
 _PING_TIMEOUT_S = 0.5
 _PONG = b"+PONG\r\n"
+_NO_PASSWORD = b"-NOAUTH Authentication required"[: len(_PONG)]
+"""It lives, and wants a password before it says more."""
 _RAM_SHARE = 4  # at most a quarter of the machine's memory
 _MOST_BYTES = 4 << 30
 
@@ -41,6 +43,12 @@ def find_server() -> Path:
     return Path(found)
 
 
+def with_password(url: str, password: str) -> str:
+    """A redis:// address with this password, or none, instead of the one that it has."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{f':{password}@' if password else ''}{rest.rpartition('@')[2]}"
+
+
 class EmbeddedValkey(Server):
     """A cache in memory only, on 127.0.0.1: the chunks that it holds are on shared storage too."""
 
@@ -49,16 +57,23 @@ class EmbeddedValkey(Server):
     stop_timeout_s = 5.0
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, last_port: int | None = None, max_bytes: int | None = None
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        last_port: int | None = None,
+        max_bytes: int | None = None,
+        password: str = "",
     ) -> None:
         super().__init__(folder, port=port, last_port=last_port)
+        self._password = password
         ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._max_bytes = max_bytes or min(_MOST_BYTES, ram // _RAM_SHARE)
 
     @property
     def address(self) -> str:
         """`redis://` address, once launched."""
-        return f"redis://127.0.0.1:{self._port}/0"
+        return with_password(f"redis://127.0.0.1:{self._port}/0", self._password)
 
     def launch(self) -> None:
         """Start the process.
@@ -68,7 +83,13 @@ class EmbeddedValkey(Server):
         """
         port = self._take_port()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._process = process.spawn([str(find_server()), *self._flags(port)], self.log)
+        flags = self._flags(port)
+        if self._password:  # in a file, since anybody on the machine can read a command line
+            config = self.folder / "security" / "redis.conf"
+            config.touch(mode=0o600)
+            config.write_text(f"requirepass {self._password}\n")
+            flags = [str(config), *flags]
+        self._process = process.spawn([str(find_server()), *flags], self.log)
 
     def _flags(self, port: int) -> list[str]:
         flags = {
@@ -97,6 +118,6 @@ class EmbeddedValkey(Server):
         try:
             with socket.create_connection(("127.0.0.1", self._port or 0), _PING_TIMEOUT_S) as connection:
                 connection.sendall(b"PING\r\n")
-                return self.id is not None and connection.recv(len(_PONG)) == _PONG
+                return self.id is not None and connection.recv(len(_PONG)) in (_PONG, _NO_PASSWORD)
         except OSError:
             return False

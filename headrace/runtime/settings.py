@@ -19,6 +19,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from headrace.runtime import secrets
 from headrace.runtime.errors import ConfigError
 
+KAFKA_CONFIG = "HEADRACE_KAFKA_CONFIG"
+"""The setting `kafka_config` in the environment, where other processes of a machine do not see it."""
+
 
 class Sensitive:
     """Marks a setting whose value may hold a secret: `url: Annotated[str, Sensitive()]`."""

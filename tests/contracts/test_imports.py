@@ -24,6 +24,7 @@ LAYER = {
     "batch": 3,
     "training": 3,
     "tracking": 3,
+    "security": 2,
     "cli": 4,
 }
 MODULES = sorted([*ROOT.glob("headrace/**/*.py"), *ROOT.glob("services/**/*.py")])

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from headrace.cli.catalogue import application
-from headrace.contracts import events_pb2, records, topics
+from headrace.contracts import access, events_pb2, records, topics
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,8 @@ def test_each_schema_that_is_named_exists(spec: topics.TopicSpec) -> None:
         assert name.removeprefix("headrace.v1.") in events_pb2.DESCRIPTOR.message_types_by_name
     elif name.startswith("records."):
         assert hasattr(records, name.removeprefix("records."))
+    elif name.startswith("access."):
+        assert hasattr(access, name.removeprefix("access."))
     else:
         assert "pipeline's" in spec.schema
 

@@ -15,6 +15,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from headrace.platform.state import ServerStatus, read_status
+from headrace.runtime.settings import KAFKA_CONFIG
+from headrace.security.operator import operator_config
 from tests.patience import WAIT_S
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +39,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = WAIT_S) -> 
 class Run:
     """One `headrace up`."""
 
-    def __init__(self, folder: Path, pipeline: Path) -> None:
+    def __init__(self, folder: Path, pipeline: Path, *flags: str) -> None:
         self.folder = folder
         self.pipeline = pipeline
         environment = {k: v for k, v in os.environ.items() if k not in {"KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL"}}
@@ -45,7 +47,7 @@ class Run:
         self.log = folder.with_suffix(".log")
         with self.log.open("w") as log:
             self._up = subprocess.Popen(
-                [sys.executable, "-m", "headrace", "up", str(pipeline), "--plain", "--run-dir", str(folder)],
+                [sys.executable, "-m", "headrace", "up", str(pipeline), "--plain", "--run-dir", str(folder), *flags],
                 stdout=log, stderr=log, env=environment, cwd=folder.parent,
             )  # fmt: skip
         self._family: dict[int, psutil.Process] = {}
@@ -68,6 +70,8 @@ class Run:
     def headrace(self, *arguments: str, expect: int = 0, **extra: Any) -> subprocess.CompletedProcess[str]:
         """Run a command against this run."""
         environment = {**self._environment, "KAFKA_BOOTSTRAP_SERVERS": self.kafka, "COLUMNS": "200"}
+        if config := self.kafka_config:
+            environment[KAFKA_CONFIG] = json.dumps(config)
         argv = [sys.executable, "-m", "headrace", *arguments]
         done = subprocess.run(
             argv,
@@ -100,6 +104,11 @@ class Run:
     def kafka(self) -> str:
         """The run's broker."""
         return read_status(self.folder / "platform").address("kafka")
+
+    @property
+    def kafka_config(self) -> dict[str, str]:
+        """How the operator logs in; empty where the run is not secured."""
+        return operator_config(self.folder)
 
     def platform_servers(self) -> list[ServerStatus]:
         """Kafka and Redis of this run."""
@@ -138,7 +147,13 @@ class Run:
         """Every record on a topic now, in order within each partition."""
         level = "read_committed" if committed else "read_uncommitted"
         consumer = Consumer(
-            {"bootstrap.servers": self.kafka, "group.id": "e2e", "isolation.level": level, "enable.auto.commit": False}
+            {
+                "bootstrap.servers": self.kafka,
+                "group.id": "headrace.e2e",
+                "isolation.level": level,
+                "enable.auto.commit": False,
+                **self.kafka_config,
+            }
         )
         partitions = [
             TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions
@@ -181,7 +196,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    started = Run(tmp_path_factory.mktemp("e2e") / "run", FLIGHTS)
+    started = Run(tmp_path_factory.mktemp("e2e") / "run", FLIGHTS, "--core")
     try:
         yield started
     finally:

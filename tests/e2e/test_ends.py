@@ -28,7 +28,7 @@ def left(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Run]:
-    run = Run(tmp_path / "run", FLIGHTS)
+    run = Run(tmp_path / "run", FLIGHTS, "--core")
     yield run
     run.close()
 
@@ -57,7 +57,7 @@ def test_nothing_is_left_of_a_run_that_is_interrupted_while_it_starts(started: R
 def test_nothing_is_left_of_a_run_whose_roles_cannot_start(tmp_path: Path) -> None:
     folder = write_toy(tmp_path / "toy")
     (folder / "model.py").write_text("raise RuntimeError('no model here')\n")
-    run = Run(tmp_path / "run", folder)
+    run = Run(tmp_path / "run", folder, "--core")
     seen: dict[int, psutil.Process] = {}
     names: set[str] = set()
 

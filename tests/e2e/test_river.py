@@ -2,12 +2,14 @@
 
 What came out of each topic, what gRPC and REST answer, rollback, and nothing left behind.
 
-The tests of this module share one run and go downstream in order, as the records do.
+The tests of this module share one run and go downstream in order, as the records do. The run is secured: Kafka asks
+every role for its own password over TLS and grants it no more than it needs, and Redis asks for one.
 """
 
 import json
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -15,11 +17,17 @@ import numpy as np
 import pytest
 import torch
 import tritonclient.grpc as triton
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from redis import Redis
+from redis.exceptions import AuthenticationError, ResponseError
 
 from headrace.contracts import topics
 from headrace.contracts.events_pb2 import CheckpointPublished, WeightsApplied
 from headrace.model.pipeline import Pipeline, load_pipeline
+from headrace.platform.valkey import with_password
 from headrace.runtime.settings import ServiceSettings, load
+from headrace.security.secured import Secured
 from headrace.weights import Manifest, fetch, open_store
 from tests.e2e.conftest import FLIGHTS, Run, wait_for
 from tests.patience import WAIT_S
@@ -30,6 +38,15 @@ SLICE, SLICES = 1000, 3
 """Flights produced at once, and how often at least: the first days of January 2013."""
 VERSIONS = 3
 SERVING = {WeightsApplied.JOINED, WeightsApplied.ACTIVE, WeightsApplied.HEARTBEAT}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    started = Run(tmp_path_factory.mktemp("e2e") / "run", FLIGHTS, "--core", "--secure")
+    try:
+        yield started
+    finally:
+        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +166,38 @@ def test_the_gateway_answers_with_version_and_checkpoint(river: Run, pipeline: P
     assert np.isfinite(answer["prediction"])
 
 
+def test_nothing_was_denied_to_a_role_and_everything_to_strangers(river: Run) -> None:
+    log = (river.folder / "platform" / "kafka.log").read_text()
+    assert "is Denied" not in log
+    stranger: dict[str, Any] = {"bootstrap.servers": river.kafka, "socket.timeout.ms": 5000, "log_level": 0}
+    operator = river.kafka_config
+    wrong = {**operator, "sasl.password": "wrong"}
+    untrusting = {**operator, "ssl.ca.location": ""}
+    for config in ({}, wrong, untrusting):
+        with pytest.raises(KafkaException):
+            AdminClient({**stranger, **config}).list_topics(timeout=5)
+    assert topics.EVENTS.name("flights") in AdminClient({**stranger, **operator}).list_topics(timeout=WAIT_S).topics
+
+
+def test_a_role_is_denied_what_it_is_not_there_for(river: Run) -> None:
+    secured = Secured(river.folder / "platform" / "security")
+    config: dict[str, Any] = {"bootstrap.servers": river.kafka, **secured.client_config("gateway")}
+    errors: list[KafkaError] = []
+    producer = Producer(config)
+    before = len(river.read(topics.LABELS.name("flights")))
+    producer.produce(topics.LABELS.name("flights"), b"{}", b"k", on_delivery=lambda error, _: errors.append(error))
+    producer.flush(WAIT_S)
+    assert [error.code() for error in errors] == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
+    assert len(river.read(topics.LABELS.name("flights"))) == before
+    (created,) = AdminClient(config).create_topics([NewTopic("flights.more", 1, 1)]).values()
+    with pytest.raises(KafkaException):
+        created.result(WAIT_S)
+    redis = next(s.address for s in river.platform_servers() if s.name == "redis")
+    for password in ("", "wrong"):
+        with pytest.raises((AuthenticationError, ResponseError)):
+            Redis.from_url(with_password(redis, password)).ping()
+
+
 def test_every_process_is_gone_at_the_end(river: Run) -> None:
     assert river.down() == []
 
@@ -179,6 +228,7 @@ def river_version(run: Run) -> int:
 
 def store_settings(run: Run) -> ServiceSettings:
     redis = next(s.address for s in run.platform_servers() if s.name == "redis")
+    redis = with_password(redis, Secured(run.folder / "platform" / "security").redis_password)
     return load(ServiceSettings, "test", ["--run-dir", str(run.folder), "--redis-url", redis])
 
 

@@ -39,6 +39,9 @@ def demo(
         bool, typer.Option("--keep", help="go on with what the demo before learned, instead of afresh")
     ] = False,
     core: Annotated[bool, typer.Option("--core", help="only the roles that predict and learn")] = False,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Kafka with TLS, passwords and ACLs, one principal a role; Redis with one")
+    ] = False,
     run_dir: Annotated[Path | None, typer.Option(help="the run's folder (default: by the example's name)")] = None,
 ) -> None:
     """Run everything on this machine: Kafka, Redis, every service, and real events replayed in their true order.
@@ -60,7 +63,7 @@ def demo(
     made = runs.create(name, run_dir) if keep else fresh_folder(name, run_dir)
     as_lines = plain or not is_terminal()
     seconds = duration if duration is not None else UNWATCHED_S if not is_terminal() else None
-    run = PipelineRun(folder, made, Replay(speed, rate), core=core)
+    run = PipelineRun(folder, made, Replay(speed, rate), core=core, secure=secure)
     result = _run(run, seconds, as_lines=as_lines)
     show(result, Console())
     if summary is not None:

@@ -1,10 +1,12 @@
 """`headrace platform up | down | status`: Kafka and Redis on this machine, and nothing else."""
 
+import json
 import os
 import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +19,12 @@ from headrace.launch.supervisor import Supervisor
 from headrace.platform import Endpoints, LocalPlatform, PlatformStatus
 from headrace.platform.detached import start_detached
 from headrace.platform.state import read_status
+from headrace.platform.valkey import with_password
 from headrace.runtime.errors import PlatformError
 from headrace.runtime.secrets import masked
+from headrace.runtime.settings import KAFKA_CONFIG
+from headrace.security.operator import operator_config
+from headrace.security.secured import Secured
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Kafka and Redis on this machine, and nothing else."
@@ -39,6 +45,12 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="return when both answer; `down` stops them")] = False,
     kafka_port: Annotated[int | None, typer.Option(help="a fixed port for Kafka [default: a free one]")] = None,
     redis_port: Annotated[int | None, typer.Option(help="a fixed port for Redis [default: a free one]")] = None,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Kafka with TLS, passwords and ACLs, one principal a role; Redis with one")
+    ] = False,
+    pipeline: Annotated[
+        list[str] | None, typer.Option(help="with --secure: a pipeline whose topics the roles may use, by its name")
+    ] = None,
 ) -> None:
     """Start Kafka and Redis and print their addresses as environment variables; Ctrl-C stops them.
 
@@ -55,16 +67,22 @@ def up(
     """
     folder = runs.create(run, run_dir)
     if detach:
-        _print_exports(start_detached(_command(folder, run, kafka_port, redis_port), folder))
+        flags = _flags(kafka_port, redis_port, pipeline or [], secure=secure)
+        endpoints = start_detached(_command(folder, run, flags), folder)
+        if secure:  # what it wrote down holds no password
+            password = Secured(folder / "platform" / "security").redis_password
+            endpoints = replace(endpoints, redis_url=with_password(endpoints.redis_url, password))
+        _print_exports(endpoints, folder)
         return
     told: list[int] = []  # no Event: if this thread held its lock when the signal came, setting it would never return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: told.append(number))
-    platform = LocalPlatform(folder, kafka_port=kafka_port, redis_port=redis_port)
+    secured = Secured(folder / "platform" / "security", pipeline or []) if secure else None
+    platform = LocalPlatform(folder, kafka_port=kafka_port, redis_port=redis_port, security=secured)
     since = time.monotonic()
     with platform, Supervisor(folder) as supervisor:
         supervisor.watch(platform)
-        _print_exports(platform.endpoints)
+        _print_exports(platform.endpoints, folder)
         _say(f"ready after {time.monotonic() - since:.1f} s; data and logs in {platform.folder}; Ctrl-C stops")
         while not told:
             time.sleep(_CHECK_S)
@@ -72,10 +90,14 @@ def up(
         _say("stopping")
 
 
-def _command(folder: Path, run: str, kafka_port: int | None, redis_port: int | None) -> list[str]:
-    """This command, to run as a process of its own."""
+def _flags(kafka_port: int | None, redis_port: int | None, pipelines: list[str], *, secure: bool) -> list[str]:
     ports = {"--kafka-port": kafka_port, "--redis-port": redis_port}
     flags = [part for flag, port in ports.items() if port for part in (flag, str(port))]
+    return [*flags, *(["--secure"] if secure else []), *(part for one in pipelines for part in ("--pipeline", one))]
+
+
+def _command(folder: Path, run: str, flags: list[str]) -> list[str]:
+    """This command, to run as a process of its own."""
     return [
         sys.executable,
         "-m",
@@ -126,8 +148,13 @@ def _table(status: PlatformStatus) -> Table:
     return table
 
 
-def _print_exports(endpoints: Endpoints) -> None:
-    """The addresses, for `eval`; without one that holds a password, which the caller's environment has already."""
+def _print_exports(endpoints: Endpoints, folder: Path) -> None:
+    """The addresses, for `eval`; without one that holds a password which the caller's environment has already.
+
+    Where Kafka asks for a password, the operator's; the roles' own are in `platform/security` of the run's folder.
+    """
+    if config := operator_config(folder):
+        print(f"export {KAFKA_CONFIG}={shlex.quote(json.dumps(config))}", flush=True)
     for name, value in endpoints.as_env().items():
         given = os.environ.get(name, "")
         if given != masked(given) and masked(given) == masked(value):

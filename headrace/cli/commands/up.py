@@ -17,6 +17,9 @@ def up(
     replay: Annotated[bool, typer.Option("--replay", help="also replay the pipeline's own source")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="a line every two seconds instead of the board")] = False,
     core: Annotated[bool, typer.Option("--core", help="only the roles that predict and learn")] = False,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Kafka with TLS, passwords and ACLs, one principal a role; Redis with one")
+    ] = False,
     run_dir: Annotated[Path | None, typer.Option(help="the run's folder (default: by the pipeline's name)")] = None,
 ) -> None:
     """Start Kafka, Redis and every service for a pipeline and show how it goes, until Ctrl-C or `headrace down`.
@@ -31,7 +34,9 @@ def up(
       headrace up my-pipeline --plain
     """
     pipeline = folder.resolve()
-    run = PipelineRun(pipeline, runs.create(runs.name_for(pipeline), run_dir), Replay() if replay else None, core=core)
+    run = PipelineRun(
+        pipeline, runs.create(runs.name_for(pipeline), run_dir), Replay() if replay else None, core=core, secure=secure
+    )
     console = Console(stderr=True)
     console.print(f"[dim]starting Kafka and Redis for {run.spec.name} in {run.run_dir} ...[/]", soft_wrap=True)
     with Interrupts() as interrupts, run:

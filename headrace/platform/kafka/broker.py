@@ -20,6 +20,7 @@ from headrace.platform.kafka.java import Java, find_java
 from headrace.platform.kafka.maven import MavenFetch
 from headrace.platform.kafka.progress import progress_for
 from headrace.platform.kafka.storage import format_storage
+from headrace.platform.security import PlatformSecurity
 from headrace.platform.server import Server
 from headrace.runtime.errors import PlatformError
 
@@ -74,9 +75,11 @@ class EmbeddedKafka(Server):
         port: int | None = None,
         last_port: int | None = None,
         config: Mapping[str, str] | None = None,
+        security: PlatformSecurity | None = None,
     ) -> None:
         super().__init__(folder, port=port, last_port=last_port)
-        self._named_java, self._extra = java, config
+        self._named_java, self._extra, self._security = java, config, security
+        self._tls_port: int | None = None
         self._cluster_id = ""
         self._archive: ClassArchive | None = None
         self._client: AdminClient | None = None
@@ -108,7 +111,10 @@ class EmbeddedKafka(Server):
 
     def _start(self, java: Java, classpath: str, archive: list[str]) -> None:
         port = self._take_port()
-        config = broker_config(self.folder / "kafka", port, process.free_port(), self._extra)
+        config = broker_config(self.folder / "kafka", port, controller := process.free_port(), self._extra)
+        if self._security is not None:
+            self._tls_port = process.free_port()
+            config |= self._security.broker_config(port, self._tls_port, controller)
         properties = self.folder / "server.properties"
         write_atomic(properties, as_properties(config).encode())
         self._since = time.monotonic()
@@ -135,6 +141,8 @@ class EmbeddedKafka(Server):
                 self._port = None
                 self.launch()
         self.ready_after_s = time.monotonic() - self._since
+        if self._security is not None:
+            self._security.prepare(self._probe())
         if self._archive is not None:
             self._archive.broker_is_ready()
 
@@ -151,7 +159,7 @@ class EmbeddedKafka(Server):
 
     def answers(self) -> bool:
         """Whether a metadata request is answered by a broker of our cluster."""
-        self._client = client = self._client or probe(self.address)
+        self._client = client = self._client or self._probe()
         try:
             found = client.list_topics(timeout=_METADATA_TIMEOUT_S)
         except KafkaException:
@@ -159,6 +167,11 @@ class EmbeddedKafka(Server):
         answered = bool(found.brokers) and str(found.cluster_id) == self._cluster_id
         self._client = None if answered else client  # a client is threads and connections: kept only while it starts
         return answered
+
+    def _probe(self) -> AdminClient:
+        if self._security is None:
+            return probe(self.address)
+        return probe(f"127.0.0.1:{self._tls_port}", self._security.admin_config())
 
     def _log_since_start(self) -> str:
         with self.log.open("rb") as file:

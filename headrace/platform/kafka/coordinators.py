@@ -4,6 +4,7 @@ The broker creates them at the first request for a coordinator. A client that as
 librdkafka waits half a second before it does: at the start of a run each role would wait that long.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
@@ -13,9 +14,17 @@ _NAME = "headrace.start"
 _TIMEOUT_S = 10.0
 
 
-def create_coordinators(bootstrap_servers: str) -> bool:
-    """Whether the broker coordinates transactions and groups within `_TIMEOUT_S`. If not, the roles wait for that."""
-    settings: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda _: None}
+def create_coordinators(bootstrap_servers: str, config: Mapping[str, str] | None = None) -> bool:
+    """Whether the broker coordinates transactions and groups within `_TIMEOUT_S`. If not, the roles wait for that.
+
+    `config` are further librdkafka properties: how to log in.
+    """
+    settings: dict[str, Any] = {
+        "bootstrap.servers": bootstrap_servers,
+        "log_level": 0,
+        "error_cb": lambda _: None,
+        **(config or {}),
+    }
     try:
         groups = AdminClient(settings).list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(_NAME)], request_timeout=_TIMEOUT_S

@@ -14,7 +14,7 @@ from headrace.runtime import kafka
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
-log = get_logger("headrace.audit")
+log = get_logger("headrace.access.audit")
 _encode = msgspec.json.Encoder().encode
 
 

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from headrace.runtime.access.edge import Edge, call_context, is_loopback
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings
 from headrace.runtime.web import WebServer
-from tests.certificates import Authority, Pair
+from headrace.security.certificates import Authority, Pair
 
 
 def edge_of(pair: Pair, clients: Path | None = None, **more: Any) -> Edge:
@@ -53,8 +54,8 @@ async def ask(url: str, context: ssl.SSLContext) -> bytes:
 
 
 async def test_rest_answers_over_tls_and_not_in_plain_text(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    async with serving(edge_of(authority.sign("server"))) as url:
+    authority = Authority(tmp_path / "ours")
+    async with serving(edge_of(authority.pair("server"))) as url:
         assert url.startswith("https://")
         assert await ask(url, trusting(authority)) == b"hello"
         with pytest.raises(httpx.TransportError):
@@ -65,21 +66,21 @@ async def test_rest_answers_over_tls_and_not_in_plain_text(tmp_path: Path) -> No
 
 
 async def test_mutual_tls_lets_in_whom_the_authority_has_signed(tmp_path: Path) -> None:
-    ours, others = Authority(tmp_path), Authority(tmp_path, "other authority")
-    async with serving(edge_of(ours.sign("server"), ours.file)) as url:
-        assert await ask(url, trusting(ours, ours.sign("client"))) == b"hello"
-        for stranger in (None, others.sign("stranger")):
+    ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "other authority")
+    async with serving(edge_of(ours.pair("server"), ours.file)) as url:
+        assert await ask(url, trusting(ours, ours.pair("client"))) == b"hello"
+        for stranger in (None, others.pair("stranger")):
             with pytest.raises(httpx.TransportError):
                 await ask(url, trusting(ours, stranger))
 
 
 async def test_new_certificates_serve_without_a_restart_and_open_connections_go_on(tmp_path: Path) -> None:
-    first, second = Authority(tmp_path), Authority(tmp_path, "second authority")
-    pair = first.sign("server")
+    first, second = Authority(tmp_path / "ours"), Authority(tmp_path / "second authority")
+    pair = first.pair("server")
     edge = edge_of(pair)
     async with serving(edge) as url, httpx.AsyncClient(verify=trusting(first)) as open_one:
         assert (await open_one.get(url)).content == b"hello"
-        renewed = second.sign("renewed")
+        renewed = second.pair("renewed")
         renewed.key.replace(pair.key)
         assert not edge._certificates[0].look()  # a key that is not the certificate's: the old pair stays
         assert await ask(url, trusting(first)) == b"hello"
@@ -92,20 +93,21 @@ async def test_new_certificates_serve_without_a_restart_and_open_connections_go_
 
 
 async def test_an_authority_that_is_taken_away_lets_nobody_in_any_more(tmp_path: Path) -> None:
-    server, old, new = Authority(tmp_path), Authority(tmp_path, "old"), Authority(tmp_path, "new")
-    edge = edge_of(server.sign("server"), old.file)
+    server, old, new = Authority(tmp_path / "ours"), Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    edge = edge_of(server.pair("server"), old.file)
     async with serving(edge) as url:
-        assert await ask(url, trusting(server, old.sign("a"))) == b"hello"
+        assert await ask(url, trusting(server, old.pair("a"))) == b"hello"
+        newcomer, earlier = new.pair("b"), old.pair("c")
         new.file.replace(old.file)
         assert [one.look() for one in edge._certificates] == [True, True]
-        assert await ask(url, trusting(server, new.sign("b"))) == b"hello"
+        assert await ask(url, trusting(server, newcomer)) == b"hello"
         with pytest.raises(httpx.TransportError):
-            await ask(url, trusting(server, old.sign("c")))
+            await ask(url, trusting(server, earlier))
 
 
 async def test_grpc_answers_over_mutual_tls(tmp_path: Path) -> None:
-    ours = Authority(tmp_path)
-    edge, client = edge_of(ours.sign("server"), ours.file), ours.sign("client")
+    ours = Authority(tmp_path / "ours")
+    edge, client = edge_of(ours.pair("server"), ours.file), ours.pair("client")
     server = GrpcServer(tls=edge.grpc_tls)
     server.add_raw_method("/test.Echo/Raw", lambda call, message: call.reply(message[::-1]))
     await server.start()
@@ -124,13 +126,13 @@ async def test_grpc_answers_over_mutual_tls(tmp_path: Path) -> None:
 
 
 def test_wrong_files_are_named(tmp_path: Path) -> None:
-    pair = Authority(tmp_path).sign("server")
+    pair = Authority(tmp_path / "ours").pair("server")
     with pytest.raises(ConfigError, match=r"gone\.pem"):
-        edge_of(Pair(tmp_path / "gone.pem", pair.key))
+        edge_of(replace(pair, certificate=tmp_path / "gone.pem"))
     with pytest.raises(ConfigError, match="go together"):
         Edge(ServiceSettings(tls_cert=pair.certificate), "test")
     with pytest.raises(ConfigError, match=r"server\.key"):
-        edge_of(Pair(pair.key, pair.key))
+        edge_of(replace(pair, certificate=pair.key))
     with pytest.raises(ConfigError, match=r"gone\.pem"):
         call_context(ServiceSettings(tls_ca=tmp_path / "gone.pem"))
 

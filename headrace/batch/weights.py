@@ -19,7 +19,7 @@ from headrace.weights.format.chunks import digest_of
 from headrace.weights.format.manifest import Manifest, check_signature
 from headrace.weights.format.payload import dump
 from headrace.weights.host.fetching import fetch
-from headrace.weights.opening import open_store, signing_key
+from headrace.weights.opening import open_store, signing_keys
 from headrace.weights.worker.shadow import check_finite
 
 FROM_FILE = 0
@@ -97,7 +97,7 @@ def _published(model: str, version: int | None, settings: ServiceSettings) -> Ma
             f"published are {min(known)} to {max(known)}" if known else "train it first, or name a file: --weights FILE"
         )
         raise ConfigError(f"no {what} of {model!r} was published", hint=there)
-    check_signature(found.manifest, found.signature, signing_key(settings))
+    check_signature(found.manifest, found.signature, signing_keys(settings))
     manifest = Manifest.decode(found.manifest)
     if manifest.model != model or manifest.version != found.version:
         raise WeightsError(f"the checkpoint event of {model} version {found.version} has another version's manifest")

@@ -67,5 +67,8 @@ def environment(settings: ServiceSettings) -> dict[str, str]:
         "HEADRACE_RUN_DIR": str(settings.run_folder),
         "HEADRACE_KAFKA_CONFIG": json.dumps(settings.kafka_config) if settings.kafka_config else "",
         "HEADRACE_SIGNING_KEY": settings.signing_key.get_secret_value() if settings.signing_key else "",
+        "HEADRACE_ALSO_VALID_SIGNING_KEY": (
+            settings.also_valid_signing_key.get_secret_value() if settings.also_valid_signing_key else ""
+        ),
     }
     return {name: value for name, value in named.items() if value}

@@ -91,6 +91,9 @@ class ServiceSettings(BaseSettings):
     signing_key: Annotated[SecretStr | None, Sensitive()] = Field(
         None, description="HMAC key of manifests; unsigned ones are refused when set"
     )
+    also_valid_signing_key: Annotated[SecretStr | None, Sensitive()] = Field(
+        None, description="a second key whose manifests are taken too, while keys are rotated"
+    )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """What `repr` and everything that prints objects shows."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from headrace.weights.format.manifest import Manifest, TensorSpec, check_signature, schema_hash, sign
     from headrace.weights.host.fetching import fetch
     from headrace.weights.host.transfer import pull
-    from headrace.weights.opening import agent_socket, open_store, signing_key
+    from headrace.weights.opening import agent_socket, open_store, signing_key, signing_keys
     from headrace.weights.publish.lineage import Lineage
     from headrace.weights.publish.publishing import checkpoint_event, publish_version
     from headrace.weights.stores.port import ChunkStore, FallbackStore, MemoryChunkStore
@@ -52,6 +52,7 @@ _HOMES = {
     "schema_hash": "format.manifest",
     "sign": "format.manifest",
     "signing_key": "opening",
+    "signing_keys": "opening",
     "subscribe": "worker.subscribing",
 }
 
@@ -82,6 +83,7 @@ __all__ = [
     "schema_hash",
     "sign",
     "signing_key",
+    "signing_keys",
     "subscribe",
 ]
 

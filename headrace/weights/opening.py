@@ -45,6 +45,12 @@ def agent_socket(settings: ServiceSettings) -> Path:
     return socket_in(settings.run_folder)
 
 
+def signing_keys(settings: ServiceSettings) -> tuple[bytes, ...]:
+    """Return the HMAC keys by which manifests may be signed; empty where they need no signature."""
+    keys = (settings.signing_key, settings.also_valid_signing_key)
+    return tuple(key.get_secret_value().encode() for key in keys if key is not None)
+
+
 def signing_key(settings: ServiceSettings) -> bytes | None:
     """Return the manifests' HMAC key, or None where manifests are not signed."""
     return settings.signing_key.get_secret_value().encode() if settings.signing_key else None

@@ -213,16 +213,26 @@ def sign(encoded: bytes, key: bytes) -> str:
     return hmac.new(key, encoded, hashlib.sha256).hexdigest()
 
 
-def check_signature(encoded: bytes, signature: str, key: bytes | None) -> None:
-    """Raise `SignatureError` if a key is set and the signature is not its own; without a key anything passes."""
-    if not key:
+Keys = bytes | tuple[bytes, ...] | None
+"""A key, or several that are valid at the same time, as while keys are rotated; the first is one's own."""
+
+
+def valid_keys(keys: Keys) -> tuple[bytes, ...]:
+    """The keys one by one; empty where there is none."""
+    return tuple(key for key in ((keys,) if isinstance(keys, bytes) else keys or ()) if key)
+
+
+def check_signature(encoded: bytes, signature: str, keys: Keys) -> None:
+    """Raise `SignatureError` if a key is set and the signature is of none of them; without a key anything passes."""
+    valid = valid_keys(keys)
+    if not valid:
         return
     if not signature:
         raise SignatureError(
             "the manifest is unsigned, and a manifest key is set",
             hint="Give the trainer the same manifest key.",
         )
-    if not hmac.compare_digest(sign(encoded, key), signature):
+    if not any(hmac.compare_digest(sign(encoded, key), signature) for key in valid):
         raise SignatureError(
             "the manifest's signature is not that of the configured key",
             hint="Trainer and agents must have the same manifest key.",

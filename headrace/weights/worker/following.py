@@ -21,7 +21,7 @@ from headrace.runtime.settings import ServiceSettings
 from headrace.weights.errors import DeltaError, ManifestError, NotReady, StoreError
 from headrace.weights.format.manifest import Manifest, check_signature
 from headrace.weights.host.fetching import fetch
-from headrace.weights.opening import open_store, signing_key
+from headrace.weights.opening import open_store, signing_keys
 from headrace.weights.worker.shadow import Build, Shadows, WarmUp
 from headrace.weights.worker.source import Bound
 
@@ -57,7 +57,7 @@ class FollowedWeights:
         self._settings = settings
         self._shadows = Shadows(build, warm_up)
         self._on_change = on_change
-        self._key = signing_key(settings)
+        self._key = signing_keys(settings)
         self._store = open_store(settings)
         self._view = RolloutView(model)
         self._bound: Bound | None = None

@@ -12,7 +12,7 @@ from headrace.runtime import kafka
 from headrace.runtime.lifecycle import Context, Stop, until_stopped
 from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import lower_priority
-from headrace.weights import agent_socket, open_store, signing_key
+from headrace.weights import agent_socket, open_store, signing_keys
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
 from headrace.weights.worker.wire import ToAgent
 from services.ckpt.agent import metrics
@@ -42,7 +42,7 @@ class AgentApp:
         lower_priority(settings.nice)  # before any thread is started
         self._ready = context.ready
         self._ready.declare("directives", "socket")
-        key, path, leases = signing_key(settings), agent_socket(settings), ChunkLeases()
+        key, path, leases = signing_keys(settings), agent_socket(settings), ChunkLeases()
         self._logic = HostAgent(
             agent=settings.instance, host=settings.host_name, signing_key=key, fence_grace_s=settings.fence_grace_s
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.rollouts.directives import REFUSE, RETIRE, STAGE
 from headrace.rollouts.reports import ACTIVE, FAILED, HEARTBEAT, JOINED, LEFT, STAGED
+from headrace.weights.format.manifest import Keys
 from headrace.weights.worker.wire import Active, Failed, Hello, Staged, ToAgent
 from services.ckpt.agent.driver import RETRY_S, WorkerDriver
 from services.ckpt.agent.reporting import Reported, Reporter
@@ -30,7 +31,7 @@ class HostAgent:
         fence_grace_s: seconds for which a worker may serve another version than it is to, and be ready.
     """
 
-    def __init__(self, *, agent: str, host: str, signing_key: bytes | None = None, fence_grace_s: float = 5.0) -> None:
+    def __init__(self, *, agent: str, host: str, signing_key: Keys = None, fence_grace_s: float = 5.0) -> None:
         self._signing_key = signing_key
         self.reporter = Reporter(agent, host)
         self._driver = WorkerDriver(self.reporter, fence_grace_s)

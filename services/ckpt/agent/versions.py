@@ -6,6 +6,7 @@ from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.rollouts.directives import CANARY, SERVES, STAGE
 from headrace.rollouts.view import RolloutView
 from headrace.weights import Manifest, WeightsError, check_signature
+from headrace.weights.format.manifest import Keys
 
 _NAMING = SERVES | {STAGE, CANARY}
 
@@ -57,7 +58,7 @@ class ModelVersions:
         signing_key: manifests must be signed with it; None accepts any.
     """
 
-    def __init__(self, model: str, signing_key: bytes | None) -> None:
+    def __init__(self, model: str, signing_key: Keys) -> None:
         self.model = model
         self._rollout = RolloutView(model)
         self._signing_key = signing_key

@@ -5,6 +5,8 @@ import contextlib
 import fcntl
 import itertools
 import os
+import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,8 +52,11 @@ class WorkerSocket:
                 hint="one agent per host and run: stop it, or use another run_dir",
             ) from error
         self._path.unlink(missing_ok=True)  # its owner is dead: its lock was free
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
-        self._path.chmod(0o600)
+        before = os.umask(0o177)  # nobody else may connect, from the moment that it is there
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, self._path)
+        finally:
+            os.umask(before)
 
     def send(self, connection: int, message: ToWorker) -> None:
         """Send a message to a worker, if it is still there."""
@@ -74,6 +79,10 @@ class WorkerSocket:
             self._lock = -1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (user := _user_of(writer)) not in (os.getuid(), 0):
+            log.warning("a process of another user was turned away", uid=user, socket=str(self._path))
+            writer.close()
+            return
         connection = next(self._numbers)
         self._writers[connection] = writer
         try:
@@ -88,3 +97,10 @@ class WorkerSocket:
             del self._writers[connection]
             self._on_gone(connection)
             writer.close()
+
+
+def _user_of(writer: asyncio.StreamWriter) -> int:
+    """The user id of the process at the other end, as the kernel says (SO_PEERCRED)."""
+    connection = writer.get_extra_info("socket")
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", found)[1])

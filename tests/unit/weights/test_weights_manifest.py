@@ -185,3 +185,12 @@ def test_chunks_cover_a_payload_exactly(size, chunk_size):
     assert [b for _, b in cut] == [a for a, _ in cut[1:]] + ([size] if cut else [])
     assert all(b - a == chunk_size for a, b in cut[:-1])
     assert all(0 < b - a <= chunk_size for a, b in cut)
+
+
+def test_two_keys_are_valid_while_they_are_rotated() -> None:
+    old, new = b"old", b"new"
+    for signed_by, taken_by in ((old, (old, new)), (new, (old, new)), (new, (new, old)), (old, old), (new, new)):
+        check_signature(b"manifest", sign(b"manifest", signed_by), taken_by)
+    for signed_by, taken_by in ((old, new), (old, (new,)), (b"other", (old, new)), (b"", (old, new))):
+        with pytest.raises(SignatureError):
+            check_signature(b"manifest", sign(b"manifest", signed_by), taken_by)

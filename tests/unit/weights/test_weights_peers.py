@@ -510,3 +510,12 @@ def test_writing_a_slot_interrupts_whoever_takes_too_long_to_read_it(host, store
         seed.leases.withdraw(seed.slot)  # returns
         with pytest.raises(PeerError, match="agent at"):
             lazy._fill(memoryview(bytearray(32 << 20)), WAIT_S)
+
+
+@pytest.mark.parametrize(("server", "client"), [((b"old", b"new"), b"old"), ((b"new", b"old"), (b"old", b"new"))])
+def test_agents_take_chunks_from_each_other_while_keys_are_rotated(server: wire.Keys, client: wire.Keys) -> None:
+    shown = wire.proof(server, "server", b"n1", b"n2")
+    wire.check_proof(shown, (b"old", b"new") if isinstance(client, bytes) else client, "server", b"n1", b"n2")
+    wire.check_proof(wire.proof(client, "client", b"n1", b"n2"), server, "client", b"n1", b"n2")
+    with pytest.raises(PeerError):
+        wire.check_proof(wire.proof(b"other", "client", b"n1", b"n2"), server, "client", b"n1", b"n2")

@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 
 from headrace.weights.errors import PeerError
 from headrace.weights.format.chunks import verify
+from headrace.weights.format.manifest import Keys
 from headrace.weights.host.peers import wire
 from headrace.weights.host.peers.wire import Kind
 
@@ -31,7 +32,7 @@ class PeerConnection:
         PeerError: nobody answers, or not as an agent with that key.
     """
 
-    def __init__(self, address: str, *, key: bytes | None = None, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, address: str, *, key: Keys = None, patience_s: float = PATIENCE_S) -> None:
         self.address = address
         self._patience_s = patience_s
         host, _, port = address.rpartition(":")
@@ -46,7 +47,7 @@ class PeerConnection:
             self.close()
             raise
 
-    def _greet(self, key: bytes | None) -> None:
+    def _greet(self, key: Keys) -> None:
         ours = os.urandom(wire.NONCE_SIZE)
         self._say(wire.greeting(ours))
         theirs = wire.nonce_of(self._read(wire.GREETING_SIZE))

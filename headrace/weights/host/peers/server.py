@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.logging import get_logger
 from headrace.weights.errors import PeerError
+from headrace.weights.format.manifest import Keys
 from headrace.weights.host.peers import wire
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
 from headrace.weights.host.peers.wire import Kind
@@ -46,7 +47,7 @@ class PeerServer:
         self,
         leases: ChunkLeases,
         *,
-        key: bytes | None = None,
+        key: Keys = None,
         limit: int = 64,
         on_served: Callable[[str, int], None] = lambda _model, _size: None,
     ) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from headrace.weights.errors import PeerError
+from headrace.weights.format.manifest import Keys, valid_keys
 
 MAGIC = b"HRPEER1\0"
 NONCE_SIZE = 16
@@ -73,17 +74,23 @@ def nonce_of(greeting: bytes) -> bytes:
     return greeting[len(MAGIC) :]
 
 
-def proof(key: bytes | None, side: str, client_nonce: bytes, server_nonce: bytes) -> bytes:
-    """Return what ``side``, "client" or "server", has to show."""
-    if not key:
+def proof(keys: Keys, side: str, client_nonce: bytes, server_nonce: bytes) -> bytes:
+    """Return what ``side``, "client" or "server", has to show: by the first of its keys."""
+    valid = valid_keys(keys)
+    if not valid:
         return bytes(PROOF_SIZE)
-    own = hmac.digest(key, b"headrace agents' chunks, protocol 1", "sha256")
+    own = hmac.digest(valid[0], b"headrace agents' chunks, protocol 1", "sha256")
     return hmac.digest(own, side.encode() + b"\0" + client_nonce + server_nonce, "sha256")
 
 
-def check_proof(shown: bytes, key: bytes | None, side: str, client_nonce: bytes, server_nonce: bytes) -> None:
-    """Raise `PeerError` unless ``shown`` is what ``side`` has to show; without a key anything passes."""
-    if key and not hmac.compare_digest(shown, proof(key, side, client_nonce, server_nonce)):
+def check_proof(shown: bytes, keys: Keys, side: str, client_nonce: bytes, server_nonce: bytes) -> None:
+    """Raise `PeerError` unless ``shown`` is what ``side`` has to show, by one of the keys.
+
+    Without a key anything passes.
+    """
+    valid = valid_keys(keys)
+    wanted = (proof(key, side, client_nonce, server_nonce) for key in valid)
+    if valid and not any(hmac.compare_digest(shown, one) for one in wanted):
         raise PeerError(
             f"the {side} has not proved that it has the manifests' key", hint="Give all agents the same signing_key."
         )

@@ -6,6 +6,7 @@ from functools import partial
 from headrace.runtime.logging import get_logger
 from headrace.weights import ChunkStore, Manifest
 from headrace.weights.errors import ChunkCorrupt
+from headrace.weights.format.manifest import Keys
 from headrace.weights.host.peers.chunk_leases import ChunkLeases
 from headrace.weights.host.peers.client import PeerConnection
 from headrace.weights.host.peers.exchange import Exchange
@@ -32,7 +33,7 @@ class Peers:
         key: the manifests' key, None where there is none.
     """
 
-    def __init__(self, settings: AgentSettings, leases: ChunkLeases, key: bytes | None) -> None:
+    def __init__(self, settings: AgentSettings, leases: ChunkLeases, key: Keys) -> None:
         self._settings = settings
         self._leases = leases
         self._shunned = Shunned()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import ssl
 import time
 from collections.abc import Generator, Sequence
 
@@ -26,18 +27,28 @@ class PeerConnection:
     Args:
         address: the agent's host:port.
         key: the manifests' key, None where there is none.
+        tls: whom to trust, and one's own certificate; None for plain TCP.
         patience_s: see `PATIENCE_S`.
 
     Raises:
         PeerError: nobody answers, or not as an agent with that key.
     """
 
-    def __init__(self, address: str, *, key: Keys = None, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: Keys = None,
+        tls: ssl.SSLContext | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.address = address
         self._patience_s = patience_s
         host, _, port = address.rpartition(":")
         try:
             self._sock = socket.create_connection((host.strip("[]"), int(port)), patience_s)
+            if tls is not None:
+                self._sock = tls.wrap_socket(self._sock, server_hostname=host.strip("[]"))
         except (OSError, ValueError) as error:
             raise PeerError(f"agent at {address} cannot be reached: {error}") from error
         try:
@@ -85,7 +96,7 @@ class PeerConnection:
     def abort(self) -> None:
         """Make the thread that uses the connection come back with an error, at once. May be called from any thread."""
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # TLS's own is not for two threads
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,6 +8,7 @@ already, and nobody says when they are gone.
 import contextlib
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ class PeerServer:
     Args:
         leases: what may be served.
         key: the manifests' key; whoever connects must have it. None lets anybody in.
+        tls: a context that asks for certificates of the other agents; None for plain TCP.
         limit: connections at a time; more are closed at once, and take the chunks elsewhere.
         on_served: told the model and the bytes of every chunk sent.
     """
@@ -48,11 +50,12 @@ class PeerServer:
         leases: ChunkLeases,
         *,
         key: Keys = None,
+        tls: ssl.SSLContext | None = None,
         limit: int = 64,
         on_served: Callable[[str, int], None] = lambda _model, _size: None,
     ) -> None:
         self._leases = leases
-        self._key = key
+        self._key, self._tls = key, tls
         self._limit = limit
         self._on_served = on_served
         self._lock = threading.Lock()
@@ -112,6 +115,8 @@ class PeerServer:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(GREETING_S)
+            if self._tls is not None:
+                sock = self._over_tls(sock, self._tls, who)
             self._greet(sock)
             sock.settimeout(IDLE_S)
             while (head := _exactly(sock, wire.BATCH_HEAD_SIZE)) is not None:
@@ -127,6 +132,24 @@ class PeerServer:
             with self._lock:
                 del self._serving[sock]
             sock.close()
+
+    def _over_tls(self, sock: socket.socket, tls: ssl.SSLContext, who: str) -> socket.socket:
+        """The connection over TLS, in the place of the plain one: `close` must be able to interrupt its handshake."""
+        secured = tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._serving[secured] = self._serving.pop(sock)
+            closed = self._closed
+        if closed:
+            _interrupt(secured)
+        try:
+            secured.do_handshake()
+        except OSError as error:
+            log.warning("another agent was refused", peer=who, error=str(error))
+            with self._lock:
+                self._serving[sock] = self._serving.pop(secured)  # as whoever called knows it
+            secured.close()
+            raise
+        return secured
 
     def _greet(self, sock: socket.socket) -> None:
         theirs = wire.nonce_of(_exactly(sock, wire.GREETING_SIZE) or b"")
@@ -163,7 +186,8 @@ class PeerServer:
             if leased is None:
                 return False
             size = len(leased.data)
-            sock.sendall(wire.reply(Kind.CHUNK, index, size), socket.MSG_MORE)
+            more = 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_MORE  # TLS has records of its own
+            sock.sendall(wire.reply(Kind.CHUNK, index, size), more)
             sock.sendall(leased.data)
         self._leases.count(leased.model, size)
         self._on_served(leased.model, size)
@@ -173,7 +197,7 @@ class PeerServer:
 def _interrupt(sock: socket.socket) -> None:
     """Make whoever is in a call on this socket come back from it, with an error or the end."""
     with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS's own `shutdown` a reader in another thread sees half
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes | None:

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from headrace.runtime.access.edge import call_context
+from headrace.runtime.access.tls import Certificates, Watch
+from headrace.runtime.errors import ConfigError
 from headrace.runtime.logging import get_logger
 from headrace.weights import ChunkStore, Manifest
 from headrace.weights.errors import ChunkCorrupt
@@ -37,8 +40,17 @@ class Peers:
         self._settings = settings
         self._leases = leases
         self._shunned = Shunned()
-        self._dial = partial(PeerConnection, key=key, patience_s=settings.peer_patience_s)
-        self._server = PeerServer(leases, key=key, limit=settings.peer_connections, on_served=_count)
+        tls = _tls(settings)
+        trusted = None if tls is None else call_context(settings)
+        self._dial = partial(PeerConnection, key=key, tls=trusted, patience_s=settings.peer_patience_s)
+        self._server = PeerServer(
+            leases,
+            key=key,
+            tls=None if tls is None else tls.context,
+            limit=settings.peer_connections,
+            on_served=_count,
+        )
+        self._watch = Watch([] if tls is None else [tls])
 
     def open(self) -> str:
         """Listen, and return the address for others.
@@ -47,6 +59,7 @@ class Peers:
             ConfigError: the address cannot be had.
         """
         settings = self._settings
+        self._watch.start()
         port = self._server.open(settings.host, settings.peer_port)
         host = settings.peer_host or (settings.host_name if settings.host in _EVERYWHERE else settings.host)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -55,6 +68,7 @@ class Peers:
 
     def close(self) -> None:
         """Stop serving."""
+        self._watch.stop()
         self._server.close()
 
     def routes(self, plan: Plan | None) -> Routes | None:
@@ -104,3 +118,17 @@ class Peers:
 
 def _count(model: str, size: int) -> None:
     metrics.TO_PEERS.labels(model).inc(size)
+
+
+def _tls(settings: AgentSettings) -> Certificates | None:
+    """Mutual TLS between agents, where there are certificates.
+
+    Raises:
+        ConfigError: nobody says whose certificates are taken.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    authorities = settings.tls_client_ca or settings.tls_ca
+    if authorities is None:
+        raise ConfigError("agents ask each other for certificates: whose?", hint="--tls-client-ca, or --tls-ca")
+    return Certificates(settings.tls_cert, settings.tls_key, authorities)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from headrace.contracts.topics import CATALOGUE, TopicSpec, dead_letters
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.kafka import REQUEST_TIMEOUT_S
-from headrace.security.grants import GRANTS, Grant
+from headrace.security.grants import EVERYBODY, GRANTS, Grant
 
 
 @dataclass(frozen=True, order=True)
@@ -48,7 +48,13 @@ class Allowed:
 def permissions(pipelines: Iterable[str], grants: Mapping[str, Grant] = GRANTS) -> list[Allowed]:
     """Everything that the principals need for these pipelines, sorted."""
     names = sorted(set(pipelines))
-    return sorted({one for principal, grant in grants.items() for one in _of(principal, grant, names)})
+    return sorted(
+        {
+            one
+            for principal, grant in grants.items()
+            for one in (*_of(principal, EVERYBODY, names), *_of(principal, grant, names))
+        }
+    )
 
 
 def _of(principal: str, grant: Grant, pipelines: list[str]) -> Iterator[Allowed]:

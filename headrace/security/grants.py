@@ -49,7 +49,10 @@ class Grant:
     """Topics."""
 
 
-_EDGE = (KEYS,)  # what a role with a port reads, where callers need keys
+_FLOW = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
+
+EVERYBODY = Grant(reads=(KEYS,), writes=(AUDIT,), groups=("headrace.keys.",))
+"""What every role needs beside its own: each has a port, and may be told to ask callers for keys."""
 
 GRANTS: Mapping[str, Grant] = {
     "trainer": Grant(
@@ -81,33 +84,19 @@ GRANTS: Mapping[str, Grant] = {
     ),
     "agent": Grant(reads=(ROLLOUTS,), writes=(APPLIED,), groups=("headrace.directives.",)),
     "monitor": Grant(
-        reads=(
-            EVENTS,
-            LABELS,
-            EXAMPLES,
-            PREDICTIONS,
-            SHADOWS,
-            CHECKPOINTS,
-            REFUSALS,
-            ROLLOUTS,
-            APPLIED,
-            ALERTS,
-            *_EDGE,
-        ),
-        writes=(ALERTS, AUDIT),
+        reads=(*_FLOW, CHECKPOINTS, REFUSALS, ROLLOUTS, APPLIED, ALERTS),
+        writes=(ALERTS,),
         reads_letters=CATALOGUE,
-        groups=("headrace.monitor.", "headrace.keys."),
+        groups=("headrace.monitor.",),
         looks_at=("headrace.", "{pipeline}."),
     ),
-    "ingest": Grant(reads=_EDGE, writes=(EVENTS, LABELS, AUDIT), letters=(EVENTS, LABELS), groups=("headrace.keys.",)),
-    "rpc": Grant(reads=(ROLLOUTS, *_EDGE), writes=(AUDIT,), groups=("headrace.directives.", "headrace.keys.")),
-    "gateway": Grant(
-        reads=(PREDICTIONS, SHADOWS, *_EDGE), writes=(AUDIT,), groups=("headrace.gateway.", "headrace.keys.")
-    ),
-    "batch": Grant(reads=(*CATALOGUE,), writes=(AUDIT,), groups=("headrace.",)),
+    "ingest": Grant(writes=(EVENTS, LABELS), letters=(EVENTS, LABELS)),
+    "rpc": Grant(reads=(ROLLOUTS,), groups=("headrace.directives.",)),
+    "gateway": Grant(reads=(PREDICTIONS, SHADOWS), groups=("headrace.gateway.",)),
+    "batch": Grant(reads=(*_FLOW, CHECKPOINTS, ROLLOUTS), groups=("headrace.",)),
     "train": Grant(
-        reads=(*CATALOGUE,),
-        writes=(CHECKPOINTS, AUDIT),
+        reads=(*_FLOW, CHECKPOINTS, ROLLOUTS),
+        writes=(CHECKPOINTS,),
         groups=("headrace.",),
         transactions=("headrace.trainer.",),
     ),

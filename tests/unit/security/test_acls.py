@@ -35,7 +35,7 @@ def test_a_role_may_write_nothing_but_what_it_is_there_for() -> None:
             f"{pipeline}.{topic}"
             for pipeline in ("rides", "flights")
             for topic in ("predictions", "shadows", "events.dlq")
-        )
+        ),
     }
     predictors = {principal for principal, name in writes if name == PREDICTIONS.name("rides")}
     assert predictors == {"stream", "operator"}

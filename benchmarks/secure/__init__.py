@@ -1,0 +1,1 @@
+"""What security costs: TLS and SASL on the stream, keys on `rpc`, certificates that change under load."""

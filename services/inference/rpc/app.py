@@ -18,7 +18,7 @@ from services.inference.rpc.backends.models import RepositoryModels
 from services.inference.rpc.backends.repository import Repository
 from services.inference.rpc.control.member import Member, socket_of_worker
 from services.inference.rpc.control.operations import Alone, Control, Operations
-from services.inference.rpc.grpc import GrpcServer
+from services.inference.rpc.grpc.server import GrpcServer
 from services.inference.rpc.metrics import ProtocolCollector
 from services.inference.rpc.models.pipelines import models_of
 from services.inference.rpc.models.registry import Registry

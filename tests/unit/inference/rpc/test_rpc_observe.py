@@ -21,7 +21,7 @@ from headrace.runtime.tracing import Sampling
 from headrace.runtime.tracing.spans import Tracing
 from headrace.runtime.web import WebServer
 from services.inference.rpc.control.operations import alone
-from services.inference.rpc.grpc import GrpcServer
+from services.inference.rpc.grpc.server import GrpcServer
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.observer import Observer

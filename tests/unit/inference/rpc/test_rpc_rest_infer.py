@@ -17,7 +17,7 @@ from headrace.runtime.web import WebServer
 from services.inference.oip.messages import InferRequest, OipError
 from services.inference.oip.rest_codec import parse_infer, render_answer
 from services.inference.rpc.control.operations import alone
-from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.grpc.infer import RawInfer
 from services.inference.rpc.jobs import Job
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.rest import create_app

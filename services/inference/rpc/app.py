@@ -25,8 +25,8 @@ from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.observer import Observer
 from services.inference.rpc.observe.spans import RequestSpans
-from services.inference.rpc.rest import create_app
-from services.inference.rpc.rest_infer import protocol_for
+from services.inference.rpc.rest.app import create_app
+from services.inference.rpc.rest.infer import protocol_for
 from services.inference.rpc.settings import RpcSettings
 
 _GRACE_S = 5.0

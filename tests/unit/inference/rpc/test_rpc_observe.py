@@ -27,8 +27,8 @@ from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.observer import Observer
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.observe.spans import RequestSpans
-from services.inference.rpc.rest import create_app
-from services.inference.rpc.rest_infer import protocol_for
+from services.inference.rpc.rest.app import create_app
+from services.inference.rpc.rest.infer import protocol_for
 from tests.patience import WAIT_S, eventually
 from tests.unit.inference.rpc.test_rpc_batching import World
 from tests.unit.inference.rpc.test_rpc_raw_infer import message

@@ -28,8 +28,8 @@ from services.inference.rpc.control.operations import Control
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
-from services.inference.rpc.openapi import document
-from services.inference.rpc.rest_infer import ROUTE, Headers, answer_headers, error_headers
+from services.inference.rpc.rest.infer import ROUTE, Headers, answer_headers, error_headers
+from services.inference.rpc.rest.openapi import document
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -1,6 +1,6 @@
 """The OpenAPI document of the role `rpc`: the v2 routes as data, with the tensors of the model that is served.
 
-The routes are plain Starlette ones (services/inference/rpc/rest.py), since a request's cost is Python's, so nothing
+The routes are plain Starlette ones (services/inference/rpc/rest/app.py), since a request's cost is Python's, so nothing
 generates this document from them; a test compares the two.
 """
 

@@ -17,7 +17,7 @@ from headrace.weights.errors import NotReady
 from headrace.weights.worker.source import WeightsSource
 from services.inference.oip.messages import InferAnswer, OipError, OutputTensor
 from services.inference.rpc import timing
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.statistics import Statistics
 
 Deliver = Callable[[Outcome], None]

@@ -12,7 +12,7 @@ from services.inference.oip.kinds import TensorSpec
 from services.inference.oip.layout import Table
 from services.inference.oip.messages import InferAnswer, InferRequest, OipError
 from services.inference.oip.plain_json import PlainJson
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.statistics import Statistics
 
 Deliver = Callable[[Outcome], None]

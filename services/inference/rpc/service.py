@@ -28,9 +28,9 @@ from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.tables import Tables
 from services.inference.rpc import timing
-from services.inference.rpc.batcher import Batcher, BatchLimits
-from services.inference.rpc.execution import Executor
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.batcher import Batcher, BatchLimits
+from services.inference.rpc.batching.execution import Executor
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.parameters import Priorities, timeout_of
 from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
 from services.inference.rpc.served import Repeats, infer

@@ -17,7 +17,7 @@ from services.inference.rpc.backends.config import ConfigInvalid, ModelSettings
 from services.inference.rpc.backends.port import TensorInfo
 from services.inference.rpc.backends.repository import LoadedModel, Repository
 from services.inference.rpc.backends.version import RunningVersion
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.parameters import timeout_of
 from services.inference.rpc.served import Deliver, Repeats
 from services.inference.rpc.statistics import Statistics

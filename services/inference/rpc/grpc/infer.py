@@ -21,7 +21,7 @@ from services.inference.oip.grpc_codec import parse_infer, render_answer
 from services.inference.oip.layout import Layout, Table
 from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, OipError
 from services.inference.oip.tables import raw_part
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming

@@ -11,7 +11,7 @@ from headrace.runtime.lifecycle import Context
 from headrace.weights import StaticWeights
 from headrace.weights.worker.source import WeightsSource
 from services.inference.live import live_weights
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.models.traffic import Traffic
 from services.inference.rpc.parameters import Priorities
 from services.inference.rpc.response_cache import ResponseCache

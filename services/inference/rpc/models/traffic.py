@@ -17,7 +17,7 @@ from services.inference.oip.layout import Table
 from services.inference.oip.messages import InferRequest, ModelFailed, OipError, Unavailable
 from services.inference.oip.plain_json import PlainJson
 from services.inference.routing import Router
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.served import Deliver, Repeats
 from services.inference.rpc.service import DataPlane
 from services.inference.rpc.statistics import Statistics

@@ -20,7 +20,7 @@ from services.inference.oip.rest_codec import (
     parse_infer,
     render_answer,
 )
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import GONE, Observer, Seen
 from services.inference.rpc.observe.report import Incoming

@@ -27,10 +27,10 @@ from services.inference.oip.messages import (
     Overloaded,
     Unavailable,
 )
-from services.inference.rpc.batcher import BatchLimits
-from services.inference.rpc.jobs import Job
+from services.inference.rpc.batching.batcher import BatchLimits
+from services.inference.rpc.batching.jobs import Job
+from services.inference.rpc.batching.waiting import Waiting
 from services.inference.rpc.service import DataPlane
-from services.inference.rpc.waiting import Waiting
 from tests.patience import WAIT_S, eventually
 
 choose_fixed_kernels()

@@ -20,7 +20,7 @@ from services.inference.oip.messages import (
     NotFound,
     Unavailable,
 )
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.service import DataPlane
 from tests.patience import WAIT_S, eventually

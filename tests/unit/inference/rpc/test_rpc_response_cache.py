@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from headrace.weights.worker.source import StaticWeights
 from services.inference.oip.messages import InferRequest, NotFound, OipError
 from services.inference.oip.shared_memory import Regions
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.metrics import ProtocolCollector
 from services.inference.rpc.response_cache import ResponseCache
 from services.inference.rpc.service import DataPlane

@@ -14,7 +14,7 @@ from headrace.weights.worker.source import Bound, WeightsSource
 from services.inference.oip.messages import InferAnswer, ModelFailed, NotFound, OipError, OutputTensor, Unavailable
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.tables import Tables
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.statistics import Execution
 
 

@@ -15,8 +15,8 @@ from headrace.launch.supervised import Supervised
 from headrace.runtime.errors import ConfigError, ExitCode, HeadraceError
 from headrace.runtime.lifecycle import Context, Stop
 from services.inference.rpc.control.hub import Hub, socket_of
-from services.inference.rpc.merged_metrics import MergedMetrics
 from services.inference.rpc.settings import RpcSettings
+from services.inference.rpc.workers.merged_metrics import MergedMetrics
 
 _PROBE_S = 0.1
 _POLICY = RestartPolicy(give_up=3)
@@ -54,7 +54,7 @@ class WorkersApp:
         instance = f"{settings.instance}.{number}"
         args = (*argv, f"--instance={instance}", "--ops-port=0", "--workers=1", f"--run-dir={settings.run_folder}")
         limit = settings.shutdown_timeout_s + _MARGIN_S
-        module = "services.inference.rpc.worker"
+        module = "services.inference.rpc.workers.worker"
         spec = RoleSpec(instance, module, "rpc-worker", args, instance=instance, stop_timeout_s=limit)
         return Supervised(RoleProgram(spec, settings.run_folder, os.environ), _POLICY, lambda: None)
 

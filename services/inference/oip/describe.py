@@ -8,7 +8,15 @@ from headrace.contracts.oip.tensors import DATATYPES
 from services.inference.oip.kinds import TensorSpec
 
 PLATFORM = "headrace_pytorch"
-EXTENSIONS = ["model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics", "logging"]
+EXTENSIONS = [
+    "model_repository",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "logging",
+    "generate",
+]
 
 
 def server_metadata(*, shared_memory: bool = False) -> dict[str, Any]:

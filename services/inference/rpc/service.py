@@ -81,6 +81,7 @@ class DataPlane:
         self._tables = Tables(name, self._events)
         self.inputs = self._events.inputs
         """The tensors that a request has, in order."""
+        self.json_outputs = frozenset(spec.name for spec in self._predictions.outputs if spec.kind.json)
         self.plain_json: PlainJson | None = PlainJson(self.inputs, self._events.nullable)
         executor = Executor(name, model, weights, self._tables, self._predictions, remember=remember)
         self._batcher = Batcher(executor.run, limits)

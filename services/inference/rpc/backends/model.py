@@ -42,6 +42,7 @@ class RepositoryModel:
     def __init__(self, repository: Repository, name: str, queue: int = 1 << 18, overdue_s: float = 0.0) -> None:
         self.name, self.required = name, True
         self.statistics = Statistics()
+        self.json_outputs: frozenset[str] = frozenset()
         self.plain_json: PlainJson | None = None
         self.repeats: Repeats | None = None
         self.inputs: list[TensorSpec] = []

@@ -48,6 +48,7 @@ class Traffic:
         self.required: bool = champion.required
         self.statistics: Statistics = champion.statistics
         self.inputs: list[TensorSpec] = champion.inputs
+        self.json_outputs: frozenset[str] = champion.json_outputs
         self.plain_json: PlainJson | None = champion.plain_json
         self.order = champion.order
         self.model_ready, self.index = champion.model_ready, champion.index

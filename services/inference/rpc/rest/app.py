@@ -6,7 +6,6 @@ The routes are plain Starlette ones, since a request's cost is Python's; openapi
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import orjson
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -15,21 +14,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.inference.oip import describe
-from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
-from services.inference.oip.rest_codec import (
-    HEADER_LENGTH,
-    MAX_BODY,
-    decompress,
-    parse_infer,
-    parse_json,
-)
-from services.inference.oip.shared_memory import NO_CUDA, Regions
+from services.inference.oip.messages import InvalidRequest, OipError
+from services.inference.oip.rest_codec import parse_json
 from services.inference.rpc.control.operations import Control
 from services.inference.rpc.models.registry import Registry
-from services.inference.rpc.observe.observer import Observer, Seen
-from services.inference.rpc.observe.report import Incoming
-from services.inference.rpc.rest.infer import ROUTE, Headers, answer_headers, error_headers
+from services.inference.rpc.observe.observer import Observer
+from services.inference.rpc.rest.bodies import as_json, body_of
+from services.inference.rpc.rest.infer import error_headers
 from services.inference.rpc.rest.openapi import document
+from services.inference.rpc.rest.predicting import Predicting, model_of, raw
+from services.inference.rpc.rest.shared_memory import CudaRegions, SystemRegions
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -69,7 +63,9 @@ def _routes(rest: "_Rest") -> list[tuple[str, str, Endpoint]]:
     ]
     for prefix in (model, versioned):
         routes += [
-            ("POST", f"{prefix}/infer", rest.infer),
+            ("POST", f"{prefix}/infer", rest.predict.infer),
+            ("POST", f"{prefix}/generate", rest.predict.generate),
+            ("POST", f"{prefix}/generate_stream", rest.predict.generate_stream),
             ("GET", f"{prefix}/ready", rest.model_ready),
             ("GET", f"{prefix}/config", rest.config),
             ("GET", f"{prefix}/stats", rest.statistics),
@@ -89,8 +85,9 @@ class _Rest:
     """The endpoints."""
 
     def __init__(self, models: Registry, control: Control, observer: Observer | None) -> None:
-        self._models, self._control, self._observer = models, control, observer
-        self.system, self.cuda = _System(models.regions, control), _Cuda()
+        self._models, self._control = models, control
+        self.predict = Predicting(models, observer)
+        self.system, self.cuda = SystemRegions(models.regions, control), CudaRegions()
 
     async def live(self, _: Request) -> Response:
         return Response()
@@ -99,57 +96,30 @@ class _Rest:
         return Response(status_code=200 if self._models.ready else 400)
 
     async def model_ready(self, request: Request) -> Response:
-        return Response(status_code=200 if self._models.model_ready(*_model(request)) else 400)
+        return Response(status_code=200 if self._models.model_ready(*model_of(request)) else 400)
 
     async def server_metadata(self, _: Request) -> Response:
-        return _json(describe.server_metadata(shared_memory=self._models.regions.on))
+        return as_json(describe.server_metadata(shared_memory=self._models.regions.on))
 
     async def metadata(self, request: Request) -> Response:
-        return _json(self._models.metadata(*_model(request)))
+        return as_json(self._models.metadata(*model_of(request)))
 
     async def config(self, request: Request) -> Response:
-        return _json(self._models.config(*_model(request)))
+        return as_json(self._models.config(*model_of(request)))
 
     async def statistics(self, request: Request) -> Response:
         try:
-            return _json({"model_stats": await self._control.statistics(*_model(request))})
+            return as_json({"model_stats": await self._control.statistics(*model_of(request))})
         except OipError as error:
             raise InvalidRequest(
                 str(error)
             ) from error  # for statistics alone the protocol answers 400 to an unknown model
 
-    async def infer(self, request: Request) -> Response:
-        """What `rest_infer` leaves to the framework."""
-        body, client = await _body(request), request.client
-        peer = f"{client.host}:{client.port}" if client else ""
-        if self._observer is None:
-            return await self._infer(request, body, peer, None)
-        headers, said = request.headers, (peer, len(body), *_model(request))
-        seen = self._observer.begin(lambda name: headers.get(name, ""), lambda: Incoming("rest", ROUTE, *said))
-        try:
-            return await self._infer(request, body, peer, seen)
-        except OipError as error:
-            if seen is not None:
-                seen.answered(error, error.http, len(error_headers(error)[1]))
-            raise
-
-    async def _infer(self, request: Request, body: bytes, peer: str, seen: Seen | None) -> Response:
-        headers, (model, version) = request.headers, _model(request)
-        inputs, regions = self._models.find(model).inputs, self._models.regions
-        body = decompress(body, headers.get("content-encoding", "").lower())
-        length = headers.get(HEADER_LENGTH) or None
-        parsed, binary = parse_infer(model, version, body, length, inputs, regions=regions)
-        answer = await self._models.infer(parsed, peer, seen)
-        response = _raw(200, *answer_headers(answer, binary, headers.get("accept-encoding", "")))
-        if seen is not None:
-            seen.answered(answer, 200, len(response.body))
-        return response
-
     async def index(self, request: Request) -> Response:
-        return _json(self._models.index(ready_only=parse_json(await _body(request)).get("ready") is True))
+        return as_json(self._models.index(ready_only=parse_json(await body_of(request)).get("ready") is True))
 
     async def load(self, request: Request) -> Response:
-        parameters = parse_json(await _body(request)).get("parameters") or {}
+        parameters = parse_json(await body_of(request)).get("parameters") or {}
         if not isinstance(parameters, dict):
             raise InvalidRequest("'parameters' must be an object")
         await self._control.load(request.path_params["model"], parameters)
@@ -160,90 +130,25 @@ class _Rest:
         return Response()
 
     async def logging(self, request: Request) -> Response:
-        return _json(await self._control.logging(parse_json(await _body(request))))
+        return as_json(await self._control.logging(parse_json(await body_of(request))))
 
     async def trace(self, request: Request) -> Response:
-        return _json(await self._control.trace(parse_json(await _body(request))))
-
-
-class _System:
-    """The endpoints of system shared memory."""
-
-    def __init__(self, regions: Regions, control: Control) -> None:
-        self._regions, self._control = regions, control
-
-    async def status(self, request: Request) -> Response:
-        return _json(self._regions.status(_region(request)))
-
-    async def register(self, request: Request) -> Response:
-        body = parse_json(await _body(request))
-        await self._control.register(_region(request), body.get("key"), body.get("offset", 0), body.get("byte_size"))
-        return Response()
-
-    async def unregister(self, request: Request) -> Response:
-        await self._control.unregister(_region(request))
-        return Response()
-
-
-class _Cuda:
-    """The endpoints of CUDA shared memory: nothing can be registered. Load generators unregister all the same."""
-
-    async def status(self, request: Request) -> Response:
-        if region := _region(request):
-            raise InvalidRequest(f"Unable to find shared memory region: '{region}'")
-        return _json([])
-
-    async def register(self, _: Request) -> Response:
-        raise Unsupported(NO_CUDA)
-
-    async def unregister(self, _: Request) -> Response:
-        return Response()
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body.
-
-    Raises:
-        InvalidRequest: it is too large; the rest of it is not read.
-    """
-    parts, size = list[bytes](), 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY:
-            raise InvalidRequest(f"the body is larger than {MAX_BODY} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _region(request: Request) -> str:
-    return str(request.path_params.get("region", ""))
-
-
-def _model(request: Request) -> tuple[str, str]:
-    return request.path_params.get("model", ""), request.path_params.get("version", "")
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
-
-
-def _raw(status: int, headers: Headers, body: bytes) -> Response:
-    return Response(body, status, headers={name.decode(): value.decode() for name, value in headers})
+        return as_json(await self._control.trace(parse_json(await body_of(request))))
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-    return _json({"error": detail}, status)
+    return as_json({"error": detail}, status)
 
 
 async def _oip_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, OipError):
         return await _unforeseen(_, error)
-    return _raw(error.http, *error_headers(error))
+    return raw(error.http, *error_headers(error))
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:
-    return _json({"error": f"internal error: {type(error).__name__}"}, 500)
+    return as_json({"error": f"internal error: {type(error).__name__}"}, 500)
 
 
 async def _gone(_: Request, __: Exception) -> Response:

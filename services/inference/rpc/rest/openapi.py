@@ -72,6 +72,8 @@ _UNCHANGING: Mapping[str, Json] = {
     "Index": _array(_object({"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT})),
     "Region": _object({"key": _TEXT, "offset": _SIZE, "byte_size": _SIZE}, "key", "byte_size"),
     "Regions": _array(_object({"name": _TEXT, "key": _TEXT, "offset": _SIZE, "byte_size": _SIZE})),
+    "Event": {**_ANY, "description": "a value for each input, by its name; `id` and `parameters` are the request's"},
+    "Prediction": {**_ANY, "description": "model_name, model_version, and a value for each output, by its name"},
     "Object": _ANY,
     "Empty": {**_array(_ANY), "maxItems": 0},
     "Error": _object({"error": _TEXT}, "error"),
@@ -97,6 +99,10 @@ def operations() -> Iterator[Operation]:
     for path, which in ((model, ""), (versioned, ", if this version is the live one")):
         refused = (400, 404, 500, 501, 503)
         yield Operation("POST", f"{path}/infer", "predict", f"Predict{which}", "InferRequest", "InferResponse", refused)
+        generate = f"Predict one event{which}, as a plain JSON object"
+        yield Operation("POST", f"{path}/generate", "predict", generate, "Event", "Prediction", refused)
+        events = f"{generate}, answered as a server-sent event"
+        yield Operation("POST", f"{path}/generate_stream", "predict", events, "Event", "", refused)
     for path, which in ((model, ""), (versioned, ", in this version")):
         yield Operation("GET", path, "model", f"Inputs and outputs{which}", answer="ModelMetadata", refused=(400, 404))
         yield Operation("GET", f"{path}/ready", "model", f"200 if the model answers{which}, else 400", refused=(400,))

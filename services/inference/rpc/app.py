@@ -10,7 +10,7 @@ from headrace.runtime.lifecycle import App, Context, Stop
 from headrace.runtime.scheduling import use_realtime
 from headrace.runtime.tracing import start_tracing
 from headrace.runtime.web import WebServer
-from headrace.weights.worker.source import WeightsSource
+from headrace.weights.worker.source import VersionedWeights
 from services.inference.live import load_all
 from services.inference.oip.diagnostics import LogSettings, TraceSettings
 from services.inference.oip.shared_memory import Regions
@@ -160,7 +160,7 @@ def _repository(settings: RpcSettings, models: Registry) -> RepositoryModels | N
     return RepositoryModels(models, repository, queue, overdue_s, settings.model_repository_poll_s)
 
 
-def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None, *, shared: bool = False) -> App:
+def build_rpc(context: Context[RpcSettings], weights: VersionedWeights | None = None, *, shared: bool = False) -> App:
     """The role `rpc`; `weights` are those of the first pipeline's own model, where they are given."""
     if context.settings.realtime and not use_realtime():
         raise ConfigError(

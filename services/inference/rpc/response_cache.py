@@ -37,13 +37,13 @@ class ResponseCache:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def find(self, key: bytes, checkpoint: str, version: str) -> InferAnswer | None:
+    def find(self, key: bytes, checkpoint: str, version: int) -> InferAnswer | None:
         """The answer to a request of this key, from the live version, if `version` asks for no other."""
         if checkpoint != self._checkpoint:
             self._checkpoint, self.size = checkpoint, 0
             self._answers.clear()
         found = self._answers.get(key)
-        if found is None or (version and int(version) != found[0].version):
+        if found is None or (version and version != found[0].version):
             return None
         self._answers.move_to_end(key)
         return found[0]
@@ -97,7 +97,7 @@ class CachedAnswers:
         asyncio.get_running_loop().call_soon(_deliver, job, found)
         return job
 
-    def _find(self, key: bytes, version: str) -> InferAnswer | None:
+    def _find(self, key: bytes, version: int) -> InferAnswer | None:
         try:
             with self._weights.lease() as bound:
                 return self._cache.find(key, bound.checkpoint, version)

@@ -7,6 +7,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import CliPositionalArg, NoDecode
 
 from headrace.runtime.errors import ConfigError
+from headrace.weights.worker.version_policy import VersionPolicy
+from services.inference.oip.labels import RESERVED, is_label
 from services.inference.settings import InferenceSettings
 
 SWITCH_S = 0.0005
@@ -22,6 +24,7 @@ _LIMITS = (
     "loop_max_us",
     "execution_timeout_s",
     "response_cache_bytes",
+    "version_policy",
 )
 """What a model may have of its own."""
 
@@ -86,6 +89,15 @@ class RpcSettings(InferenceSettings):
     response_cache_bytes: int = Field(
         0, ge=0, description="bytes of answers kept for requests with the same inputs and version; 0 keeps none"
     )
+    version_policy: str = Field(
+        "latest:2",
+        description="versions that requests may name beside the live one: latest:N of those that served last, "
+        "all (32), or specific:V,V; each is a slot of shared memory",
+    )
+    version_labels: dict[str, int] = Field(
+        default_factory=dict,
+        description="what requests may call a version: MODEL.LABEL=VERSION, e.g. trips.golden=7; repeat it for more",
+    )
     weights: Annotated[list[str], NoDecode] = Field(
         [],
         description="a safetensors file of a network's state, to serve as it is instead of following the fleet: FILE "
@@ -105,6 +117,12 @@ class RpcSettings(InferenceSettings):
     @classmethod
     def _files(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("version_policy")
+    @classmethod
+    def _policy(cls, value: str) -> str:
+        VersionPolicy.parse(value)
+        return value
 
     @property
     def folders(self) -> list[Path]:
@@ -136,6 +154,26 @@ class RpcSettings(InferenceSettings):
                     RpcSettings.__pydantic_validator__.validate_assignment(found, limit, value)
                 except ValidationError as error:
                     raise ConfigError(f"rpc: --model-limits {key}={value}: {error.errors()[0]['msg']}") from None
+        return found
+
+    def labels_of(self, models: list[str]) -> dict[str, dict[str, int]]:
+        """Each model's labels.
+
+        Raises:
+            ConfigError: there is no such model, or a label is a number or one that has a meaning already.
+        """
+        found: dict[str, dict[str, int]] = {}
+        for key, version in self.version_labels.items():
+            model, _, label = key.rpartition(".")
+            if model not in models:
+                raise ConfigError(
+                    f"rpc: --version-labels {key}: no model {model!r}", hint=f"models: {', '.join(models)}"
+                )
+            if not is_label(label) or label in RESERVED:
+                raise ConfigError(
+                    f"rpc: --version-labels {key}: {label!r} cannot be a label", hint="MODEL.LABEL=VERSION"
+                )
+            found.setdefault(model, {})[label] = version
         return found
 
     def weights_of(self, models: list[str]) -> dict[str, Path]:

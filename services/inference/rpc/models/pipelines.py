@@ -9,7 +9,8 @@ from headrace.runtime.devices.choosing import open_device
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context
 from headrace.weights import StaticWeights
-from headrace.weights.worker.source import WeightsSource
+from headrace.weights.worker.source import VersionedWeights
+from headrace.weights.worker.version_policy import VersionPolicy
 from services.inference.live import live_weights
 from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.models.traffic import Traffic
@@ -32,7 +33,7 @@ class Models(NamedTuple):
     samples: Sequence[Any]
 
 
-def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weights: WeightsSource | None) -> Models:
+def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weights: VersionedWeights | None) -> Models:
     """Every model of each pipeline; `weights` are those of the first, where they are given.
 
     Raises:
@@ -44,7 +45,7 @@ def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"rpc: two pipelines have the name {twice!r}", hint="`name` in pipeline.yaml")
     settings = context.settings
-    files = settings.weights_of(names)
+    files, labels = settings.weights_of(names), settings.labels_of(names)
     alone = len(models) == 1 and settings.model_repository is None
     planes: dict[str, DataPlane] = {}
     samples: Sequence[Any] | None = None
@@ -56,8 +57,9 @@ def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
         given = weights if name == names[0] else None
         if given is None and name in files:
             given = open_weights(files[name], model, warm_up, open_device(settings.device))
-        source = given or _followed(context, model, warm_up, first=name == names[0])
-        planes[name] = _plane(limits, model, source, warm_up)
+        policy = VersionPolicy.parse(limits.version_policy)
+        source = given or _followed(context, model, warm_up, policy, first=name == names[0])
+        planes[name] = _plane(limits, model, source, warm_up, labels.get(name, {}))
     served: dict[str, Served] = {**planes}
     served |= {pipeline.name: _with_others(settings, pipeline, planes) for pipeline in pipelines if pipeline.others}
     return Models(list(served.values()), samples or ())
@@ -72,11 +74,13 @@ def _with_others(settings: RpcSettings, pipeline: Pipeline, planes: Mapping[str,
     return Traffic(champion, canaries, shadows) if canaries or shadows else champion
 
 
-def _followed(context: Context[RpcSettings], model: Pipeline, warm_up: WarmUpBatches, *, first: bool) -> WeightsSource:
+def _followed(
+    context: Context[RpcSettings], model: Pipeline, warm_up: WarmUpBatches, policy: VersionPolicy, *, first: bool
+) -> VersionedWeights:
     """The fleet's versions. A further model whose network cannot be made has none, and costs the others nothing."""
     check = "fleet" if first else f"fleet {model.model_name}"
     try:
-        return live_weights(context, model, warm_up, lambda _: None, check=check)  # type: ignore[arg-type]
+        return live_weights(context, model, warm_up, lambda _: None, check=check, policy=policy)  # type: ignore[arg-type]
     except Exception as error:
         if model.variant is None:
             raise
@@ -87,7 +91,13 @@ def _followed(context: Context[RpcSettings], model: Pipeline, warm_up: WarmUpBat
         return StaticWeights(None, model=model.model_name)
 
 
-def _plane(settings: RpcSettings, model: Pipeline, weights: WeightsSource, warm_up: WarmUpBatches) -> DataPlane:
+def _plane(
+    settings: RpcSettings,
+    model: Pipeline,
+    weights: VersionedWeights,
+    warm_up: WarmUpBatches,
+    labels: Mapping[str, int],
+) -> DataPlane:
     is_shadow = model.variant is not None and model.variant.role == SHADOW
     limits = BatchLimits(
         settings.batch_max_events,
@@ -108,4 +118,5 @@ def _plane(settings: RpcSettings, model: Pipeline, weights: WeightsSource, warm_
         cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
         required=model.variant is None,
         device=open_device(settings.device).name,
+        labels=labels,
     )

@@ -19,8 +19,8 @@ from services.inference.oip.rest_codec import parse_json
 from services.inference.rpc.control.operations import Control
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer
+from services.inference.rpc.rest.answers import error_headers
 from services.inference.rpc.rest.bodies import as_json, body_of
-from services.inference.rpc.rest.infer import error_headers
 from services.inference.rpc.rest.openapi import document
 from services.inference.rpc.rest.predicting import Predicting, model_of, raw
 from services.inference.rpc.rest.shared_memory import CudaRegions, SystemRegions

@@ -10,57 +10,28 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from headrace.runtime.logging import get_logger
-from services.inference.oip.messages import InferAnswer, InvalidRequest, ModelFailed, OipError, Overloaded
+from services.inference.oip.messages import InvalidRequest, ModelFailed, OipError
 from services.inference.oip.rest_codec import (
-    HEADER_LENGTH,
     MAX_BODY,
     BinaryOutputs,
-    compress,
     decompress,
     parse_infer,
-    render_answer,
 )
 from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import GONE, Observer, Seen
 from services.inference.rpc.observe.report import Incoming
+from services.inference.rpc.rest.answers import BinaryAnswers, Headers, answer_headers, error_headers
+from services.inference.rpc.rest.binary import Admitted, BinaryRequests
 from services.inference.rpc.served import Served
 
 log = get_logger("headrace.rpc")
 
-Headers = list[tuple[bytes, bytes]]
 
-_COMPRESS_FROM = 4096  # bytes; generic clients accept gzip always, and for less it costs more than it saves
 ROUTE = "POST /v2/models/{model}/infer"
 
 _START, _END = b"/v2/models/", b"/infer"
 _KNOWN_URLS = 256
-
-
-def answer_headers(answer: InferAnswer, binary: BinaryOutputs, accepted: str) -> tuple[Headers, bytes]:
-    """An answer's headers and body, compressed if the client names one coding, or any and it is worth it.
-
-    Raises:
-        OipError: the answer cannot be written as it is wanted.
-    """
-    body, header_length = render_answer(answer, binary)
-    headers: Headers = [(b"content-type", b"application/json")]
-    if header_length is not None:
-        headers = [(b"content-type", b"application/octet-stream"), (HEADER_LENGTH.encode(), b"%d" % header_length)]
-    if accepted and (accepted in ("gzip", "deflate") or len(body) >= _COMPRESS_FROM):
-        coding = next((c for c in ("gzip", "deflate") if c in accepted), None)
-        if coding is not None:
-            body = compress(body, coding)
-            headers.append((b"content-encoding", coding.encode()))
-    return headers, body
-
-
-def error_headers(error: OipError) -> tuple[Headers, bytes]:
-    """An error's headers and body."""
-    headers: Headers = [(b"content-type", b"application/json")]
-    if isinstance(error, Overloaded):
-        headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    return headers, orjson.dumps({"error": str(error)})
 
 
 class _Request:
@@ -117,20 +88,38 @@ class _Request:
             self._begin(protocol.observer)
         try:
             body = decompress(body, _text(fields, b"content-encoding").lower())
-            length = _text(fields, b"inference-header-content-length") or None
-            models = protocol.models
-            self._served = served = models.find(self._model)
-            request, self._binary = parse_infer(
-                self._model, self._version, body, length, served.inputs, plain=served.plain_json, regions=models.regions
-            )
-            self._job = served.submit(request, self._deliver, protocol.peer)
-            if self._seen is not None:
+            length = _text(fields, b"inference-header-content-length")
+            known = protocol.binary.find(self._model, self._version, body, length) if length else None
+            if known is not None:
+                like, self._binary, table, identifier = known
+                self._served = like.served
+                self._job = like.repeats.resubmit(like.request, table, self._deliver, identifier, protocol.peer)
+            else:
+                self._submit(body, length)
+            if self._seen is not None and self._job is not None:
                 self._seen.attach(self._job)
         except OipError as error:
             self._refuse(error)
         except Exception as error:
             log.exception("a request failed")
             self._broken(error)
+
+    def _submit(self, body: bytes, length: str) -> None:
+        protocol = self._protocol
+        models = protocol.models
+        self._served = served = models.find(self._model)
+        request, self._binary = parse_infer(
+            self._model,
+            self._version,
+            body,
+            length or None,
+            served.inputs,
+            plain=served.plain_json,
+            regions=models.regions,
+        )
+        self._job = job = served.submit(request, self._deliver, protocol.peer)
+        if length and request.table is None:
+            protocol.binary.learn(request, self._binary, body, at=int(length), job=Admitted(job.table, served))
 
     def _begin(self, observer: Observer) -> None:
         fields = self._fields
@@ -142,7 +131,8 @@ class _Request:
             if isinstance(outcome, OipError):
                 self._refuse(outcome)
             else:
-                headers, body = answer_headers(outcome, self._binary, _text(self._fields, b"accept-encoding"))
+                accepted, render = _text(self._fields, b"accept-encoding"), self._protocol.answers.render
+                headers, body = answer_headers(outcome, self._binary, accepted, render)
                 self._write(200, headers, body, outcome)
         except OipError as error:
             self._refuse(error)
@@ -172,6 +162,8 @@ class InferProtocol(HttpToolsProtocol):
 
     models: Registry
     observer: Observer | None
+    binary: BinaryRequests
+    answers: BinaryAnswers
     peer = ""
     _urls: dict[bytes, tuple[str, str] | None]
 
@@ -238,7 +230,8 @@ class InferProtocol(HttpToolsProtocol):
 
 def protocol_for(models: Registry, observer: Observer | None = None) -> type[InferProtocol]:
     """The protocol, for these models; `observer` is shown the requests."""
-    return type("BoundInferProtocol", (InferProtocol,), {"models": models, "observer": observer, "_urls": {}})
+    bound = {"models": models, "observer": observer, "binary": BinaryRequests(), "answers": BinaryAnswers()}
+    return type("BoundInferProtocol", (InferProtocol,), {**bound, "_urls": {}})
 
 
 def _parse_url(url: bytes) -> tuple[str, str] | None:

@@ -11,8 +11,9 @@ from services.inference.oip.rest_codec import HEADER_LENGTH, decompress, parse_i
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
+from services.inference.rpc.rest.answers import Headers, answer_headers, error_headers
 from services.inference.rpc.rest.bodies import body_of
-from services.inference.rpc.rest.infer import ROUTE, Headers, answer_headers, error_headers
+from services.inference.rpc.rest.infer import ROUTE
 
 Predict = Callable[[Request, bytes, str, Seen | None], Awaitable[tuple[InferAnswer, Response]]]
 

@@ -21,7 +21,7 @@ from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import GONE, Observer, Seen
 from services.inference.rpc.observe.report import Incoming
-from services.inference.rpc.rest.answers import BinaryAnswers, Headers, answer_headers, error_headers
+from services.inference.rpc.rest.answers import Headers, answer_headers, error_headers
 from services.inference.rpc.rest.binary import Admitted, BinaryRequests
 from services.inference.rpc.served import Served
 
@@ -131,8 +131,7 @@ class _Request:
             if isinstance(outcome, OipError):
                 self._refuse(outcome)
             else:
-                accepted, render = _text(self._fields, b"accept-encoding"), self._protocol.answers.render
-                headers, body = answer_headers(outcome, self._binary, accepted, render)
+                headers, body = answer_headers(outcome, self._binary, _text(self._fields, b"accept-encoding"))
                 self._write(200, headers, body, outcome)
         except OipError as error:
             self._refuse(error)
@@ -163,7 +162,6 @@ class InferProtocol(HttpToolsProtocol):
     models: Registry
     observer: Observer | None
     binary: BinaryRequests
-    answers: BinaryAnswers
     peer = ""
     _urls: dict[bytes, tuple[str, str] | None]
 
@@ -230,8 +228,8 @@ class InferProtocol(HttpToolsProtocol):
 
 def protocol_for(models: Registry, observer: Observer | None = None) -> type[InferProtocol]:
     """The protocol, for these models; `observer` is shown the requests."""
-    bound = {"models": models, "observer": observer, "binary": BinaryRequests(), "answers": BinaryAnswers()}
-    return type("BoundInferProtocol", (InferProtocol,), {**bound, "_urls": {}})
+    bound = {"models": models, "observer": observer, "binary": BinaryRequests(), "_urls": {}}
+    return type("BoundInferProtocol", (InferProtocol,), bound)
 
 
 def _parse_url(url: bytes) -> tuple[str, str] | None:

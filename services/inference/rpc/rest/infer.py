@@ -228,7 +228,7 @@ class InferProtocol(HttpToolsProtocol):
 
 def protocol_for(models: Registry, observer: Observer | None = None) -> type[InferProtocol]:
     """The protocol, for these models; `observer` is shown the requests."""
-    bound = {"models": models, "observer": observer, "binary": BinaryRequests(), "_urls": {}}
+    bound: dict[str, Any] = {"models": models, "observer": observer, "binary": BinaryRequests(), "_urls": {}}
     return type("BoundInferProtocol", (InferProtocol,), bound)
 
 

@@ -31,8 +31,8 @@ from services.inference.rpc import timing
 from services.inference.rpc.batching.batcher import Batcher, BatchLimits
 from services.inference.rpc.batching.execution import Executor
 from services.inference.rpc.batching.jobs import Job, Outcome
+from services.inference.rpc.cache.responses import CachedAnswers, ResponseCache
 from services.inference.rpc.parameters import Priorities, timeout_of
-from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
 from services.inference.rpc.served import Repeats, infer
 from services.inference.rpc.statistics import Statistics
 from services.inference.rpc.versions import Versions

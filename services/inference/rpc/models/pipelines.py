@@ -13,9 +13,9 @@ from headrace.weights.worker.source import VersionedWeights
 from headrace.weights.worker.version_policy import VersionPolicy
 from services.inference.live import live_weights
 from services.inference.rpc.batching.batcher import BatchLimits
+from services.inference.rpc.cache.responses import ResponseCache
 from services.inference.rpc.models.traffic import Traffic
 from services.inference.rpc.parameters import Priorities
-from services.inference.rpc.response_cache import ResponseCache
 from services.inference.rpc.served import Served
 from services.inference.rpc.service import DataPlane
 from services.inference.rpc.settings import RpcSettings

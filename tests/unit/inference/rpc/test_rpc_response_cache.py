@@ -13,8 +13,8 @@ from headrace.weights.worker.source import StaticWeights
 from services.inference.oip.messages import InferRequest, NotFound, OipError
 from services.inference.oip.shared_memory import Regions
 from services.inference.rpc.batching.batcher import BatchLimits
+from services.inference.rpc.cache.responses import ResponseCache
 from services.inference.rpc.metrics import ProtocolCollector
-from services.inference.rpc.response_cache import ResponseCache
 from services.inference.rpc.service import DataPlane
 from tests.unit.inference.rpc.test_rpc_batching import REQUESTS, Net, Parts, outcomes, plain, request
 

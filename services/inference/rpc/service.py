@@ -31,7 +31,7 @@ from services.inference.rpc import timing
 from services.inference.rpc.batching.batcher import Batcher, BatchLimits
 from services.inference.rpc.batching.execution import Executor
 from services.inference.rpc.batching.jobs import Job, Outcome
-from services.inference.rpc.cache.responses import CachedAnswers, ResponseCache
+from services.inference.rpc.cache.responses import Cache, CachedAnswers
 from services.inference.rpc.parameters import Priorities, timeout_of
 from services.inference.rpc.served import Repeats, infer
 from services.inference.rpc.statistics import Statistics
@@ -69,7 +69,7 @@ class DataPlane:
         max_batch: int = 4096,
         priorities: Priorities = _PRIORITIES,
         remember: Callable[[torch.Tensor], None] | None = None,
-        cache: ResponseCache | None = None,
+        cache: Cache | None = None,
         required: bool = True,
         device: str = "cpu",
         labels: Mapping[str, int] = MappingProxyType({}),

@@ -87,7 +87,13 @@ class RpcSettings(InferenceSettings):
         10.0, ge=0, description="requests that fail beside the share, logged in a second at most"
     )
     response_cache_bytes: int = Field(
-        0, ge=0, description="bytes of answers kept for requests with the same inputs and version; 0 keeps none"
+        0,
+        ge=0,
+        description="bytes of answers kept for requests with the same inputs and version; 0 keeps none. With several "
+        "workers, one memory for all of them and their models",
+    )
+    response_cache_file: Path | None = Field(
+        None, description="the memory in which workers keep answers together; the role's main process sets it"
     )
     version_policy: str = Field(
         "latest:2",
@@ -135,6 +141,17 @@ class RpcSettings(InferenceSettings):
         if not found:
             raise ConfigError("rpc: no pipeline", hint="headrace run rpc FOLDER [FOLDER ...]")
         return found
+
+    @property
+    def most_cached(self) -> int:
+        """Bytes of answers that the model with the largest response cache may keep.
+
+        Raises:
+            ConfigError: a limit is no number.
+        """
+        models = {key.rpartition(".")[0] for key in self.model_limits}
+        limits = (self.limits_of(model, alone=False).response_cache_bytes for model in models)
+        return max(self.response_cache_bytes, *limits, 0)
 
     def limits_of(self, model: str, *, alone: bool) -> "RpcSettings":
         """The settings as one model has them; `alone` says whether it is the only one.

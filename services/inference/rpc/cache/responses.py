@@ -10,6 +10,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +24,21 @@ from services.inference.rpc.statistics import Statistics
 Deliver = Callable[[Outcome], None]
 
 _ENTRY_BYTES = 600  # of an entry's objects beside its values
+
+
+class Cache(Protocol):
+    """Keeps answers. Its methods belong to the event loop's thread."""
+
+    def find(self, key: bytes, checkpoint: str, version: int) -> InferAnswer | None:
+        """The answer to a request of this key from the weights of `checkpoint`, which are live.
+
+        None, too, where `version` asks for another.
+        """
+        ...
+
+    def keep(self, key: bytes, answer: InferAnswer) -> None:
+        """Keep an answer, where that is possible."""
+        ...
 
 
 class ResponseCache:
@@ -74,7 +90,7 @@ class CachedAnswers:
 
     def __init__(
         self,
-        cache: ResponseCache,
+        cache: Cache,
         weights: WeightsSource,
         statistics: Statistics,
         execute: Callable[[Job, Deliver, Deliver | None], Job],

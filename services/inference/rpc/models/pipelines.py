@@ -13,7 +13,8 @@ from headrace.weights.worker.source import VersionedWeights
 from headrace.weights.worker.version_policy import VersionPolicy
 from services.inference.live import live_weights
 from services.inference.rpc.batching.batcher import BatchLimits
-from services.inference.rpc.cache.responses import ResponseCache
+from services.inference.rpc.cache.responses import Cache, ResponseCache
+from services.inference.rpc.cache.shared import SharedResponses, SharedTable
 from services.inference.rpc.models.traffic import Traffic
 from services.inference.rpc.parameters import Priorities
 from services.inference.rpc.served import Served
@@ -46,6 +47,7 @@ def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
         raise ConfigError(f"rpc: two pipelines have the name {twice!r}", hint="`name` in pipeline.yaml")
     settings = context.settings
     files, labels = settings.weights_of(names), settings.labels_of(names)
+    table = None if settings.response_cache_file is None else SharedTable(settings.response_cache_file)
     alone = len(models) == 1 and settings.model_repository is None
     planes: dict[str, DataPlane] = {}
     samples: Sequence[Any] | None = None
@@ -59,7 +61,7 @@ def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
             given = open_weights(files[name], model, warm_up, open_device(settings.device))
         policy = VersionPolicy.parse(limits.version_policy)
         source = given or _followed(context, model, warm_up, policy, first=name == names[0])
-        planes[name] = _plane(limits, model, source, warm_up, labels.get(name, {}))
+        planes[name] = _plane(limits, model, source, warm_up, labels.get(name, {}), table=table)
     served: dict[str, Served] = {**planes}
     served |= {pipeline.name: _with_others(settings, pipeline, planes) for pipeline in pipelines if pipeline.others}
     return Models(list(served.values()), samples or ())
@@ -97,6 +99,8 @@ def _plane(
     weights: VersionedWeights,
     warm_up: WarmUpBatches,
     labels: Mapping[str, int],
+    *,
+    table: SharedTable | None = None,
 ) -> DataPlane:
     is_shadow = model.variant is not None and model.variant.role == SHADOW
     limits = BatchLimits(
@@ -115,8 +119,14 @@ def _plane(
         max_batch=settings.max_batch_size,
         priorities=Priorities(settings.priority_levels, min(settings.default_priority, settings.priority_levels)),
         remember=warm_up.remember,
-        cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
+        cache=_cache(settings, model.model_name, table),
         required=model.variant is None,
         device=open_device(settings.device).name,
         labels=labels,
     )
+
+
+def _cache(settings: RpcSettings, model: str, table: SharedTable | None) -> Cache | None:
+    if not settings.response_cache_bytes:
+        return None
+    return ResponseCache(settings.response_cache_bytes) if table is None else SharedResponses(table, model)

@@ -40,10 +40,17 @@ def by_grpc(address: str, model: str, version: str) -> str:
         return str(GRPCInferenceServiceStub(channel).ModelInfer(request).model_version)
 
 
+def executed_and_found(url: str) -> tuple[int, int]:
+    """Executions, and answers from the response cache, of all workers."""
+    (counts,) = httpx.get(f"{url}/stats").json()["model_stats"]
+    return counts["execution_count"], counts["inference_stats"]["cache_hit"]["count"]
+
+
 def test_kept_versions_answer_in_every_worker_and_in_one_that_starts_later(fleet: Fleet, pipeline: Path) -> None:
     fleet.coordinator("coordinator")
     fleet.agent("agent", "--slots", "3")
     flags = ("--workers", "2", "--version-policy", "latest:3", "--version-labels", f"{fleet.model}.golden=2")
+    flags += ("--response-cache-bytes", "1000000")
     process, endpoints = start(fleet.folder, *flags, pipeline=pipeline)
     url = f"{endpoints['rest']}/v2/models/{fleet.model}"
     ready = lambda: httpx.get(f"{endpoints['ops']}/readyz").status_code == 200  # noqa: E731
@@ -68,6 +75,13 @@ def test_kept_versions_answer_in_every_worker_and_in_one_that_starts_later(fleet
         config = httpx.get(f"{url}/config").json()
         assert config["version_policy"] == {"latest": {"num_versions": 3}}
         assert config["parameters"]["version_labels"]["string_value"] == "golden=2,stable=4"
+
+        before = executed_and_found(url)
+        new = {"inputs": [{**EVENT["inputs"][0], "data": ["never asked before"]}]}
+        answers = {httpx.post(f"{url}/infer", json=new).content for _ in range(CONNECTIONS)}
+        after = executed_and_found(url)
+        assert len(answers) == 1
+        assert (after[0] - before[0], after[1] - before[1]) == (1, CONNECTIONS - 1), "one for both workers"
 
         one = next(e for e in read_endpoints(fleet.folder) if e.role == "rpc-worker")
         os.kill(one.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from prometheus_client import CollectorRegistry
 
 from headrace.weights.worker.source import StaticWeights
-from services.inference.oip.messages import InferRequest, NotFound, OipError
+from services.inference.oip.messages import InferRequest, OipError
 from services.inference.oip.shared_memory import Regions
 from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.cache.responses import ResponseCache

@@ -49,23 +49,37 @@ def _taken(batches: _Batches) -> Iterator[Predicted]:
 def _predict(
     runner: PartRunner, part: int, on_rows: OnRows, batches: _Batches, writing: Sequence[Future[PartResult]]
 ) -> None:
-    """Hand a part's batches over; none more where a part cannot be written, which its future says."""
+    """Hand a part's batches over; none more once a part could not be written, which its future says."""
+    last: BaseException | None = None
     try:
         for one in runner.predicted(part, on_rows):
             if not _put(batches, one, writing):
+                last = RuntimeError("a part before could not be written")
                 return
     except BaseException as error:
-        _put(batches, error, writing)
+        last = error
         raise
-    _put(batches, None, writing)
+    finally:
+        _end(batches, last, writing[-1])
 
 
-def _put(batches: _Batches, one: Predicted | BaseException | None, writing: Sequence[Future[PartResult]]) -> bool:
-    while True:
-        if any(future.done() and future.exception() is not None for future in writing):
-            return False
+def _put(batches: _Batches, one: Predicted, writing: Sequence[Future[PartResult]]) -> bool:
+    while not any(future.done() and future.exception() is not None for future in writing):
         try:
             batches.put(one, timeout=_LOOK_S)
         except queue.Full:
             continue
         return True
+    return False
+
+
+def _end(batches: _Batches, last: BaseException | None, writing: Future[PartResult]) -> None:
+    """Say that the part's batches have all come, or why no more come; one that is not begun need not be then."""
+    if last is not None and writing.cancel():
+        return
+    while not writing.done():
+        try:
+            batches.put(last, timeout=_LOOK_S)
+        except queue.Full:
+            continue
+        return

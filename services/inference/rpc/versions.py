@@ -55,6 +55,7 @@ class Versions:
         return f": kept are {', '.join(map(str, versions))}" if versions else ""
 
     def labels_as_text(self) -> str:
-        """The labels that stand for a version now, as `stable=7,canary=8`."""
-        labels = {**self._weights.labels, **self._labels}
+        """The labels that stand for a version now, as `canary=8,latest=7,stable=7`."""
+        live = {LATEST: self._weights.version} if self._weights.version else {}
+        labels = {**live, **self._weights.labels, **self._labels}
         return ",".join(f"{label}={number}" for label, number in sorted(labels.items()))

@@ -74,7 +74,7 @@ def test_kept_versions_answer_in_every_worker_and_in_one_that_starts_later(fleet
         assert told["versions"] == ["2", "3", "4"]
         config = httpx.get(f"{url}/config").json()
         assert config["version_policy"] == {"latest": {"num_versions": 3}}
-        assert config["parameters"]["version_labels"]["string_value"] == "golden=2,stable=4"
+        assert config["parameters"]["version_labels"]["string_value"] == "golden=2,latest=4,stable=4"
 
         before = executed_and_found(url)
         new = {"inputs": [{**EVENT["inputs"][0], "data": ["never asked before"]}]}

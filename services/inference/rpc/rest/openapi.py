@@ -22,6 +22,9 @@ Numbers can also go as bytes after the JSON, in the order of the inputs: the hea
 says where the JSON ends, an input's parameter `binary_data_size` how long it is, and `binary_data` of an output or
 `binary_data_output` of the request asks for bytes in the answer.
 
+A version is a number that is kept, or a label: `latest`, `stable`, `canary`; the model's metadata and configuration
+name them.
+
 Of a request's parameters, `timeout` (µs in the queue) and `priority` (1 is first) decide when it is executed, and
 `timing: true` has the answer's parameters say where its time went.
 """
@@ -96,7 +99,7 @@ class Operation(NamedTuple):
 def operations() -> Iterator[Operation]:
     """Every route, in the order in which the page shows them."""
     model, versioned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-    for path, which in ((model, ""), (versioned, ", if this version is the live one")):
+    for path, which in ((model, ""), (versioned, ", by this version")):
         refused = (400, 404, 500, 501, 503)
         yield Operation("POST", f"{path}/infer", "predict", f"Predict{which}", "InferRequest", "InferResponse", refused)
         generate = f"Predict one event{which}, as a plain JSON object"

@@ -200,7 +200,7 @@ async def test_labels_name_versions() -> None:
         world.plane.config("newest")
     told = world.plane.config("golden")
     assert told["version_policy"] == {"latest": {"num_versions": 2}}
-    assert told["parameters"]["version_labels"] == {"string_value": "golden=1,gone=5,stable=7"}
+    assert told["parameters"]["version_labels"] == {"string_value": "golden=1,gone=5,latest=7,stable=7"}
     world.plane.close()
 
 

@@ -8,13 +8,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from headrace.batch.engines.behind import written_behind
 from headrace.batch.engines.port import raise_if
 from headrace.batch.engines.runner import OnRows, PartRunner
 from headrace.batch.job import PartResult
@@ -61,7 +59,7 @@ class WorkerFailed(HeadraceError):  # noqa: N818 - it is named for what it says
 
 
 class InProcess:
-    """This process does one part after the other, and writes each while it predicts the next ones."""
+    """This process does one part after the other."""
 
     def __init__(self, runner: PartRunner) -> None:
         self._runner = runner
@@ -73,9 +71,9 @@ class InProcess:
             raise_if(stop)
             on_rows(read, bad)
 
-        raise_if(stop)
-        with closing(written_behind(self._runner, parts, observe)) as written:
-            yield from written
+        for part in parts:
+            raise_if(stop)
+            yield self._runner.run(part, observe)
 
 
 class _Died(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from headrace.batch.job import PartResult, Plan, output_kind
+from headrace.batch.job import Part, PartResult, Plan, output_kind
 from headrace.batch.predicting import Predicted, Predictor, takes_columns
 from headrace.batch.reading.parquet import ParquetReader
 from headrace.batch.reading.rows import Reader
@@ -47,16 +47,12 @@ class PartRunner:
             OSError: the disk is full, or a file is gone.
             PipelineError: the model's code is wrong in a way that is no single row's.
         """
-        return self.write(part, self.predicted(part, on_rows))
-
-    def write(self, part: int, predicted: Iterator[Predicted]) -> PartResult:
-        """Write a part's batches; it is on disk, durable, when this returns. May run beside `predicted` of another."""
         kind, packed = output_kind(self._plan.job.output_path)
+        predicted = self._predicted(self._plan.parts[part], on_rows)
         return write_part(self._folder, part, kind, self.schema, predicted, packed=packed)
 
-    def predicted(self, part: int, on_rows: OnRows) -> Iterator[Predicted]:
-        """A part's batches; errors as `run`."""
-        for rows in self._reader.read(self._plan.parts[part]):
+    def _predicted(self, part: Part, on_rows: OnRows) -> Iterator[Predicted]:
+        for rows in self._reader.read(part):
             one = self._predictor.predict(rows)
             yield one
             on_rows(rows.read, len(one.bad))

@@ -4,7 +4,7 @@ import torch
 
 from headrace.contracts.events_pb2 import RolloutDirective, WeightsApplied
 from headrace.weights import MemoryChunkStore, VersionFacts, publish_version
-from headrace.weights.worker.wire import Active, Hello, Staged
+from headrace.weights.worker.wire import Active, Hello, Label, Staged
 from services.ckpt.agent.service import HostAgent
 from services.ckpt.agent.state import Send
 
@@ -60,8 +60,9 @@ class Host:
         holds=(),
         required="",
         protocol: int = 0,
+        keeps: int = 2,
     ):
-        message = Hello(worker, "test", "m", schema, 1, version, serving, list(holds), required, protocol)
+        message = Hello(worker, "test", "m", schema, 1, version, serving, list(holds), required, protocol, keeps)
         return self.told(self.agent.on_message(connection, message, self.now))
 
     def hear(self, connection: int, message):
@@ -78,7 +79,8 @@ class Host:
         for effect in effects:
             if isinstance(effect, Send):
                 message = effect.message
-                said.append((effect.connection, type(message).__name__, getattr(message, "version", message.digest)))
+                what = message.digests if isinstance(message, Label) else getattr(message, "version", None)
+                said.append((effect.connection, type(message).__name__, message.digest if what is None else what))
             else:
                 state = WeightsApplied.State.Name(effect.applied.state)
                 said.append((effect.applied.worker, state, effect.applied.version))

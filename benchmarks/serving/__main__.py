@@ -38,6 +38,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="every transport, number in flight and batch, of everyone")
     parser.add_argument("--only", nargs="*", choices=CONTESTANTS, help="which contestants [all]")
+    parser.add_argument("--forms", nargs="*", choices=plan.WHO, help="which forms of requests [all]")
     parser.add_argument("--shared", action="store_true", help="all cores for the servers and for the load too")
     parser.add_argument("--seconds", type=float, help="of each cell, after a warm-up")
     parser.add_argument("--no-swaps", action="store_true", help="leave out the swaps, which need a Kafka and a Redis")
@@ -48,6 +49,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     """What the options ask for."""
     only = [CONTESTANTS[name] for name in options.only or CONTESTANTS]
     rows = plan.full(only) if options.full else plan.short(only)
+    rows = [row for row in rows if not options.forms or row.form in options.forms]
     seconds = options.seconds or (4.0 if options.full else 2.0)
     return Plan(only, rows, seconds, offered_s=10.0 if options.full else 5.0, offered_rounds=4 if options.full else 2,
                 swaps=not options.no_swaps)  # fmt: skip

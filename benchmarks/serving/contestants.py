@@ -168,10 +168,12 @@ def _no_mlserver() -> str:
     return "" if MLSERVER.exists() else f"{MLSERVER} is not there; make bench-serving installs it"
 
 
-OURS = Contestant("ours", "Headrace rpc", ("grpc", "json", "binary"), _start_ours)
-TRITON = Contestant("triton", "Triton, python backend", ("grpc", "json", "binary"), _start_triton, triton.absent)
+OURS = Contestant("ours", "Headrace rpc", ("grpc", "json", "binary", "tritonclient"), _start_ours)
+TRITON = Contestant(
+    "triton", "Triton, python backend", ("grpc", "json", "binary", "tritonclient"), _start_triton, triton.absent
+)
 TRITON_ONE = Contestant(
-    "triton_one_tensor", "Triton, one tensor", ("grpc", "json", "binary"),
+    "triton_one_tensor", "Triton, one tensor", ("grpc", "json", "binary", "tritonclient"),
     partial(_start_triton, one_tensor=True), triton.absent, one_tensor=True,
 )  # fmt: skip
 MLSERVER_ = Contestant("mlserver", "MLServer", ("grpc", "json"), _start_mlserver, _no_mlserver)

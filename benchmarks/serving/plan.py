@@ -24,7 +24,7 @@ IN_FLIGHT, BATCHES = (1, 16, 64), (1, 32)
 HTTP_JSON = (OURS, TRITON, TRITON_ONE, MLSERVER_, FASTAPI, FASTAPI_MANY, UVICORN_ECHO, LOAD_HTTP)
 GRPC = (OURS, TRITON, TRITON_ONE, MLSERVER_, GRPC_ECHO, LOAD_GRPC)
 BINARY = (OURS, TRITON, TRITON_ONE)
-WHO = {"grpc": GRPC, "json": HTTP_JSON, "binary": BINARY}
+WHO = {"grpc": GRPC, "json": HTTP_JSON, "binary": BINARY, "tritonclient": BINARY}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def short(only: Sequence[Contestant]) -> list[Row]:
         Row("grpc", 1, 1, (OURS, TRITON, TRITON_ONE)),
         Row("json", 1, 1, (OURS, TRITON)),
         Row("json", 64, 1, (OURS, TRITON, FASTAPI)),
-        Row("binary", 16, 1, (OURS, TRITON)),
+        Row("binary", 16, 1, (OURS, TRITON), 3),
+        Row("tritonclient", 16, 1, (OURS, TRITON), 3),
         *(Row(form, 16, 32, (OURS, TRITON, TRITON_ONE)) for form in ("grpc", "json", "binary")),
     ]
     return [_of(row, only) for row in rows]

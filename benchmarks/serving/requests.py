@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from tritonclient import http
 
 from benchmarks.serving.load.http1 import request
 from benchmarks.serving.load.plan import Form
@@ -55,7 +56,7 @@ def _body(form: Form, model: str, rows: Sequence[Sequence[float]], *, one_tensor
     if form == "plain":
         named = [dict(zip(FEATURES, row, strict=True)) for row in rows]
         return request("POST", "/predict", _compact({"rows": named}), Content_Type="application/json")
-    return _binary(path, tensors)
+    return _by_tritonclient(path, tensors) if form == "tritonclient" else _binary(path, tensors)
 
 
 def _tensors(rows: Sequence[Sequence[float]], *, one_tensor: bool) -> list[tuple[str, np.ndarray]]:
@@ -80,6 +81,18 @@ def _binary(path: str, tensors: Sequence[tuple[str, np.ndarray]]) -> bytes:
     body = head + b"".join(column.tobytes() for _, column in tensors)
     return request(
         "POST", path, body, Content_Type="application/octet-stream", Inference_Header_Content_Length=str(len(head))
+    )
+
+
+def _by_tritonclient(path: str, tensors: Sequence[tuple[str, np.ndarray]]) -> bytes:
+    """As tritonclient's HTTP client writes it."""
+    inputs = []
+    for name, column in tensors:
+        inputs.append(http.InferInput(name, list(column.shape), "FP64"))
+        inputs[-1].set_data_from_numpy(column)
+    body, length = http.InferenceServerClient.generate_request_body(inputs)
+    return request(
+        "POST", path, body, Content_Type="application/octet-stream", Inference_Header_Content_Length=str(length)
     )
 
 

@@ -6,6 +6,7 @@ WeightsError                     headrace.runtime.errors, exit code 6
 ├── IncompatibleWeights          the tensors are not those of the network that is to take them
 ├── NonFiniteWeights             a tensor holds NaN or infinity
 ├── NotReady                     no version has been activated yet
+├── NotKept                      a version was asked for by its number, and is not held here (any more)
 ├── Superseded                   a newer version made this work pointless; it was given up, nothing is wrong
 ├── DeltaError                   a delta is not one, or what was built by it is not the version that it should be
 │   └── ChainBroken              the stores answer, and the version can be built from nothing that they hold
@@ -29,6 +30,7 @@ __all__ = [
     "IncompatibleWeights",
     "ManifestError",
     "NonFiniteWeights",
+    "NotKept",
     "NotReady",
     "PeerError",
     "SignatureError",
@@ -55,6 +57,10 @@ class IncompatibleWeights(WeightsError):  # noqa: N818 - reads as the sentence i
 
 class NonFiniteWeights(WeightsError):  # noqa: N818
     """A floating point tensor holds NaN or infinity."""
+
+
+class NotKept(WeightsError):  # noqa: N818
+    """A version that was asked for by its number, and is not held here (any more)."""
 
 
 class NotReady(WeightsError):  # noqa: N818

@@ -11,6 +11,7 @@ from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context
 from headrace.runtime.scheduling import wake_quickly
 from headrace.weights import LiveWeights, agent_socket
+from headrace.weights.worker.version_policy import TWO, VersionPolicy
 from services.inference.settings import InferenceSettings
 from services.inference.warm_up import WarmUpBatches
 
@@ -52,11 +53,12 @@ def live_weights(
     on_change: "Callable[[Bound], None]",
     *,
     check: str = "fleet",
+    policy: VersionPolicy = TWO,
 ) -> LiveWeights:
     """The versions of the pipeline's model that the host's agent provides, each warmed up before it serves.
 
     The process is not ready, by the condition `check`, while the champion serves another version than its fleet; a
-    further model that does so changes nothing.
+    further model that does so changes nothing. `policy` says which versions are kept beside the live one.
     """
 
     def on_behind(why: str) -> None:
@@ -77,4 +79,5 @@ def live_weights(
         on_behind=on_behind,
         finite=pipeline.model.finite,
         device=device,
+        policy=policy,
     )

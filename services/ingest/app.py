@@ -36,7 +36,7 @@ class IngestApp:
         self._rest = WebServer(
             create_app(ingest, max_request_bytes=limit), settings.host, settings.rest_port, edge=context.edge
         )
-        self._grpc = GrpcServer(ingest, settings.host, settings.grpc_port, max_request_bytes=limit)
+        self._grpc = GrpcServer(ingest, settings.host, settings.grpc_port, edge=context.edge, max_request_bytes=limit)
         context.ready.declare("rest", "grpc")
 
     async def run(self, stop: Stop) -> None:

@@ -8,15 +8,20 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from headrace.contracts import ingest_pb2, ingest_pb2_grpc
 from headrace.contracts.records import TRACEPARENT
-from headrace.runtime.errors import ConfigError, HeadraceError
+from headrace.grpcserver import GrpcServer as Http2Server
+from headrace.grpcserver import Limits
+from headrace.runtime.access.edge import Edge
+from headrace.runtime.errors import HeadraceError
 from services.ingest.service import Ingest, OverloadedError, UnacknowledgedError, UnknownPipelineError
 
 SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["Ingest"].full_name
 
+_REQUESTS = 4
+"""Requests of the largest size that one connection may be sending at the same time."""
 _STREAMS: dict[int, str] = {ingest_pb2.EVENTS: "events", ingest_pb2.LABELS: "labels"}
 _STATUS: dict[type[HeadraceError], grpc.StatusCode] = {
     UnknownPipelineError: grpc.StatusCode.NOT_FOUND,
@@ -68,18 +73,23 @@ class GrpcServer:
         ConfigError: the port is taken.
     """
 
-    def __init__(self, ingest: Ingest, host: str, port: int, *, max_request_bytes: int) -> None:
-        options = [("grpc.max_receive_message_length", max_request_bytes), ("grpc.so_reuseport", 0)]
-        self._server = grpc.aio.server(options=options)
+    def __init__(self, ingest: Ingest, host: str, port: int, *, edge: Edge, max_request_bytes: int) -> None:
+        unfinished = max(Limits.max_unfinished_bytes, _REQUESTS * max_request_bytes)
+        limits = Limits(max_message_bytes=max_request_bytes, max_unfinished_bytes=unfinished)
+        self._server = Http2Server(host, port, limits=limits, tls=edge.grpc_tls, guard=edge.guard)
         self._health = health.aio.HealthServicer()
-        ingest_pb2_grpc.add_IngestServicer_to_server(IngestServicer(ingest), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            raise ConfigError(f"gRPC: cannot listen on {host}:{port}: {error}", hint="--grpc-port") from error
-        self.address = f"{host}:{bound}"
+        server: Any = self._server  # has what generated code calls of grpc.aio.Server
+        ingest_pb2_grpc.add_IngestServicer_to_server(IngestServicer(ingest), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(service_names=names), server
+        )
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return self._server.address
 
     async def start(self) -> None:
         """Begin to answer."""

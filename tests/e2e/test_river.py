@@ -223,7 +223,7 @@ def checkpoints(run: Run) -> list[CheckpointPublished]:
 def river_version(run: Run) -> int:
     """The version that gRPC serves now."""
     with triton.InferenceServerClient(run.endpoint("rpc", "grpc")) as client:
-        return int(client.get_model_metadata("flights").versions[-1])
+        return int(client.get_inference_statistics("flights").model_stats[0].version)
 
 
 def store_settings(run: Run) -> ServiceSettings:

@@ -29,7 +29,13 @@ class Checker:
     def __init__(self, form: Form, answers: Sequence[Sequence[float]], *, by_version: bool = False) -> None:
         self._form, self._answers, self._by_version = form, answers, by_version
         self._lengths: dict[int, int] = {}
-        self._slack = 16 if by_version else 0 if form in ("grpc", "binary", "bytes") else 24 * max(map(len, answers))
+        self._slack = (
+            16
+            if by_version
+            else 0
+            if form in ("grpc", "binary", "tritonclient", "bytes")
+            else 24 * max(map(len, answers))
+        )
         self._count = 0
         self.decoded = 0
         self.versions: list[int] = []

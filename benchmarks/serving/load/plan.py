@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-Form = Literal["grpc", "json", "binary", "plain", "bytes"]
+Form = Literal["grpc", "json", "binary", "tritonclient", "plain", "bytes"]
 """How answers are read: v2 over gRPC, v2 as JSON, v2 with binary tensors, `{"predictions": [...]}`, bytes as sent."""
 
 

@@ -137,14 +137,14 @@ class Slot:
 
 
 class SlotPool:
-    """At most ``limit`` slots of one agent.
+    """At most ``limit`` slots of one agent; it may be changed.
 
     Not thread-safe: one thread acquires and releases; the buffer may be filled by others.
     """
 
     def __init__(self, name: str, *, limit: int = 4, root: Path = SHM_ROOT) -> None:
         self.folder = root / f"{_PREFIX}{os.getuid()}-{name}"
-        self._limit = limit
+        self.limit = limit
         with _making_files_in(self.folder):
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._owner = _own(self.folder)
@@ -212,13 +212,13 @@ class SlotPool:
         for slot in sorted(free, key=fitness):
             if slot.try_lock():
                 return slot
-        if len(self._slots) >= self._limit:
+        if len(self._slots) >= self.limit:
             raise SlotsBusy(
-                f"all {self._limit} slots in {self.folder} are kept or mapped by workers",
+                f"all {self.limit} slots in {self.folder} are kept or mapped by workers",
                 hint="A worker holds on to an old version: is a request of it stuck?",
             )
         taken = {slot.path.name for slot in self._slots}
-        path = next(self.folder / f"slot-{i}" for i in range(self._limit) if f"slot-{i}" not in taken)
+        path = next(self.folder / f"slot-{i}" for i in range(self.limit) if f"slot-{i}" not in taken)
         with _making_files_in(self.folder):
             slot = Slot(path)
         self._slots.append(slot)

@@ -8,11 +8,11 @@ Three threads have their part, and none waits for another while serving:
 - The staging thread maps a version, builds its shadow network and warms it up, and gives way to the serving threads
   (`headrace.weights.worker.staging_throttle`). Only the newest version waiting is staged.
 
-A version is `staged`, then `current`, then `previous` (kept warm, so that a rollback is a flip as well), then retired:
-when its last lease ends, its network gives its tensors up, its slot's lock goes with them, and the agent is told.
+A version is `staged`, then `current`, then kept warm for a while, so that a rollback is a flip as well and requests may
+name it (`headrace.weights.worker.residents`), then retired: when its last lease ends, its network gives its tensors up,
+its slot's lock goes with them, and the agent is told.
 """
 
-import mmap
 import os
 import threading
 import time
@@ -26,22 +26,27 @@ from headrace.runtime.devices.port import Device
 from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import wake_as_usual
 from headrace.runtime.secrets import clean
-from headrace.weights.errors import NotReady, WeightsError
+from headrace.weights.errors import NotKept, NotReady, WeightsError
 from headrace.weights.format.manifest import Manifest
 from headrace.weights.worker.client import AgentClient
 from headrace.weights.worker.copied import structures_on
 from headrace.weights.worker.mapping import map_slot, thin
 from headrace.weights.worker.pinned_slots import PinnedSlots
 from headrace.weights.worker.required_version import RequiredVersion
+from headrace.weights.worker.residents import Resident, Residents
 from headrace.weights.worker.shadow import Build, Shadows, WarmUp
 from headrace.weights.worker.source import Bound
 from headrace.weights.worker.staging_throttle import StagingThrottle
+from headrace.weights.worker.version_policy import TWO, VersionPolicy
 from headrace.weights.worker.wire import (
     PROTOCOL,
     Activate,
     Active,
     Failed,
     Hello,
+    Keep,
+    Kept,
+    Label,
     Released,
     Require,
     Retire,
@@ -53,30 +58,17 @@ from headrace.weights.worker.wire import (
 log = get_logger("headrace.weights")
 
 
-class _Resident:
-    """A version in this process, with the number of leases on it."""
-
-    __slots__ = ("bound", "leases", "mapped", "retired", "seconds")
-
-    def __init__(self, bound: Bound, mapped: mmap.mmap, seconds: dict[str, float]) -> None:
-        self.bound = bound
-        self.mapped: mmap.mmap | None = mapped
-        self.leases = 0
-        self.retired = False
-        self.seconds = seconds
-
-
 class _Lease:
     """A ``with`` block's hold on a version."""
 
-    __slots__ = ("_owner", "_resident")
+    __slots__ = ("_owner", "_resident", "_version")
 
-    def __init__(self, owner: "LiveWeights") -> None:
-        self._owner = owner
-        self._resident: _Resident | None = None
+    def __init__(self, owner: "LiveWeights", version: int = 0) -> None:
+        self._owner, self._version = owner, version
+        self._resident: Resident | None = None
 
     def __enter__(self) -> Bound:
-        self._resident = self._owner._admit()  # noqa: SLF001 - one mechanism in two classes
+        self._resident = self._owner._admit(self._version)  # noqa: SLF001 - one mechanism in two classes
         return self._resident.bound
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -102,6 +94,7 @@ class LiveWeights:
         on_behind: called with why this worker is behind its fleet, and with "" when it has caught up; it must be quick.
         finite: refuse versions with NaN or infinity in a tensor.
         device: where the networks compute; features and outputs are on the host all the same.
+        policy: which versions are kept beside the live one; the one before it always is.
     """
 
     def __init__(
@@ -117,8 +110,10 @@ class LiveWeights:
         on_behind: Callable[[str], None] | None = None,
         finite: bool = True,
         device: Device = HOST,
+        policy: VersionPolicy = TWO,
     ) -> None:
         self.model = model
+        self.policy = policy
         self.worker = worker
         self.role = role
         self._on_change = on_change
@@ -127,25 +122,36 @@ class LiveWeights:
         self._courtesy = StagingThrottle(self._lock)
         self._device, self._slots = device, PinnedSlots(device)
         self._shadows = Shadows(build, warm_up, self._courtesy.give_way, finite=finite, structure=structures_on(device))
-        self._current: _Resident | None = None
-        self._previous: _Resident | None = None
-        self._staged: _Resident | None = None
+        self._held = Residents(policy)
         self._ready = threading.Event()
         self._client = AgentClient(socket, self._hello, self._receive)
         # The staging thread's mailbox: the newest version to stage, and a version to serve as soon as it is staged.
         self._wake = threading.Condition(self._lock)
         self._wanted: Stage | None = None
+        self._to_keep: list[Keep] = []
         self._staging = ""
         self._activate_when_staged: Activate | None = None
-        self._dead: list[_Resident] = []
+        self._dead: list[Resident] = []
         self._stopping = False
         self._stager = threading.Thread(target=self._stage_for_ever, name="weights-stager", daemon=True)
 
     @property
     def version(self) -> int:
         """See `WeightsSource.version`."""
-        current = self._current
+        current = self._held.current
         return current.bound.version if current else 0
+
+    @property
+    def versions(self) -> list[int]:
+        """See `VersionedWeights.versions`."""
+        with self._lock:
+            return self._held.versions()
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """See `VersionedWeights.labels`."""
+        with self._lock:
+            return self._held.labelled()
 
     @property
     def behind(self) -> str:
@@ -165,7 +171,7 @@ class LiveWeights:
     @property
     def seconds(self) -> dict[str, float]:
         """How long each step of the last swap took: map, check, load, warm_up, stage, activate."""
-        current = self._current
+        current = self._held.current
         return dict(current.seconds) if current else {}
 
     def start(self) -> None:
@@ -190,24 +196,30 @@ class LiveWeights:
         """See `WeightsSource.lease`; the version is bound when the block is entered."""
         return _Lease(self)
 
-    def _admit(self) -> _Resident:
+    def lease_of(self, version: int) -> AbstractContextManager[Bound]:
+        """See `VersionedWeights.lease_of`."""
+        return _Lease(self, version)
+
+    def _admit(self, version: int) -> Resident:
         with self._lock:
-            current = self._current
-            if current is None:
+            chosen = self._held.numbered(version) if version else self._held.current
+            if chosen is None and version:
+                raise NotKept(f"model {self.model} does not keep version {version}")
+            if chosen is None:
                 raise NotReady(
                     f"model {self.model} has no version yet", hint="Is the agent up, and a checkpoint published?"
                 )
-            current.leases += 1
+            chosen.leases += 1
             self._courtesy.admitted()
-            return current
+            return chosen
 
-    def _release(self, resident: _Resident) -> None:
+    def _release(self, resident: Resident) -> None:
         with self._lock:
             resident.leases -= 1
             self._courtesy.released()
             self._bury(resident)
 
-    def _cannot_serve(self, resident: _Resident, error: WeightsError) -> None:
+    def _cannot_serve(self, resident: Resident, error: WeightsError) -> None:
         """Tell the fleet before whoever raised it ends this process."""
         bound = resident.bound
         log.warning("version cannot serve", model=self.model, version=bound.version, error=str(error))
@@ -217,8 +229,8 @@ class LiveWeights:
 
     def _hello(self) -> Hello:
         with self._lock:
-            current = self._current
-            held = [r.bound.checkpoint for r in (self._current, self._previous, self._staged) if r]
+            current = self._held.current
+            held = [one.bound.checkpoint for one in self._held]
         return Hello(
             worker=self.worker,
             role=self.role,
@@ -230,6 +242,7 @@ class LiveWeights:
             holds=held,
             required=self._standing.required,
             protocol=PROTOCOL,
+            keeps=self.policy.most,
         )
 
     def _receive(self, message: ToWorker) -> None:
@@ -243,12 +256,19 @@ class LiveWeights:
             self._retire_staged(message.digest)
         elif isinstance(message, Require):
             self._standing.require(message)
+        elif isinstance(message, Label):
+            with self._lock:
+                self._held.labels = message.digests
+        elif isinstance(message, Keep):
+            with self._lock:
+                self._to_keep.append(message)
+                self._wake.notify_all()
 
     def _activate(self, order: Activate) -> None:
         started = time.perf_counter()
         with self._lock:
             pending = self._wanted.digest if self._wanted else self._staging
-            if self._held(order.digest) is None and pending == order.digest:
+            if self._held.find(order.digest) is None and pending == order.digest:
                 self._activate_when_staged = order
                 return
             self._activate_when_staged = None
@@ -258,39 +278,28 @@ class LiveWeights:
 
     def _flip(self, digest: str, started: float, *, only_if_ordered: bool = False) -> bool:
         """Serve a version that is held, or only if the newest order is to serve it once it is staged; False if not."""
-        retired: _Resident | None = None
         with self._lock:
             if only_if_ordered:
                 if self._activate_when_staged is None or self._activate_when_staged.digest != digest:
                     return False
                 self._activate_when_staged = None
-            chosen = self._held(digest)
+            chosen = self._held.find(digest)
             if chosen is None:
                 return False
-            if chosen is not self._current:
-                retired = self._previous if self._previous is not chosen else None
-                self._previous = self._current
-                self._current = chosen
-                if self._staged is chosen:
-                    self._staged = None
+            dropped = self._held.flip(chosen)
         self._ready.set()
         self._standing.serves(digest)
         chosen.seconds["activate"] = time.perf_counter() - started
         self._client.send(Active(chosen.bound.version, digest, chosen.seconds))
         if self._on_change is not None:
             self._on_change(chosen.bound)
-        self._retire(retired)
+        for resident in dropped:
+            self._retire(resident)
         self._courtesy.give_way()  # a line of log costs more than a flip
         log.info(
             "serving", model=self.model, version=chosen.bound.version, checkpoint=digest, **_rounded(chosen.seconds)
         )
         return True
-
-    def _held(self, digest: str) -> _Resident | None:
-        for resident in (self._current, self._staged, self._previous):
-            if resident is not None and resident.bound.checkpoint == digest:
-                return resident
-        return None
 
     def _retire_staged(self, digest: str) -> None:
         with self._lock:
@@ -298,26 +307,26 @@ class LiveWeights:
                 self._wanted = None
             if self._activate_when_staged and self._activate_when_staged.digest == digest:
                 self._activate_when_staged = None
-            staged = self._staged
+            staged = self._held.staged
             if staged is None or staged.bound.checkpoint != digest:
                 return
-            self._staged = None
+            self._held.staged = None
         self._retire(staged)
 
-    def _retire(self, resident: _Resident | None) -> None:
+    def _retire(self, resident: Resident | None) -> None:
         if resident is None:
             return
         with self._lock:
             resident.retired = True
             self._bury(resident)
 
-    def _bury(self, resident: _Resident) -> None:
+    def _bury(self, resident: Resident) -> None:
         """Leave a version that nobody uses to the staging thread: unmapping much memory takes milliseconds."""
         if resident.retired and resident.leases == 0:
             self._dead.append(resident)
             self._wake.notify_all()
 
-    def _let_go(self, resident: _Resident) -> None:
+    def _let_go(self, resident: Resident) -> None:
         self._courtesy.begin()
         if resident.mapped is not None:
             thin(resident.mapped, self._courtesy.give_way)
@@ -331,22 +340,25 @@ class LiveWeights:
         wake_as_usual()
         while True:
             with self._lock:
-                while self._wanted is None and not self._dead and not self._stopping:
+                while not (self._wanted or self._to_keep or self._dead or self._stopping):
                     self._wake.wait()
                 if self._stopping:
                     break
                 dead, self._dead = self._dead, []
                 order, self._wanted = self._wanted, None
                 self._staging = order.digest if order else ""
+                keep = self._to_keep.pop(0) if self._to_keep and order is None else None
             while dead:
                 self._let_go(dead.pop())
             if order is not None:
                 self._stage(order)
+            elif keep is not None:
+                self._keep(keep)
         self._slots.close()
 
     def _stage(self, order: Stage) -> None:
         try:
-            resident = self._held(order.digest) or self._make(order)
+            resident = self._found(order.digest) or self._make(order)
         except Exception as error:  # noqa: BLE001 - a version that cannot be made, for whatever reason, must not end the worker
             log.warning("version refused", model=self.model, version=order.version, error=str(error))
             with self._lock:
@@ -357,14 +369,34 @@ class LiveWeights:
             return
         with self._lock:
             superseded = None
-            if resident not in (self._current, self._previous, self._staged):
-                superseded, self._staged = self._staged, resident
+            if self._held.find(order.digest) is None:
+                superseded, self._held.staged = self._held.staged, resident
             self._staging = ""
         self._retire(superseded)
         self._client.send(Staged(order.version, order.digest, resident.seconds))
         self._flip(order.digest, time.perf_counter(), only_if_ordered=True)
 
-    def _make(self, order: Stage) -> _Resident:
+    def _found(self, digest: str) -> Resident | None:
+        with self._lock:
+            return self._held.find(digest)
+
+    def _keep(self, order: Keep) -> None:
+        """Make a version that served before this process did ready to be named; that it cannot be is no failure."""
+        error = ""
+        if self._found(order.digest) is None:
+            try:
+                resident = self._make(Stage(order.version, order.digest, order.manifest, order.path))
+            except Exception as reason:  # noqa: BLE001 - as for a version that is staged
+                error = clean(f"{type(reason).__name__}: {reason}")
+                log.info("version not kept", model=self.model, version=order.version, error=error)
+            else:
+                with self._lock:
+                    dropped = self._held.add(resident)
+                for one in dropped:
+                    self._retire(one)
+        self._client.send(Kept(order.version, order.digest, error))
+
+    def _make(self, order: Stage) -> Resident:
         started = time.perf_counter()
         self._courtesy.begin()
         manifest = Manifest.decode(order.manifest)
@@ -374,7 +406,7 @@ class LiveWeights:
         with self._device.aside(), self._slots.tensors(Path(order.path), mapped, manifest, order.digest) as tensors:
             network = self._shadows.make(manifest, tensors, seconds)
         seconds["stage"] = time.perf_counter() - started
-        return _Resident(Bound(manifest.version, order.digest, manifest, network), mapped, seconds)
+        return Resident(Bound(manifest.version, order.digest, manifest, network), mapped, seconds)
 
 
 def _rounded(seconds: dict[str, float]) -> dict[str, float]:

@@ -15,10 +15,11 @@ from typing import Protocol
 
 from torch import nn
 
-from headrace.weights.errors import NotReady
+from headrace.weights.errors import NotKept, NotReady
 from headrace.weights.format.facts import VersionFacts
 from headrace.weights.format.manifest import Manifest
 from headrace.weights.format.payload import dump
+from headrace.weights.worker.version_policy import TWO, VersionPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,34 @@ class WeightsSource(Protocol):
         ...
 
 
+class VersionedWeights(WeightsSource, Protocol):
+    """Weights whose earlier versions may be had, too, as far as they are kept.
+
+    Attributes:
+        policy: which versions those are.
+    """
+
+    policy: VersionPolicy
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions that may be named, ascending; the live one among them."""
+        ...
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """The versions that the fleet calls by a label (stable, canary), as far as they are held here."""
+        ...
+
+    def lease_of(self, version: int) -> AbstractContextManager[Bound]:
+        """Bind a version by its number for the length of a ``with`` block.
+
+        Raises:
+            NotKept: it is not held here.
+        """
+        ...
+
+
 class StaticWeights:
     """Weights that change only by `swap`.
 
@@ -88,13 +117,21 @@ class StaticWeights:
         model: the model's name.
         version: the version to name.
         manifest: its lineage; by default one made from the network's tensors.
+        policy: which versions are kept when another is swapped in.
     """
 
     def __init__(
-        self, network: nn.Module | None, *, model: str = "static", version: int = 1, manifest: Manifest | None = None
+        self,
+        network: nn.Module | None,
+        *,
+        model: str = "static",
+        version: int = 1,
+        manifest: Manifest | None = None,
+        policy: VersionPolicy = TWO,
     ) -> None:
-        self.model = model
+        self.model, self.policy = model, policy
         self._bound: Bound | None = None
+        self._served: dict[int, Bound] = {}  # the last one first
         self._ready = threading.Event()
         if network is not None:
             self.swap(network, version, manifest)
@@ -115,9 +152,28 @@ class StaticWeights:
             facts = VersionFacts(model=self.model, version=version, base_version=version - 1, created_at=0)
             manifest = facts.manifest(memoryview(dump(network.state_dict())))
         network.eval().requires_grad_(requires_grad=False)
-        self._bound = Bound(version, manifest.digest, manifest, network)
+        self._bound = bound = Bound(version, manifest.digest, manifest, network)
+        served = {version: bound, **{v: b for v, b in self._served.items() if v != version}}
+        self._served = {v: served[v] for v in self.policy.kept(list(served))}
         self._ready.set()
-        return self._bound
+        return bound
+
+    @property
+    def versions(self) -> list[int]:
+        """See `VersionedWeights.versions`."""
+        return sorted(self._served)
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """The live version is the stable one."""
+        return {"stable": self._bound.version} if self._bound else {}
+
+    def lease_of(self, version: int) -> AbstractContextManager[Bound]:
+        """See `VersionedWeights.lease_of`."""
+        bound = self._served.get(version)
+        if bound is None:
+            raise NotKept(f"model {self.model} does not keep version {version}")
+        return nullcontext(bound)
 
     def start(self) -> None:
         """Nothing to follow."""

@@ -10,6 +10,9 @@ its type. The conversation over the agent's Unix socket, one connection a worker
     worker → agent   Active         V answers; or Failed: the version before goes on answering
     agent → worker   Retire         V, if staged, will not be activated: let it go
     agent → worker   Require        you are behind: be ready again once you serve V, and go on answering meanwhile
+    agent → worker   Label          which versions the fleet calls by which label: stable, canary
+    agent → worker   Keep           V served before: map it and make it ready, so that requests may name it
+    worker → agent   Kept           V may be named; or why not
     worker → agent   Released       V is no longer mapped: its slot may be written again
 
 Who is first to close ends it; the worker goes on serving what it has and connects again. Slots are protected by file
@@ -24,8 +27,8 @@ import msgspec
 
 from headrace.weights.errors import WeightsError
 
-PROTOCOL = 1
-"""What a worker of this release understands, told in its `Hello`: 0 is all but `Require`."""
+PROTOCOL = 2
+"""What a worker of this release understands, told in its `Hello`: 1 is all but `Label` and `Keep`, 0 nor `Require`."""
 MAX_FRAME = 64 << 20
 _LENGTH = struct.Struct(">I")
 
@@ -38,7 +41,8 @@ class Hello(Message, frozen=True):
     """A worker introduces itself.
 
     `holds` are digests of versions mapped, `serving` the one that answers, or "". `required` is the one that it must
-    serve before it is ready, or "". `protocol` says which messages it understands.
+    serve before it is ready, or "". `protocol` says which messages it understands. `keeps` is how many versions it
+    holds for requests to name, the one that answers among them.
     """
 
     worker: str
@@ -51,6 +55,7 @@ class Hello(Message, frozen=True):
     holds: list[str] = []
     required: str = ""
     protocol: int = 0
+    keeps: int = 2
 
 
 class Stage(Message, frozen=True):
@@ -83,6 +88,29 @@ class Require(Message, frozen=True):
 
     version: int
     digest: str
+
+
+class Label(Message, frozen=True):
+    """What the fleet calls its versions: digests by label. A version that has none is in it no more."""
+
+    digests: dict[str, str]
+
+
+class Keep(Message, frozen=True):
+    """A slot holds a version that served before."""
+
+    version: int
+    digest: str
+    manifest: bytes
+    path: str
+
+
+class Kept(Message, frozen=True):
+    """A version may be named by requests; not where there is an `error`, which changes nothing else."""
+
+    version: int
+    digest: str
+    error: str = ""
 
 
 class Staged(Message, frozen=True):
@@ -119,8 +147,8 @@ class Released(Message, frozen=True):
     digest: str
 
 
-ToAgent = Hello | Staged | Active | Failed | Released
-ToWorker = Stage | Activate | Retire | Require
+ToAgent = Hello | Staged | Active | Failed | Kept | Released
+ToWorker = Stage | Activate | Retire | Require | Label | Keep
 
 _ENCODER = msgspec.msgpack.Encoder()
 _TO_AGENT = msgspec.msgpack.Decoder(ToAgent)

@@ -4,7 +4,8 @@ A worker is driven in small steps, each taken only after the one before was ackn
 
 1. serve the version that is meant for it, the active one or its canaries': Stage it unless the worker holds it, and
    Activate it;
-2. then stage the version that is to be active next.
+2. then stage the version that is to be active next;
+3. then keep versions that served before the worker did, which requests may name.
 
 A worker that has not served what is meant for it for longer than a grace, or never has, is told that it is not ready
 until it does (see `services.ckpt.agent.fences`).
@@ -13,12 +14,14 @@ until it does (see `services.ckpt.agent.fences`).
 from collections.abc import Iterable, Iterator
 
 from headrace.rollouts.reports import FAILED, HEARTBEAT, STAGED
-from headrace.weights.worker.wire import Activate, Failed, Retire, Stage, Staged
+from headrace.weights.worker.wire import Activate, Failed, Keep, Label, Retire, Stage, Staged
 from services.ckpt.agent.fences import fence
 from services.ckpt.agent.reporting import Reporter
 from services.ckpt.agent.state import ConnectedWorker, Effect, Send
 from services.ckpt.agent.versions import ModelVersions, Version
 
+_LABELS = 2
+"""The protocol from which on workers know labels and keep versions."""
 RETRY_S = 0.5
 """Seconds before the version that a worker is to serve is tried again where it failed."""
 
@@ -37,7 +40,11 @@ class WorkerDriver:
 
     def drive(self, worker: ConnectedWorker, model: ModelVersions, now: float) -> Iterator[Effect]:
         """Take a worker's next steps, as far as nothing has to be acknowledged first."""
+        if worker.hello.protocol >= _LABELS and worker.labels != model.labels:
+            worker.labels = model.labels
+            yield Send(worker.connection, Label(worker.labels))
         yield from self._steps(worker, model, now)
+        yield from self._keep(worker, model)
         required = fence(worker, model.meant_for(worker.name), now, self._fence_grace_s)
         if required is not None:
             yield Send(worker.connection, required)
@@ -71,6 +78,17 @@ class WorkerDriver:
             worker.ordered = meant.digest
         if prepared is not None and prepared.digest not in worker.failed:
             yield from self._stage(worker, model, prepared, now)
+
+    def _keep(self, worker: ConnectedWorker, model: ModelVersions) -> Iterator[Effect]:
+        """Let a worker that serves keep the newest version that it lacks and is to keep, one at a time."""
+        if worker.hello.protocol < _LABELS or not worker.serving or worker.staging or worker.keeping:
+            return
+        for version in model.kept()[: worker.hello.keeps]:
+            here = version.path and version.digest not in worker.holds | worker.unkept
+            if here and not _refusal(worker, version):
+                worker.keeping = version.digest
+                yield Send(worker.connection, Keep(version.version, version.digest, version.encoded, version.path))
+                return
 
     def _bring_up(self, worker: ConnectedWorker, model: ModelVersions, meant: Version, now: float) -> Iterator[Effect]:
         """Let a worker serve a version; where it failed, again and again."""

@@ -76,6 +76,7 @@ class HostAgent:
             if other.name == worker.name:  # it has come back before its old connection was seen to end
                 del self.workers[other.connection]
         self.workers[connection] = worker
+        model.keeps = max(one.hello.keeps for one in self._workers_of(model))
         yield self._report(worker, JOINED, now)
         if (prepared := model.prepared) is not None:  # the agent before this one may have died before it reported so
             yield from self._driver.acknowledge([worker], model, prepared, now)
@@ -109,6 +110,10 @@ class HostAgent:
     def wants(self, version: Version) -> bool:
         """Whether pulling a version still makes sense."""
         return any(version is wanted for wanted in self.models[version.model].wanted())
+
+    def slots(self, model: str) -> int:
+        """How many slots a model needs: for what workers keep, one that is staged, and a spare one."""
+        return self.models[model].keeps + 2
 
     def keeps(self, model: str) -> set[str]:
         """Return the digests of the versions whose slots must stay."""

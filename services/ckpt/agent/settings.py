@@ -15,7 +15,12 @@ class AgentSettings(CheckpointSettings):
 
     host_name: str = Field(default_factory=socket.gethostname, description="this host's name in reports")
     heartbeat_s: float = Field(1.0, gt=0, description="seconds between reports that the workers are still there")
-    slots: int = Field(4, ge=3, description="shared-memory slots a model: two serving, one staging, and spare ones")
+    slots: int = Field(
+        4,
+        ge=3,
+        description="shared-memory slots a model: two serving, one staging, and spare ones; more where "
+        "workers keep more versions for requests to name",
+    )
     fence_grace_s: float = Field(
         5.0,
         ge=0,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from headrace.contracts.events_pb2 import WeightsApplied
-from headrace.weights.worker.wire import Active, Failed, Hello, Released, Staged, ToAgent, ToWorker
+from headrace.weights.worker.wire import Active, Failed, Hello, Kept, Released, Staged, ToAgent, ToWorker
 
 Connection = int
 """Names a worker's connection; a worker that comes back has another."""
@@ -47,6 +47,9 @@ class ConnectedWorker:
         required: the version that it must serve before it is ready; "" while it is ready.
         staging: the version that it was told to stage, and has not acknowledged.
         ordered: the version that it was last told to serve.
+        keeping: the version that served before and that it was told to keep, until it has answered.
+        unkept: versions that it was told to keep and could not.
+        labels: what it was last told of labels.
         failed: when it failed to take a version, in seconds since the epoch.
         behind_since: since when it has not served what it is to serve; None while it does.
     """
@@ -59,6 +62,9 @@ class ConnectedWorker:
     required: str
     staging: str = ""
     ordered: str = ""
+    keeping: str = ""
+    unkept: set[str] = field(default_factory=set)
+    labels: dict[str, str] = field(default_factory=dict)
     failed: dict[str, float] = field(default_factory=dict)
     behind_since: float | None = None
 
@@ -75,6 +81,9 @@ class ConnectedWorker:
             self._on_active(message)
         elif isinstance(message, Failed):
             self._on_failed(message.digest, now)
+        elif isinstance(message, Kept):
+            self.keeping = ""
+            (self.unkept if message.error else self.holds).add(message.digest)
         elif isinstance(message, Released):
             self.holds.discard(message.digest)
 

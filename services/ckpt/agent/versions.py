@@ -63,6 +63,9 @@ class ModelVersions:
         self._rollout = RolloutView(model)
         self._signing_key = signing_key
         self._versions: dict[str, Version] = {}
+        self._served: list[str] = []  # the active one first
+        self.keeps = 2
+        """How many versions that served stay in shared memory, the active one among them."""
         self._peers: RolloutDirective.Peers | None = None  # the newest plan: agents that start later take part in it
 
     def apply(self, directive: RolloutDirective, now: float) -> bool:
@@ -78,8 +81,23 @@ class ModelVersions:
             if directive.action == STAGE:
                 version.peers = self._peers
                 version.stage_by = now + (directive.stage_timeout_s or float("inf"))
+        if directive.action in SERVES:
+            digest = directive.manifest_digest
+            self._served = [digest, *(other for other in self._served if other != digest)][: self.keeps]
         self._versions = {version.digest: version for version in self.named()}
         return True
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Digests by what requests call their versions."""
+        active, canary = self._rollout.active, self._rollout.canary
+        named = {"stable": active, "canary": canary}
+        return {label: directive.manifest_digest for label, directive in named.items() if directive is not None}
+
+    def kept(self) -> list[Version]:
+        """The versions that served, the active one first, as far as workers keep them."""
+        found = (self._versions.get(digest) for digest in self._served[: self.keeps])
+        return [version for version in found if version is not None]
 
     def _read(self, directive: RolloutDirective, now: float) -> Version:
         """The version that a directive names, with its manifest checked."""
@@ -127,8 +145,8 @@ class ModelVersions:
         return self._all_named_by(rollout.active, rollout.canary, rollout.staged)
 
     def named(self) -> list[Version]:
-        """What must stay in shared memory: also the version before the active one."""
-        return [*self.wanted(), *self._all_named_by(self._rollout.previous)]
+        """What must stay in shared memory: also the version before the active one, and those that workers keep."""
+        return [*self.wanted(), *self._all_named_by(self._rollout.previous), *self.kept()]
 
     def _named_by(self, directive: RolloutDirective | None) -> Version | None:
         return self._versions.get(directive.manifest_digest) if directive is not None else None

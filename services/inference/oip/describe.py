@@ -1,6 +1,6 @@
 """What metadata, configuration and the index say, in plain values with the protocol's names, for both transports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace import __version__
@@ -8,7 +8,16 @@ from headrace.contracts.oip.tensors import DATATYPES
 from services.inference.oip.kinds import TensorSpec
 
 PLATFORM = "headrace_pytorch"
-EXTENSIONS = ["model_repository", "model_configuration", "binary_tensor_data", "parameters", "statistics", "logging"]
+EXTENSIONS = [
+    "model_repository",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "logging",
+    "generate",
+]
+_LATEST: Mapping[str, Any] = {"latest": {"num_versions": 1}}
 
 
 def server_metadata(*, shared_memory: bool = False) -> dict[str, Any]:
@@ -18,12 +27,12 @@ def server_metadata(*, shared_memory: bool = False) -> dict[str, Any]:
 
 
 def model_metadata(
-    name: str, version: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    name: str, versions: Sequence[int], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> dict[str, Any]:
-    """A ModelMetadataResponse; a version of 0 is none."""
+    """A ModelMetadataResponse."""
     return {
         "name": name,
-        "versions": [str(version)] if version else [],
+        "versions": [str(version) for version in versions],
         "platform": PLATFORM,
         "inputs": [_tensor(spec) for spec in inputs],
         "outputs": [_tensor(spec) for spec in outputs],
@@ -43,6 +52,7 @@ def model_config(
     *,
     batching: dict[str, Any] | None = None,
     device: str = "cpu",
+    version_policy: Mapping[str, Any] = _LATEST,
 ) -> dict[str, Any]:
     """A ModelConfig; `device` is as torch names it.
 
@@ -52,7 +62,7 @@ def model_config(
         "name": name,
         "platform": PLATFORM,
         "backend": "headrace",
-        "version_policy": {"latest": {"num_versions": 1}},
+        "version_policy": version_policy,
         "max_batch_size": max_batch,
         "input": [
             {

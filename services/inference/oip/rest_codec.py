@@ -238,7 +238,7 @@ def render_answer(answer: InferAnswer, binary: BinaryOutputs) -> tuple[bytes, in
             tail.append(tensor.raw())
             one["parameters"] = {"binary_data_size": len(tail[-1])}
         else:
-            one["data"] = _json_values(tensor)
+            one["data"] = json_values(tensor)
         outputs.append(one)
     content: dict[str, Any] = {"model_name": answer.model, "model_version": str(answer.version)}
     if answer.id:
@@ -248,7 +248,12 @@ def render_answer(answer: InferAnswer, binary: BinaryOutputs) -> tuple[bytes, in
     return (b"".join([header, *tail]), len(header)) if tail else (header, None)
 
 
-def _json_values(tensor: OutputTensor) -> list[Any]:
+def json_values(tensor: OutputTensor) -> list[Any]:
+    """An output's elements as JSON has them.
+
+    Raises:
+        InvalidRequest: bytes that are no text.
+    """
     if tensor.datatype != "BYTES":
         return tensor.values
     try:

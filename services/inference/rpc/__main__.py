@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
         # Imported here: a main process of several workers needs neither torch nor metrics of its own.
         workers = context.settings.workers or len(os.sched_getaffinity(0))
         if workers > 1:
-            from services.inference.rpc.workers import WorkersApp
+            from services.inference.rpc.workers.supervisor import WorkersApp
 
             return WorkersApp(context, argv, workers)
         from services.inference.rpc.app import build_rpc

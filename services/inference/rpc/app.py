@@ -10,7 +10,7 @@ from headrace.runtime.lifecycle import App, Context, Stop
 from headrace.runtime.scheduling import use_realtime
 from headrace.runtime.tracing import start_tracing
 from headrace.runtime.web import WebServer
-from headrace.weights.worker.source import WeightsSource
+from headrace.weights.worker.source import VersionedWeights
 from services.inference.live import load_all
 from services.inference.oip.diagnostics import LogSettings, TraceSettings
 from services.inference.oip.shared_memory import Regions
@@ -18,15 +18,15 @@ from services.inference.rpc.backends.models import RepositoryModels
 from services.inference.rpc.backends.repository import Repository
 from services.inference.rpc.control.member import Member, socket_of_worker
 from services.inference.rpc.control.operations import Alone, Control, Operations
-from services.inference.rpc.grpc import GrpcServer
+from services.inference.rpc.grpc.server import GrpcServer
 from services.inference.rpc.metrics import ProtocolCollector
 from services.inference.rpc.models.pipelines import models_of
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.observer import Observer
 from services.inference.rpc.observe.spans import RequestSpans
-from services.inference.rpc.rest import create_app
-from services.inference.rpc.rest_infer import protocol_for
+from services.inference.rpc.rest.app import create_app
+from services.inference.rpc.rest.infer import protocol_for
 from services.inference.rpc.settings import RpcSettings
 
 _GRACE_S = 5.0
@@ -167,7 +167,7 @@ def _repository(settings: RpcSettings, models: Registry) -> RepositoryModels | N
     return RepositoryModels(models, repository, queue, overdue_s, settings.model_repository_poll_s)
 
 
-def build_rpc(context: Context[RpcSettings], weights: WeightsSource | None = None, *, shared: bool = False) -> App:
+def build_rpc(context: Context[RpcSettings], weights: VersionedWeights | None = None, *, shared: bool = False) -> App:
     """The role `rpc`; `weights` are those of the first pipeline's own model, where they are given."""
     if context.settings.realtime and not use_realtime():
         raise ConfigError(

@@ -12,7 +12,7 @@ from services.inference.oip.kinds import TensorSpec
 from services.inference.oip.layout import Table
 from services.inference.oip.messages import InferAnswer, InferRequest, OipError
 from services.inference.oip.plain_json import PlainJson
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.statistics import Statistics
 
 Deliver = Callable[[Outcome], None]
@@ -26,6 +26,7 @@ class Served(Protocol):
         name: unique in the server.
         statistics: what its requests and executions cost, for metrics.
         inputs: the tensors that a request has.
+        json_outputs: the outputs whose elements are JSON.
         plain_json: reads the usual JSON inputs of REST fast; None has `submit` given them as tensors.
         repeats: answers requests that differ from an earlier one in data and id alone; None where it cannot.
         required: whether the server is ready only while this model is, if it is loaded.
@@ -34,6 +35,7 @@ class Served(Protocol):
     name: str
     statistics: Statistics
     inputs: list[TensorSpec]
+    json_outputs: frozenset[str]
     plain_json: PlainJson | None
     required: bool
 

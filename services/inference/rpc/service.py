@@ -4,15 +4,15 @@ A request is executed with others that wait, all with the version that is live t
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from headrace.model.port import Model
-from headrace.weights.worker.source import WeightsSource
+from headrace.weights.worker.source import VersionedWeights
 from services.inference.oip import describe
 from services.inference.oip.events import EventSchema
 from services.inference.oip.layout import Table
@@ -28,16 +28,16 @@ from services.inference.oip.plain_json import PlainJson
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.tables import Tables
 from services.inference.rpc import timing
-from services.inference.rpc.batcher import Batcher, BatchLimits
-from services.inference.rpc.execution import Executor
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.batcher import Batcher, BatchLimits
+from services.inference.rpc.batching.execution import Executor
+from services.inference.rpc.batching.jobs import Job, Outcome
+from services.inference.rpc.cache.responses import Cache, CachedAnswers
 from services.inference.rpc.parameters import Priorities, timeout_of
-from services.inference.rpc.response_cache import CachedAnswers, ResponseCache
 from services.inference.rpc.served import Repeats, infer
 from services.inference.rpc.statistics import Statistics
+from services.inference.rpc.versions import Versions
 
 NO_VERSION = "no version of the weights is live yet"
-_VERSION = re.compile(r"-?[0-9]{1,18}")
 
 _LIMITS, _PRIORITIES = BatchLimits(), Priorities()
 
@@ -56,31 +56,34 @@ class DataPlane:
         cache: keeps answers; None executes every request.
         required: whether the server is ready only while this model is.
         device: where the network computes, for the model's configuration.
+        labels: versions by what requests may call them, beside what the fleet does.
     """
 
     def __init__(
         self,
         name: str,
         model: Model[Any, Any],
-        weights: WeightsSource,
+        weights: VersionedWeights,
         limits: BatchLimits = _LIMITS,
         *,
         max_batch: int = 4096,
         priorities: Priorities = _PRIORITIES,
         remember: Callable[[torch.Tensor], None] | None = None,
-        cache: ResponseCache | None = None,
+        cache: Cache | None = None,
         required: bool = True,
         device: str = "cpu",
+        labels: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.name, self.required = name, required
         self.statistics = Statistics()
         self._submit = self._execute if cache is None else CachedAnswers(cache, weights, self.statistics, self._execute)
-        self._weights = weights
+        self._weights, self._versions = weights, Versions(name, weights, labels)
         self._events = EventSchema(name, model.event_type())
         self._predictions = PredictionSchema(name, model.prediction_type())
         self._tables = Tables(name, self._events)
         self.inputs = self._events.inputs
         """The tensors that a request has, in order."""
+        self.json_outputs = frozenset(spec.name for spec in self._predictions.outputs if spec.kind.json)
         self.plain_json: PlainJson | None = PlainJson(self.inputs, self._events.nullable)
         executor = Executor(name, model, weights, self._tables, self._predictions, remember=remember)
         self._batcher = Batcher(executor.run, limits)
@@ -95,6 +98,7 @@ class DataPlane:
             limits.threads,
             batching=describe.dynamic_batching(limits.max_delay_us, priorities.levels, priorities.default),
             device=device,
+            version_policy=weights.policy.as_config(),
         )
 
     # Health.
@@ -122,7 +126,7 @@ class DataPlane:
     def model_ready(self, version: str = "") -> bool:
         """See `Served`."""
         try:
-            self._check(version, self._weights.version)
+            self._named(version)
         except NotFound:
             return False
         return not self.reason
@@ -131,25 +135,27 @@ class DataPlane:
 
     def metadata(self, version: str = "") -> dict[str, Any]:
         """See `Served`."""
-        live = self._weights.version
-        self._check(version, live)
-        return describe.model_metadata(self.name, live, self.inputs, self._predictions.outputs)
+        self._named(version)
+        return describe.model_metadata(self.name, self._weights.versions, self.inputs, self._predictions.outputs)
 
     def config(self, version: str = "") -> dict[str, Any]:
         """See `Served`."""
-        self._check(version, self._weights.version)
-        return self._config
+        self._named(version)
+        labels = {"version_labels": {"string_value": self._versions.labels_as_text()}}
+        return {**self._config, "parameters": {**self._config["parameters"], **labels}}
 
     def model_statistics(self, version: str = "") -> list[dict[str, Any]]:
         """See `Served`; all versions are counted together."""
-        live = self._weights.version
         if version:
-            self._check(version, live)
-        return [self.statistics.as_dict(self.name, live)] if self._loaded else []
+            self._named(version)
+        return [self.statistics.as_dict(self.name, self._weights.version)] if self._loaded else []
 
     def index(self) -> list[dict[str, Any]]:
         """See `Served`."""
-        return [describe.index_entry(self.name, self._weights.version, self.reason if self._loaded else "unloaded")]
+        live, reason = self._weights.version, self.reason if self._loaded else "unloaded"
+        others = self._batcher.stuck if self._loaded else reason
+        versions = self._weights.versions or [0]
+        return [describe.index_entry(self.name, one, reason if one == live else others) for one in versions]
 
     async def load(self, parameters: Mapping[str, Any]) -> None:
         """See `Served`. Its weights are the fleet's: a load changes none."""
@@ -190,7 +196,7 @@ class DataPlane:
         Raises:
             OipError: it is refused.
         """
-        self._check(request.version, self._weights.version)
+        self._named(request.version)
         if not self._weights.version:
             raise Unavailable(NO_VERSION)
         self._predictions.check_names(request.outputs)
@@ -229,8 +235,8 @@ class DataPlane:
         """
         arrived = time.perf_counter_ns()
         try:
-            if not self._loaded or request.version:
-                self._check(request.version, self._weights.version)
+            if not self._loaded:
+                self._named(request.version)
             job = self._job(request, table, peer, arrived)
             job.id = identifier
             return self._submit(job, deliver)
@@ -269,7 +275,7 @@ class DataPlane:
         return Job(
             table,
             _nobody,
-            request.version,
+            self._named(request.version) if request.version else 0,
             tuple(request.outputs),
             request.id,
             peer,
@@ -309,17 +315,11 @@ class DataPlane:
                 f"inference request batch-size must be <= {self._max_batch} for '{self.name}', got {rows}"
             )
 
-    def _check(self, version: str, live: int) -> None:
+    def _named(self, version: str) -> int:
+        """The version that a request names; 0 for the live one, whichever that is when the request is executed."""
         if not self._loaded:
             raise NotFound(f"Request for unknown model: '{self.name}' has no available versions")
-        if not version:
-            return
-        if not _VERSION.fullmatch(version):
-            raise InvalidRequest(
-                f"failed to get model version from specified version string '{version}': not an integer"
-            )
-        if int(version) != live:
-            raise NotFound(f"Request for unknown model: '{self.name}' version {version} is not found")
+        return self._versions.named(version)
 
 
 def _nobody(_: Outcome) -> None:

@@ -7,6 +7,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import CliPositionalArg, NoDecode
 
 from headrace.runtime.errors import ConfigError
+from headrace.weights.worker.version_policy import VersionPolicy
+from services.inference.oip.labels import RESERVED, is_label
 from services.inference.settings import InferenceSettings
 
 SWITCH_S = 0.0005
@@ -22,6 +24,7 @@ _LIMITS = (
     "loop_max_us",
     "execution_timeout_s",
     "response_cache_bytes",
+    "version_policy",
 )
 """What a model may have of its own."""
 
@@ -84,7 +87,22 @@ class RpcSettings(InferenceSettings):
         10.0, ge=0, description="requests that fail beside the share, logged in a second at most"
     )
     response_cache_bytes: int = Field(
-        0, ge=0, description="bytes of answers kept for requests with the same inputs and version; 0 keeps none"
+        0,
+        ge=0,
+        description="bytes of answers kept for requests with the same inputs and version; 0 keeps none. With several "
+        "workers, one memory for all of them and their models",
+    )
+    response_cache_file: Path | None = Field(
+        None, description="the memory in which workers keep answers together; the role's main process sets it"
+    )
+    version_policy: str = Field(
+        "latest:2",
+        description="versions that requests may name beside the live one: latest:N of those that served last, "
+        "all (32), or specific:V,V; each is a slot of shared memory",
+    )
+    version_labels: dict[str, int] = Field(
+        default_factory=dict,
+        description="what requests may call a version: MODEL.LABEL=VERSION, e.g. trips.golden=7; repeat it for more",
     )
     weights: Annotated[list[str], NoDecode] = Field(
         [],
@@ -106,6 +124,12 @@ class RpcSettings(InferenceSettings):
     def _files(cls, value: Any) -> Any:
         return value.split(",") if isinstance(value, str) else value
 
+    @field_validator("version_policy")
+    @classmethod
+    def _policy(cls, value: str) -> str:
+        VersionPolicy.parse(value)
+        return value
+
     @property
     def folders(self) -> list[Path]:
         """Every pipeline's folder.
@@ -117,6 +141,17 @@ class RpcSettings(InferenceSettings):
         if not found:
             raise ConfigError("rpc: no pipeline", hint="headrace run rpc FOLDER [FOLDER ...]")
         return found
+
+    @property
+    def most_cached(self) -> int:
+        """Bytes of answers that the model with the largest response cache may keep.
+
+        Raises:
+            ConfigError: a limit is no number.
+        """
+        models = {key.rpartition(".")[0] for key in self.model_limits}
+        limits = (self.limits_of(model, alone=False).response_cache_bytes for model in models)
+        return max(self.response_cache_bytes, *limits, 0)
 
     def limits_of(self, model: str, *, alone: bool) -> "RpcSettings":
         """The settings as one model has them; `alone` says whether it is the only one.
@@ -136,6 +171,26 @@ class RpcSettings(InferenceSettings):
                     RpcSettings.__pydantic_validator__.validate_assignment(found, limit, value)
                 except ValidationError as error:
                     raise ConfigError(f"rpc: --model-limits {key}={value}: {error.errors()[0]['msg']}") from None
+        return found
+
+    def labels_of(self, models: list[str]) -> dict[str, dict[str, int]]:
+        """Each model's labels.
+
+        Raises:
+            ConfigError: there is no such model, or a label is a number or one that has a meaning already.
+        """
+        found: dict[str, dict[str, int]] = {}
+        for key, version in self.version_labels.items():
+            model, _, label = key.rpartition(".")
+            if model not in models:
+                raise ConfigError(
+                    f"rpc: --version-labels {key}: no model {model!r}", hint=f"models: {', '.join(models)}"
+                )
+            if not is_label(label) or label in RESERVED:
+                raise ConfigError(
+                    f"rpc: --version-labels {key}: {label!r} cannot be a label", hint="MODEL.LABEL=VERSION"
+                )
+            found.setdefault(model, {})[label] = version
         return found
 
     def weights_of(self, models: list[str]) -> dict[str, Path]:

@@ -30,10 +30,10 @@ from services.gateway.service import Predictions
 from services.gateway.status import Status
 from services.gateway.upstream import Upstream
 from services.inference.oip.shared_memory import Regions
-from services.inference.rpc import rest as rpc_rest
 from services.inference.rpc.control.operations import alone
 from services.inference.rpc.models.registry import Registry
-from services.inference.rpc.rest_infer import protocol_for
+from services.inference.rpc.rest import app as rpc_rest
+from services.inference.rpc.rest.infer import protocol_for
 from services.inference.rpc.service import DataPlane
 from services.ingest import rest as ingest_rest
 from services.ingest.app import schemas

@@ -58,7 +58,12 @@ def test_health_of_what_is_not_there_is_400(rest: httpx.Client, path: str) -> No
     ("method", "path", "status", "error"),
     [
         ("GET", "/v2/models/nope", 404, "Request for unknown model: 'nope' is not found"),
-        ("GET", "/v2/models/trips/versions/7", 404, "Request for unknown model: 'trips' version 7 is not found"),
+        (
+            "GET",
+            "/v2/models/trips/versions/7",
+            404,
+            "Request for unknown model: 'trips' version 7 is not found: kept are 1",
+        ),
         ("GET", "/v2/models/nope/config", 404, "Request for unknown model: 'nope' is not found"),
         ("GET", "/v2/models/nope/stats", 400, "Request for unknown model: 'nope' is not found"),
         ("POST", "/v2/models/nope/infer", 404, "Request for unknown model: 'nope' is not found"),

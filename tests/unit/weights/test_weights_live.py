@@ -18,6 +18,7 @@ from headrace.weights import LiveWeights, MemoryChunkStore, VersionFacts, publis
 from headrace.weights.errors import NotReady, SlotsBusy, WeightsError
 from headrace.weights.host.slots import SlotPool
 from headrace.weights.worker.wire import (
+    PROTOCOL,
     Activate,
     Active,
     Failed,
@@ -320,7 +321,7 @@ def test_losing_the_agent_makes_nobody_behind_and_lets_nobody_in(agent, live):
     agent.hang_up()
     agent.listen()
     hello = agent.greet()
-    assert (hello.required, hello.protocol) == ("2" * 32, 1)
+    assert (hello.required, hello.protocol) == ("2" * 32, PROTOCOL)
     assert live.behind
 
 

@@ -77,7 +77,8 @@ class Puller:
         def cancelled() -> bool:
             return self._stopping or not self._logic.wants(version)
 
-        fill = partial(self._slots.fill, manifest, keep, cancelled, routes)
+        slots = self._logic.slots(version.model)
+        fill = partial(self._slots.fill, manifest, keep, cancelled, routes, slots)
         try:
             path, pulled = await asyncio.get_running_loop().run_in_executor(self._thread, fill)
         except Superseded:

@@ -52,7 +52,12 @@ class HostSlots:
         self._pools: dict[str, SlotPool] = {}
 
     def fill(
-        self, manifest: Manifest, keep: set[str], cancelled: Callable[[], bool], routes: Routes | None = None
+        self,
+        manifest: Manifest,
+        keep: set[str],
+        cancelled: Callable[[], bool],
+        routes: Routes | None = None,
+        slots: int = 0,
     ) -> tuple[Path, Pulled]:
         """Return the slot that holds a version, pulling what this host lacks.
 
@@ -64,6 +69,7 @@ class HostSlots:
             keep: digests of the model's versions whose slots must stay.
             cancelled: asked before each chunk; True ends the pull.
             routes: from which agents to take chunks; None takes all from the store.
+            slots: how many the model needs, if that is more than the limit.
 
         Raises:
             Superseded: ``cancelled`` said so.
@@ -75,6 +81,7 @@ class HostSlots:
         if slot is not None:
             self._show(slot, manifest)
             return slot.path, Pulled(0, manifest.size, 0.0)
+        pool.limit = max(self._limit, slots)
         chain = {link.base for link in manifest.delta.links} if manifest.delta else ()
         slot = pool.acquire(manifest.size, keep, digest, spare=chain)
         try:

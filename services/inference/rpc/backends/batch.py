@@ -11,7 +11,7 @@ from headrace.runtime.secrets import clean
 from services.inference.oip.messages import InferAnswer, ModelFailed, OipError, Unavailable
 from services.inference.rpc.backends.arrays import Array, ArrayOutput, dtype_of
 from services.inference.rpc.backends.port import Backend, Columns, Signature, TensorInfo
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.statistics import Execution
 
 

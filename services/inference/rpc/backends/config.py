@@ -1,7 +1,7 @@
 """config.pbtxt: a model's configuration, in protobuf's text format, against the published ModelConfig."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,11 @@ from google.protobuf.json_format import MessageToDict
 
 from headrace.contracts.oip import model_config_pb2 as pb
 from headrace.contracts.oip.tensors import DATATYPES
+from services.inference.oip.labels import LATEST, is_label
 from services.inference.rpc.backends.port import Signature, TensorInfo
 
 FILE = "config.pbtxt"
+_LABELS = "version_labels"
 _NAMES = {datatype.config: name for name, datatype in DATATYPES.items()}
 _PLATFORMS = {"pytorch_libtorch": "pytorch", "onnxruntime_onnx": "onnxruntime", "remote": "remote"}
 BACKENDS = ("pytorch", "onnxruntime", "remote")
@@ -32,11 +34,13 @@ class ModelSettings:
         message: all of it.
         signature: its tensors.
         backend: one of BACKENDS; "" has the file decide.
+        labels: versions by what requests may call them.
     """
 
     message: pb.ModelConfig
     signature: Signature
     backend: str
+    labels: Mapping[str, int]
 
     def wanted(self, present: Iterable[int]) -> list[int]:
         """Which versions are to be served, of those that are there; a specific one also where it is not there."""
@@ -91,7 +95,8 @@ def read_config(folder: Path) -> ModelSettings:
         raise _wrong(path, text, "name", f"is '{message.name}', and the folder is '{folder.name}'", message.name)
     message.name = folder.name
     _check(path, text, message)
-    return ModelSettings(message, _signature(path, text, message), _backend(path, text, message))
+    signature, backend = _signature(path, text, message), _backend(path, text, message)
+    return ModelSettings(message, signature, backend, _labels(path, text, message))
 
 
 def _parse(path: Path, text: str) -> pb.ModelConfig:
@@ -149,6 +154,18 @@ def _check(path: Path, text: str, message: pb.ModelConfig) -> None:
         raise _wrong(path, text, "versions", "are integers of 1 or more")
     if "/" in message.default_model_filename:
         raise _wrong(path, text, "default_model_filename", "is a name inside the version's folder")
+
+
+def _labels(path: Path, text: str, message: pb.ModelConfig) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in message.parameters[_LABELS].string_value.split(",") if _LABELS in message.parameters else ():
+        label, _, version = (part.strip() for part in one.partition("="))
+        if not is_label(label) or label == LATEST or not version.isdecimal() or int(version) < 1:
+            raise _wrong(
+                path, text, "parameters", f"{_LABELS} is LABEL=VERSION, by commas; got '{one.strip()}'", _LABELS
+            )
+        found[label] = int(version)
+    return found
 
 
 def _signature(path: Path, text: str, message: pb.ModelConfig) -> Signature:

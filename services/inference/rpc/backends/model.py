@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from headrace.runtime.logging import get_logger
 from services.inference.oip import describe
 from services.inference.oip.kinds import Kind, TensorSpec
+from services.inference.oip.labels import LATEST, NEWEST, NUMBER, no_version
 from services.inference.oip.messages import InferRequest, InvalidRequest, NotFound, OipError, Unavailable
 from services.inference.oip.plain_json import PlainJson
 from services.inference.rpc import timing
@@ -17,14 +17,13 @@ from services.inference.rpc.backends.config import ConfigInvalid, ModelSettings
 from services.inference.rpc.backends.port import TensorInfo
 from services.inference.rpc.backends.repository import LoadedModel, Repository
 from services.inference.rpc.backends.version import RunningVersion
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.parameters import timeout_of
 from services.inference.rpc.served import Deliver, Repeats
 from services.inference.rpc.statistics import Statistics
 
 log = get_logger("headrace.rpc")
 
-_VERSION = re.compile(r"-?[0-9]{1,18}")
 _LOADING, _UNLOADED = "it is being loaded", "unloaded"
 _STOP_S, _REPLACED_S = 5.0, 120.0
 
@@ -42,6 +41,7 @@ class RepositoryModel:
     def __init__(self, repository: Repository, name: str, queue: int = 1 << 18, overdue_s: float = 0.0) -> None:
         self.name, self.required = name, True
         self.statistics = Statistics()
+        self.json_outputs: frozenset[str] = frozenset()
         self.plain_json: PlainJson | None = None
         self.repeats: Repeats | None = None
         self.inputs: list[TensorSpec] = []
@@ -52,6 +52,7 @@ class RepositoryModel:
         self._broken: dict[int, str] = {}
         self._why = _LOADING
         self._loaded = True
+        self._labels: Mapping[str, int] = {}
         self._jobs: dict[Job, RunningVersion] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -153,6 +154,7 @@ class RepositoryModel:
                 self._running[number] = RunningVersion(
                     read.settings, loaded, self.statistics, self._queue, self._overdue_s
                 )
+        self._labels = read.settings.labels
         self.inputs = [_spec(info) for info in read.settings.signature.inputs]
         self._retire(before)
 
@@ -233,20 +235,24 @@ class RepositoryModel:
             NotFound, InvalidRequest: there is none.
             Unavailable: the model cannot be served.
         """
-        if version and not _VERSION.fullmatch(version):
-            raise InvalidRequest(
-                f"failed to get model version from specified version string '{version}': not an integer"
-            )
         if not self._loaded:
             raise NotFound(f"Request for unknown model: '{self.name}' has no available versions")
-        number = int(version) if version and version != "-1" else max(self._running, default=0)
+        number = (
+            max(self._running, default=0) if version in NEWEST else self._labels.get(version) or self._number(version)
+        )
         found = self._running.get(number)
         if found is not None:
             return found
         if not self._running or number in self._broken:
             why = self._broken.get(number) or self._why or "; ".join(self._broken.values())
             raise Unavailable(f"model '{self.name}' is not available: {why}")
-        raise NotFound(f"Request for unknown model: '{self.name}' version {version} is not found")
+        served = ", ".join(map(str, sorted(self._running)))
+        raise NotFound(f"Request for unknown model: '{self.name}' version {version} is not found: served are {served}")
+
+    def _number(self, version: str) -> int:
+        if not NUMBER.fullmatch(version):
+            raise no_version(version, ", ".join((LATEST, *self._labels)))
+        return int(version)
 
 
 def _job(version: RunningVersion, request: InferRequest, peer: str, arrived: int) -> Job:
@@ -254,7 +260,7 @@ def _job(version: RunningVersion, request: InferRequest, peer: str, arrived: int
     return Job(
         version.tables.table(request),
         _nobody,
-        request.version,
+        version.loaded.number,
         tuple(request.outputs),
         request.id,
         peer,

@@ -11,8 +11,8 @@ from services.inference.rpc.backends.batch import ArrayExecutor
 from services.inference.rpc.backends.config import ModelSettings
 from services.inference.rpc.backends.repository import LoadedVersion
 from services.inference.rpc.backends.tables import ArrayTables
-from services.inference.rpc.batcher import Batcher, BatchLimits
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.batcher import Batcher, BatchLimits
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.parameters import Priorities
 from services.inference.rpc.statistics import Statistics
 

@@ -9,12 +9,14 @@ from headrace.runtime.devices.choosing import open_device
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.lifecycle import Context
 from headrace.weights import StaticWeights
-from headrace.weights.worker.source import WeightsSource
+from headrace.weights.worker.source import VersionedWeights
+from headrace.weights.worker.version_policy import VersionPolicy
 from services.inference.live import live_weights
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
+from services.inference.rpc.cache.responses import Cache, ResponseCache
+from services.inference.rpc.cache.shared import SharedResponses, SharedTable
 from services.inference.rpc.models.traffic import Traffic
 from services.inference.rpc.parameters import Priorities
-from services.inference.rpc.response_cache import ResponseCache
 from services.inference.rpc.served import Served
 from services.inference.rpc.service import DataPlane
 from services.inference.rpc.settings import RpcSettings
@@ -32,7 +34,7 @@ class Models(NamedTuple):
     samples: Sequence[Any]
 
 
-def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weights: WeightsSource | None) -> Models:
+def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weights: VersionedWeights | None) -> Models:
     """Every model of each pipeline; `weights` are those of the first, where they are given.
 
     Raises:
@@ -44,7 +46,8 @@ def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"rpc: two pipelines have the name {twice!r}", hint="`name` in pipeline.yaml")
     settings = context.settings
-    files = settings.weights_of(names)
+    files, labels = settings.weights_of(names), settings.labels_of(names)
+    table = None if settings.response_cache_file is None else SharedTable(settings.response_cache_file)
     alone = len(models) == 1 and settings.model_repository is None
     planes: dict[str, DataPlane] = {}
     samples: Sequence[Any] | None = None
@@ -56,8 +59,9 @@ def models_of(context: Context[RpcSettings], pipelines: Sequence[Pipeline], weig
         given = weights if name == names[0] else None
         if given is None and name in files:
             given = open_weights(files[name], model, warm_up, open_device(settings.device))
-        source = given or _followed(context, model, warm_up, first=name == names[0])
-        planes[name] = _plane(limits, model, source, warm_up)
+        policy = VersionPolicy.parse(limits.version_policy)
+        source = given or _followed(context, model, warm_up, policy, first=name == names[0])
+        planes[name] = _plane(limits, model, source, warm_up, labels.get(name, {}), table=table)
     served: dict[str, Served] = {**planes}
     served |= {pipeline.name: _with_others(settings, pipeline, planes) for pipeline in pipelines if pipeline.others}
     return Models(list(served.values()), samples or ())
@@ -72,11 +76,13 @@ def _with_others(settings: RpcSettings, pipeline: Pipeline, planes: Mapping[str,
     return Traffic(champion, canaries, shadows) if canaries or shadows else champion
 
 
-def _followed(context: Context[RpcSettings], model: Pipeline, warm_up: WarmUpBatches, *, first: bool) -> WeightsSource:
+def _followed(
+    context: Context[RpcSettings], model: Pipeline, warm_up: WarmUpBatches, policy: VersionPolicy, *, first: bool
+) -> VersionedWeights:
     """The fleet's versions. A further model whose network cannot be made has none, and costs the others nothing."""
     check = "fleet" if first else f"fleet {model.model_name}"
     try:
-        return live_weights(context, model, warm_up, lambda _: None, check=check)  # type: ignore[arg-type]
+        return live_weights(context, model, warm_up, lambda _: None, check=check, policy=policy)  # type: ignore[arg-type]
     except Exception as error:
         if model.variant is None:
             raise
@@ -87,7 +93,15 @@ def _followed(context: Context[RpcSettings], model: Pipeline, warm_up: WarmUpBat
         return StaticWeights(None, model=model.model_name)
 
 
-def _plane(settings: RpcSettings, model: Pipeline, weights: WeightsSource, warm_up: WarmUpBatches) -> DataPlane:
+def _plane(
+    settings: RpcSettings,
+    model: Pipeline,
+    weights: VersionedWeights,
+    warm_up: WarmUpBatches,
+    labels: Mapping[str, int],
+    *,
+    table: SharedTable | None = None,
+) -> DataPlane:
     is_shadow = model.variant is not None and model.variant.role == SHADOW
     limits = BatchLimits(
         settings.batch_max_events,
@@ -105,7 +119,14 @@ def _plane(settings: RpcSettings, model: Pipeline, weights: WeightsSource, warm_
         max_batch=settings.max_batch_size,
         priorities=Priorities(settings.priority_levels, min(settings.default_priority, settings.priority_levels)),
         remember=warm_up.remember,
-        cache=ResponseCache(settings.response_cache_bytes) if settings.response_cache_bytes else None,
+        cache=_cache(settings, model.model_name, table),
         required=model.variant is None,
         device=open_device(settings.device).name,
+        labels=labels,
     )
+
+
+def _cache(settings: RpcSettings, model: str, table: SharedTable | None) -> Cache | None:
+    if not settings.response_cache_bytes:
+        return None
+    return ResponseCache(settings.response_cache_bytes) if table is None else SharedResponses(table, model)

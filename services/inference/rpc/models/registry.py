@@ -5,7 +5,7 @@ from typing import Any
 
 from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, NotFound
 from services.inference.oip.shared_memory import Regions
-from services.inference.rpc.jobs import Job
+from services.inference.rpc.batching.jobs import Job
 from services.inference.rpc.served import Attaching, Deliver, Served, infer
 
 

@@ -17,7 +17,7 @@ from services.inference.oip.layout import Table
 from services.inference.oip.messages import InferRequest, ModelFailed, OipError, Unavailable
 from services.inference.oip.plain_json import PlainJson
 from services.inference.routing import Router
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.served import Deliver, Repeats
 from services.inference.rpc.service import DataPlane
 from services.inference.rpc.statistics import Statistics
@@ -48,6 +48,7 @@ class Traffic:
         self.required: bool = champion.required
         self.statistics: Statistics = champion.statistics
         self.inputs: list[TensorSpec] = champion.inputs
+        self.json_outputs: frozenset[str] = champion.json_outputs
         self.plain_json: PlainJson | None = champion.plain_json
         self.order = champion.order
         self.model_ready, self.index = champion.model_ready, champion.index

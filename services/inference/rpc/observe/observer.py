@@ -10,7 +10,7 @@ from collections.abc import Callable
 from headrace.runtime.logging import get_logger
 from headrace.runtime.tracing import TraceContext
 from services.inference.oip.messages import InferAnswer, OipError
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.report import Incoming, Report, shown
 from services.inference.rpc.observe.spans import RequestSpans

@@ -27,7 +27,7 @@ class Slots:
         self.fill_by: Callable[[Manifest, Callable[[], bool]], None] = lambda *_: None
 
     def fill(
-        self, manifest: Manifest, keep: set[str], cancelled: Callable[[], bool], routes: Any
+        self, manifest: Manifest, keep: set[str], cancelled: Callable[[], bool], routes: Any, slots: int
     ) -> tuple[Path, Pulled]:
         self.asked.append(manifest.version)
         self.fill_by(manifest, cancelled)

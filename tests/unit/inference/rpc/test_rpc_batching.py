@@ -27,10 +27,10 @@ from services.inference.oip.messages import (
     Overloaded,
     Unavailable,
 )
-from services.inference.rpc.batcher import BatchLimits
-from services.inference.rpc.jobs import Job
+from services.inference.rpc.batching.batcher import BatchLimits
+from services.inference.rpc.batching.jobs import Job
+from services.inference.rpc.batching.waiting import Waiting
 from services.inference.rpc.service import DataPlane
-from services.inference.rpc.waiting import Waiting
 from tests.patience import WAIT_S, eventually
 
 choose_fixed_kernels()
@@ -248,7 +248,23 @@ async def test_a_batch_is_bound_to_one_version_and_a_named_version_to_itself(wor
     world.model.gate.set()
     assert (await first).version == 1
     assert (await any_version).version == 2
-    with pytest.raises(NotFound, match="version 1 is not found"):
+    assert (await named).version == 1
+
+
+async def test_a_named_version_that_leaves_while_its_requests_wait_is_not_found_and_the_others_are_answered(
+    world: World,
+) -> None:
+    first = await busy(world)
+    named = asyncio.create_task(world.plane.infer(request([1.0], version="1")))
+    any_version = asyncio.create_task(world.plane.infer(request([1.0])))
+    await eventually(lambda: world.plane.waiting == 2)
+    for version in (2, 3):
+        world.weights.swap(Net(), version)
+    assert world.model.gate is not None
+    world.model.gate.set()
+    assert (await first).version == 1
+    assert (await any_version).version == 3
+    with pytest.raises(NotFound, match="version 1 is not found: it has just left"):
         await named
 
 

@@ -8,7 +8,7 @@ import hpack
 
 from headrace.grpcserver import Call, GrpcServer, frames
 from headrace.grpcserver.frames import ErrorCode, frame
-from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.grpc.infer import RawInfer
 from services.inference.rpc.models.registry import Registry
 from tests.patience import WAIT_S, eventually
 from tests.unit.inference.rpc.test_rpc_batching import World

@@ -5,13 +5,15 @@ import json
 from typing import Any
 
 import msgspec
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.contracts.oip import service_pb2 as pb
 from services.inference.oip.events import EventSchema
 from services.inference.oip.grpc_codec import parse_infer as parse_message
-from services.inference.oip.messages import InferAnswer, OipError, OutputTensor
+from services.inference.oip.messages import InferAnswer, InvalidRequest, OipError, OutputTensor
 from services.inference.oip.rest_codec import (
     HEADER_LENGTH,
     BinaryOutputs,
@@ -102,3 +104,10 @@ def test_outputs_may_be_bytes_and_json_in_one_answer() -> None:
     ]
     assert len(body) - (length or 0) == 8
     assert HEADER_LENGTH == "Inference-Header-Content-Length"
+
+
+def test_the_classification_extension_is_refused() -> None:
+    wish = {"inputs": [], "outputs": [{"name": "y", "parameters": {"classification": 3}}]}
+
+    with pytest.raises(InvalidRequest, match="classification"):
+        parse_infer("m", "", orjson.dumps(wish), None, [])

@@ -21,14 +21,14 @@ from headrace.runtime.tracing import Sampling
 from headrace.runtime.tracing.spans import Tracing
 from headrace.runtime.web import WebServer
 from services.inference.rpc.control.operations import alone
-from services.inference.rpc.grpc import GrpcServer
+from services.inference.rpc.grpc.server import GrpcServer
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.access_log import AccessLog
 from services.inference.rpc.observe.observer import Observer
 from services.inference.rpc.observe.report import Incoming
 from services.inference.rpc.observe.spans import RequestSpans
-from services.inference.rpc.rest import create_app
-from services.inference.rpc.rest_infer import protocol_for
+from services.inference.rpc.rest.app import create_app
+from services.inference.rpc.rest.infer import protocol_for
 from tests.patience import WAIT_S, eventually
 from tests.unit.inference.rpc.test_rpc_batching import World
 from tests.unit.inference.rpc.test_rpc_raw_infer import message

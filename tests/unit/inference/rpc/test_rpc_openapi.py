@@ -17,8 +17,8 @@ from headrace.model.port import Model
 from headrace.weights.worker.source import StaticWeights
 from services.inference.rpc.control.operations import alone
 from services.inference.rpc.models.registry import Registry
-from services.inference.rpc.openapi import document
-from services.inference.rpc.rest import create_app
+from services.inference.rpc.rest.app import create_app
+from services.inference.rpc.rest.openapi import document
 from services.inference.rpc.service import DataPlane
 
 

@@ -20,7 +20,7 @@ from services.inference.oip.messages import (
     NotFound,
     Unavailable,
 )
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.service import DataPlane
 from tests.patience import WAIT_S, eventually
@@ -169,16 +169,64 @@ async def test_a_caller_that_goes_away_leaves_the_lease_until_the_network_is_fre
     await eventually(lambda: world.weights.held == 0)
 
 
-async def test_only_the_live_version_may_be_named(world: World) -> None:
+async def test_a_version_that_is_kept_may_be_named_and_answers_by_its_own_weights(world: World) -> None:
     world.weights.swap(Scale(3.0), 7)
+    world.weights.swap(Scale(4.0), 9)
 
-    assert (await world.plane.infer(request(1.0, version="7"))).version == 7
-    for version in ("1", "8"):
-        with pytest.raises(NotFound, match=f"version {version} is not found"):
+    asked = {version: await world.plane.infer(request(1.0, version=version)) for version in ("", "7", "9", "-1")}
+    assert {version: (a.version, a.outputs[0].values) for version, a in asked.items()} == {
+        "": (9, [4.0]), "7": (7, [3.0]), "9": (9, [4.0]), "-1": (9, [4.0]),
+    }  # fmt: skip
+    for version in ("1", "8", "-7"):
+        with pytest.raises(NotFound, match=f"version {version} is not found: kept are 7, 9"):
             await world.plane.infer(request(1.0, version=version))
     for version in ("x", "1.0", "７", " 7"):
         with pytest.raises(InvalidRequest, match="not an integer"):
             await world.plane.infer(request(1.0, version=version))
+
+
+async def test_labels_name_versions() -> None:
+    world = World(labels={"golden": 1, "gone": 5})
+    world.weights.swap(Scale(3.0), 7)
+
+    for label, version in (("latest", 7), ("stable", 7), ("golden", 1)):
+        assert (await world.plane.infer(request(1.0, version=label))).version == version
+        assert world.plane.model_ready(label)
+    with pytest.raises(NotFound, match="version 'canary' is not found: kept are 1, 7"):
+        await world.plane.infer(request(1.0, version="canary"))
+    with pytest.raises(NotFound, match="version 5, its 'gone', is not found"):
+        world.plane.metadata("gone")
+    with pytest.raises(InvalidRequest, match="nor one of the labels latest, stable, canary, golden, gone"):
+        world.plane.config("newest")
+    told = world.plane.config("golden")
+    assert told["version_policy"] == {"latest": {"num_versions": 2}}
+    assert told["parameters"]["version_labels"] == {"string_value": "golden=1,gone=5,latest=7,stable=7"}
+    world.plane.close()
+
+
+async def test_metadata_and_index_name_every_version_that_is_kept(world: World) -> None:
+    world.weights.swap(Scale(3.0), 7)
+    world.weights.behind = "the fleet serves version 8"
+
+    assert world.plane.metadata()["versions"] == ["1", "7"]
+    assert world.plane.index() == [
+        {"name": "scaled", "version": "1", "state": "READY"},
+        {"name": "scaled", "version": "7", "state": "UNAVAILABLE", "reason": "the fleet serves version 8"},
+    ]
+    await world.plane.unload()
+    assert [one["reason"] for one in world.plane.index()] == ["unloaded", "unloaded"]
+
+
+async def test_requests_that_name_versions_are_answered_beside_those_that_do_not(world: World) -> None:
+    world.weights.swap(Scale(3.0), 7)
+    versions = ["", "1", "7", "stable", "1", ""]
+    answers = await asyncio.gather(
+        *(world.plane.infer(request(float(i), version=version)) for i, version in enumerate(versions))
+    )
+
+    assert [a.version for a in answers] == [7, 1, 7, 7, 1, 7]
+    assert [a.outputs[0].values for a in answers] == [[0.0], [2.0], [6.0], [9.0], [8.0], [15.0]]
+    assert world.weights.held == 0
 
 
 async def test_without_weights_requests_may_be_tried_again() -> None:

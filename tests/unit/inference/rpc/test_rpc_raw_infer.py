@@ -11,7 +11,7 @@ from headrace.contracts.oip import service_pb2 as pb
 from headrace.grpcserver import Call, Status
 from services.inference.oip.grpc_codec import parse_infer, render_answer
 from services.inference.oip.messages import OipError
-from services.inference.rpc.grpc_infer import RawInfer
+from services.inference.rpc.grpc.infer import RawInfer
 from services.inference.rpc.models.registry import Registry
 from tests.unit.inference.rpc.test_rpc_batching import World
 

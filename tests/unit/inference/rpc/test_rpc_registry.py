@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from headrace.runtime.errors import ConfigError
 from headrace.weights.worker.source import StaticWeights
 from services.inference.oip.messages import InferRequest, InvalidRequest, ModelFailed, NotFound, Unavailable
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.metrics import ProtocolCollector
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.service import DataPlane

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from headrace.runtime.web import WebServer
 from services.inference.oip.messages import InferRequest, OipError
 from services.inference.oip.rest_codec import parse_infer, render_answer
+from services.inference.rpc.batching.jobs import Job
 from services.inference.rpc.control.operations import alone
-from services.inference.rpc.grpc_infer import RawInfer
-from services.inference.rpc.jobs import Job
+from services.inference.rpc.grpc.infer import RawInfer
 from services.inference.rpc.models.registry import Registry
-from services.inference.rpc.rest import create_app
-from services.inference.rpc.rest_infer import _Request, protocol_for
+from services.inference.rpc.rest.app import create_app
+from services.inference.rpc.rest.infer import _Request, protocol_for
 from tests.patience import WAIT_S, eventually
 from tests.unit.inference.rpc.test_rpc_batching import World
 from tests.unit.inference.rpc.test_rpc_raw_infer import by_bytes, message

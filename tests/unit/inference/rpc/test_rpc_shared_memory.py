@@ -15,7 +15,7 @@ from headrace.contracts.oip import service_pb2 as pb
 from services.inference.oip import grpc_codec, rest_codec
 from services.inference.oip.messages import AlreadyExists, InvalidRequest, OipError, Unsupported
 from services.inference.oip.shared_memory import Regions
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.service import DataPlane
 from tests.unit.inference.rpc.test_rpc_batching import World
 from tests.unit.inference.rpc.test_rpc_raw_infer import bytes_elements

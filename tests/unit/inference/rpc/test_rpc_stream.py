@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from headrace.contracts.oip import service_pb2 as pb
-from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.grpc.stream import InferStream
 from services.inference.rpc.models.registry import Registry
 from tests.patience import eventually
 from tests.unit.inference.rpc.test_rpc_batching import World

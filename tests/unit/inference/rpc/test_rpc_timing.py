@@ -10,10 +10,10 @@ import pytest
 from headrace.contracts.oip import service_pb2 as pb
 from services.inference.oip.messages import InferRequest, InvalidRequest
 from services.inference.oip.rest_codec import BinaryOutputs
-from services.inference.rpc.grpc_infer import RawInfer
-from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.grpc.infer import RawInfer
+from services.inference.rpc.grpc.stream import InferStream
 from services.inference.rpc.models.registry import Registry
-from services.inference.rpc.rest_infer import answer_headers
+from services.inference.rpc.rest.answers import answer_headers
 from tests.unit.inference.rpc.test_rpc_batching import World, request
 from tests.unit.inference.rpc.test_rpc_raw_infer import by_bytes, message
 from tests.unit.inference.rpc.test_rpc_response_cache import Cached

@@ -9,7 +9,7 @@ import pytest
 
 from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, NotFound, Unavailable
 from services.inference.routing import SPAN, place
-from services.inference.rpc.batcher import BatchLimits
+from services.inference.rpc.batching.batcher import BatchLimits
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.models.traffic import Traffic
 from services.inference.rpc.service import DataPlane

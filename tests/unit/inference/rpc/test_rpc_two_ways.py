@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.inference.oip import rest_codec
-from services.inference.rpc import rest, rest_infer
+from services.inference.rpc.rest import bodies, infer
 from tests.unit.inference.rpc.test_rpc_rest_infer import BODY, INFER, response, serving
 
 GOOD = json.dumps(BODY).encode()
@@ -111,7 +111,7 @@ def test_both_answer_the_same(requests: list[tuple[Any, list[tuple[str, str]]]])
 
 @pytest.mark.parametrize("query", ["", "?plain=no"])
 async def test_a_body_that_grows_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch, query: str) -> None:
-    for module in (rest_codec, rest, rest_infer):
+    for module in (rest_codec, bodies, infer):
         monkeypatch.setattr(module, "MAX_BODY", 1 << 16)
     bomb = gzip.compress(b" " * (1 << 24))
     for body, headers in ((bomb, [("content-encoding", "gzip")]), (b" " * (1 << 17), [])):

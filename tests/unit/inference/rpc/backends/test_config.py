@@ -87,6 +87,14 @@ def test_a_model_without_tensors_or_without_the_file_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "labels", ["stable", "stable=", "stable=0", "stable=x", "7=1", "latest=1", "a=1,,b=2", "a b=1"]
+)
+def test_labels_that_are_none_are_refused_with_their_line(labels: str, tmp_path: Path) -> None:
+    said = wrong(tmp_path, GOOD + f'parameters {{ key: "version_labels" value {{ string_value: "{labels}" }} }}\n')
+    assert "parameters: version_labels is LABEL=VERSION" in said
+
+
+@pytest.mark.parametrize(
     ("policy", "wanted"),
     [
         ("", [7]),

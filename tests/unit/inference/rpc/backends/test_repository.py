@@ -103,6 +103,21 @@ async def test_each_version_of_the_policy_answers_by_its_number_and_the_highest_
             await registry.infer(request(version="newest"))
 
 
+async def test_labels_of_the_configuration_name_versions(tmp_path: Path) -> None:
+    labels = 'parameters { key: "version_labels" value { string_value: "stable=1, canary=2, gone=3" } }'
+    config = GOOD + "version_policy { all { } }\n" + labels
+    modules = {n: add(tmp_path, version=n, seed=n, config=config) for n in (1, 2)}
+    async with Server(tmp_path) as registry:
+        for label, version in {"stable": 1, "canary": 2, "latest": 2, "-1": 2}.items():
+            answer = await registry.infer(request(version=label))
+            assert answer.version == version
+            assert_answers(answer, modules[version])
+        with pytest.raises(NotFound, match="version gone is not found: served are 1, 2"):
+            await registry.infer(request(version="gone"))
+        with pytest.raises(InvalidRequest, match="nor one of the labels latest, stable, canary, gone"):
+            await registry.infer(request(version="beta"))
+
+
 async def test_what_is_broken_is_in_the_index_with_its_reason_and_stops_nothing(tmp_path: Path) -> None:
     module = add(tmp_path)
     add(tmp_path, "no_config").layer.requires_grad_(False)

@@ -1,6 +1,6 @@
-"""One of several processes of the role `rpc` that share its ports: `python -m services.inference.rpc.worker`.
+"""One of several processes of the role `rpc` that share its ports: `python -m services.inference.rpc.workers.worker`.
 
-The role's main process starts it (`services.inference.rpc.workers`).
+The role's main process starts it (`services.inference.rpc.workers.supervisor`).
 """
 
 import sys

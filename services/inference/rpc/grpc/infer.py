@@ -2,30 +2,28 @@
 
 A ModelInferRequest in the usual order of fields is `model_name, model_version | id | parameters, inputs, outputs |
 raw_input_contents`. What surrounds the id, up to the raw contents, is a request's metadata: it is parsed by protobuf
-once, checked once, and remembered as a `_Plan` by its bytes. Of a request whose metadata is known only the id and the
-raw contents are cut out. Any other request goes through protobuf and the model's checks.
+once, checked once, and remembered as a `Repeated` by its bytes. Of a request whose metadata is known only the id and
+the raw contents are cut out. Any other request goes through protobuf and the model's checks.
 """
 
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from headrace.contracts.oip import service_pb2 as pb
-from headrace.contracts.oip import tensors
 from headrace.contracts.oip.tensors import TensorError
 from headrace.grpcserver import Call, Status
 from services.inference.oip.grpc_codec import parse_infer, render_answer
-from services.inference.oip.layout import Layout, Table
+from services.inference.oip.layout import Table
 from services.inference.oip.messages import InferAnswer, InferRequest, InvalidRequest, OipError
-from services.inference.oip.tables import raw_part
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming
-from services.inference.rpc.served import Repeats, Served
+from services.inference.rpc.repeats import Repeated
+from services.inference.rpc.served import Served
 
 _NAME, _VERSION, _ID, _RAW_INPUT, _RAW_OUTPUT = 0x0A, 0x12, 0x1A, 0x3A, 0x32  # tags of the fields
 _LENGTH_DELIMITED, _LAST_METADATA = 2, 6
@@ -33,25 +31,12 @@ _KNOWN, _LENGTHS = 512, 8
 _Deliver = Callable[[Outcome], None]
 
 
-class _Plan(NamedTuple):
-    """What is known of requests with the same metadata. `sizes` are their raw contents' bytes, -1 for BYTES."""
-
-    served: Served
-    repeats: Repeats
-    request: InferRequest
-    rows: int
-    layout: Layout
-    order: list[int]
-    sizes: list[int]
-    counts: list[int]
-
-
 class RawInfer:
     """A raw method, see `headrace.grpcserver`. `observer` is shown the calls."""
 
     def __init__(self, models: Registry, observer: Observer | None = None) -> None:
         self._models, self._observer = models, observer
-        self._plans: dict[bytes, _Plan] = {}
+        self._plans: dict[bytes, Repeated] = {}
         self._lengths: list[int] = []  # of metadata, the latest first
         self._answers: dict[tuple[object, ...], bytes] = {}
 
@@ -91,11 +76,13 @@ class RawInfer:
                 end = rest + length - head
                 plan = self._plans.get(message[:head] + message[rest:end] if rest > head else message[:end])
                 if plan is not None:
-                    table = _table(plan, _raw_contents(message, end))
+                    table = plan.table(_raw_contents(message, end))
                     break
             else:
                 return None
         except (_Unusual, IndexError, TensorError, UnicodeDecodeError):
+            return None
+        if table is None:
             return None
         return plan.served, plan.repeats.resubmit(plan.request, table, deliver, identifier, call.link.peer)
 
@@ -104,27 +91,23 @@ class RawInfer:
     def _parsed(self, call: Call, message: bytes, deliver: _Deliver) -> tuple[Served, Job]:
         request = parse_infer(pb.ModelInferRequest.FromString(message), self._models.regions)
         served, job = self._models.submit(request, deliver, call.link.peer)
-        if (repeats := served.repeats) is not None:
+        if served.repeats is not None:
             with contextlib.suppress(_Unusual, IndexError):  # not in the usual order: its like is parsed again
-                self._learn(message, request, job.table, served, repeats)
+                self._learn(message, request, job.table, served)
         return served, job
 
-    def _learn(self, message: bytes, request: InferRequest, table: Table, served: Served, repeats: Repeats) -> None:
+    def _learn(self, message: bytes, request: InferRequest, table: Table, served: Served) -> None:
         head, rest = _around_id(message)
         end = _metadata_end(message, rest)
-        unusual = bool(request.places) or any(tensor.raw is None for tensor in request.inputs)
-        if unusual or len(_raw_contents(message, end)) != len(request.inputs):  # inputs in shared memory have none
+        if len(_raw_contents(message, end)) != len(request.inputs):  # inputs in shared memory have none
             return
-        counts = [tensors.element_count(tensor.shape) for tensor in request.inputs]
-        kinds = [tensors.datatype(tensor.datatype).numpy for tensor in request.inputs]
-        sizes = [-1 if kind is None else count * kind.itemsize for kind, count in zip(kinds, counts, strict=True)]
-        order = repeats.order([tensor.name for tensor in request.inputs])
+        plan = Repeated.of(request, table, served)
+        if plan is None:
+            return
         if len(self._plans) >= _KNOWN:
             self._plans.clear()
         length = head + end - rest
         self._lengths = [length, *(other for other in self._lengths if other != length)][:_LENGTHS]
-        like = InferRequest(request.model, request.version, [], request.outputs, "", request.parameters)
-        plan = _Plan(served, repeats, like, table.rows, table.layout, order, sizes, counts)
         self._plans[message[:head] + message[rest:end]] = plan
 
     # Answers.
@@ -223,21 +206,6 @@ def _raw_contents(message: bytes, at: int) -> list[bytes]:
     if at != end:
         raise _Unusual
     return found
-
-
-def _table(plan: _Plan, raws: list[bytes]) -> Table:
-    if len(raws) != len(plan.sizes):
-        raise _Unusual
-    parts: list[object] = []
-    for index in plan.order:
-        raw, size = raws[index], plan.sizes[index]
-        if size < 0:
-            parts.append(raw_part("BYTES", plan.counts[index], raw))
-        elif len(raw) == size:
-            parts.append(raw)
-        else:
-            raise _Unusual
-    return Table(plan.rows, plan.layout, parts)
 
 
 def _read_varint(message: bytes, at: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ class Job:
     Attributes:
         table: its columns.
         deliver: gets the answer or the error, once, on the event loop's thread; never after `cancelled`.
-        version: the version that it asks for; "" for the live one.
+        version: the version that it asks for; 0 for the live one.
         outputs: the outputs that it asks for; () for all.
         id: what the caller calls it.
         peer: whose it is; callers of the same priority take turns.
@@ -35,7 +35,7 @@ class Job:
 
     table: Table
     deliver: Callable[[Outcome], None]
-    version: str = ""
+    version: int = 0
     outputs: tuple[str, ...] = ()
     id: str = ""
     peer: str = ""

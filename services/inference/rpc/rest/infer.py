@@ -13,57 +13,28 @@ from headrace.contracts.access import Scope
 from headrace.runtime.access.errors import Refused
 from headrace.runtime.access.guard import Guard, credential_of
 from headrace.runtime.logging import get_logger
-from services.inference.oip.messages import InferAnswer, InvalidRequest, ModelFailed, OipError, Overloaded
+from services.inference.oip.messages import InvalidRequest, ModelFailed, OipError
 from services.inference.oip.rest_codec import (
-    HEADER_LENGTH,
     MAX_BODY,
     BinaryOutputs,
-    compress,
     decompress,
     parse_infer,
-    render_answer,
 )
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import GONE, Observer, Seen
 from services.inference.rpc.observe.report import Incoming
+from services.inference.rpc.rest.answers import Headers, answer_headers, error_headers
+from services.inference.rpc.rest.binary import Admitted, BinaryRequests
 from services.inference.rpc.served import Served
 
 log = get_logger("headrace.rpc")
 
-Headers = list[tuple[bytes, bytes]]
 
-_COMPRESS_FROM = 4096  # bytes; generic clients accept gzip always, and for less it costs more than it saves
 ROUTE = "POST /v2/models/{model}/infer"
 
 _START, _END = b"/v2/models/", b"/infer"
 _KNOWN_URLS = 256
-
-
-def answer_headers(answer: InferAnswer, binary: BinaryOutputs, accepted: str) -> tuple[Headers, bytes]:
-    """An answer's headers and body, compressed if the client names one coding, or any and it is worth it.
-
-    Raises:
-        OipError: the answer cannot be written as it is wanted.
-    """
-    body, header_length = render_answer(answer, binary)
-    headers: Headers = [(b"content-type", b"application/json")]
-    if header_length is not None:
-        headers = [(b"content-type", b"application/octet-stream"), (HEADER_LENGTH.encode(), b"%d" % header_length)]
-    if accepted and (accepted in ("gzip", "deflate") or len(body) >= _COMPRESS_FROM):
-        coding = next((c for c in ("gzip", "deflate") if c in accepted), None)
-        if coding is not None:
-            body = compress(body, coding)
-            headers.append((b"content-encoding", coding.encode()))
-    return headers, body
-
-
-def error_headers(error: OipError) -> tuple[Headers, bytes]:
-    """An error's headers and body."""
-    headers: Headers = [(b"content-type", b"application/json")]
-    if isinstance(error, Overloaded):
-        headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    return headers, orjson.dumps({"error": str(error)})
 
 
 class _Request:
@@ -120,20 +91,38 @@ class _Request:
             self._begin(protocol.observer)
         try:
             body = decompress(body, _text(fields, b"content-encoding").lower())
-            length = _text(fields, b"inference-header-content-length") or None
-            models = protocol.models
-            self._served = served = models.find(self._model)
-            request, self._binary = parse_infer(
-                self._model, self._version, body, length, served.inputs, plain=served.plain_json, regions=models.regions
-            )
-            self._job = served.submit(request, self._deliver, protocol.peer)
-            if self._seen is not None:
+            length = _text(fields, b"inference-header-content-length")
+            known = protocol.binary.find(self._model, self._version, body, length) if length else None
+            if known is not None:
+                like, self._binary, table, identifier = known
+                self._served = like.served
+                self._job = like.repeats.resubmit(like.request, table, self._deliver, identifier, protocol.peer)
+            else:
+                self._submit(body, length)
+            if self._seen is not None and self._job is not None:
                 self._seen.attach(self._job)
         except OipError as error:
             self._refuse(error)
         except Exception as error:
             log.exception("a request failed")
             self._broken(error)
+
+    def _submit(self, body: bytes, length: str) -> None:
+        protocol = self._protocol
+        models = protocol.models
+        self._served = served = models.find(self._model)
+        request, self._binary = parse_infer(
+            self._model,
+            self._version,
+            body,
+            length or None,
+            served.inputs,
+            plain=served.plain_json,
+            regions=models.regions,
+        )
+        self._job = job = served.submit(request, self._deliver, protocol.peer)
+        if length and request.table is None:
+            protocol.binary.learn(request, self._binary, body, at=int(length), job=Admitted(job.table, served))
 
     def _begin(self, observer: Observer) -> None:
         fields = self._fields
@@ -176,6 +165,7 @@ class InferProtocol(HttpToolsProtocol):
     models: Registry
     observer: Observer | None
     guard: Guard | None
+    binary: BinaryRequests
     peer = ""
     _urls: dict[bytes, tuple[str, str] | None]
 
@@ -257,7 +247,9 @@ class InferProtocol(HttpToolsProtocol):
 
 def protocol_for(models: Registry, observer: Observer | None = None, guard: Guard | None = None) -> type[InferProtocol]:
     """The protocol, for these models; `observer` is shown the requests, and `guard` says who may make them."""
-    bound: dict[str, Any] = {"models": models, "observer": observer, "guard": guard, "_urls": {}}
+    bound: dict[str, Any] = {
+        "models": models, "observer": observer, "guard": guard, "binary": BinaryRequests(), "_urls": {},
+    }  # fmt: skip
     return type("BoundInferProtocol", (InferProtocol,), bound)
 
 

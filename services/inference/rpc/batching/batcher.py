@@ -21,10 +21,10 @@ from functools import partial
 
 from headrace.runtime.logging import get_logger
 from services.inference.oip.messages import ModelFailed, Overloaded, Unavailable
-from services.inference.rpc.jobs import Job, Outcome
-from services.inference.rpc.pace import Pace, timed
-from services.inference.rpc.threads import PredictThreads
-from services.inference.rpc.waiting import Waiting
+from services.inference.rpc.batching.jobs import Job, Outcome
+from services.inference.rpc.batching.pace import Pace, timed
+from services.inference.rpc.batching.threads import PredictThreads
+from services.inference.rpc.batching.waiting import Waiting
 
 log = get_logger("headrace.rpc")
 

@@ -9,13 +9,15 @@ import torch
 from headrace.model.exact_rows import forward
 from headrace.model.port import Model
 from headrace.runtime.secrets import clean
-from headrace.weights.errors import NotReady
-from headrace.weights.worker.source import Bound, WeightsSource
+from headrace.weights.errors import NotKept, NotReady
+from headrace.weights.worker.source import Bound, VersionedWeights
 from services.inference.oip.messages import InferAnswer, ModelFailed, NotFound, OipError, OutputTensor, Unavailable
 from services.inference.oip.predictions import PredictionSchema
 from services.inference.oip.tables import Tables
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.statistics import Execution
+
+_NOBODY = Unavailable("the request was cancelled")
 
 
 class Executor:
@@ -33,7 +35,7 @@ class Executor:
         self,
         name: str,
         model: Model[Any, Any],
-        weights: WeightsSource,
+        weights: VersionedWeights,
         tables: Tables,
         predictions: PredictionSchema,
         *,
@@ -43,25 +45,30 @@ class Executor:
         self._tables, self._predictions, self._remember = tables, predictions, remember
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Answer each request, with the weights of one version. Raises nothing."""
+        """Answer each request; those that name no version, with the weights of one version. Raises nothing."""
         try:
             with self._weights.lease() as bound:
-                return self._run(jobs, bound)
+                live = {0, bound.version}
+                these = [job for job in jobs if job.version in live and not job.cancelled]
+                outcomes = dict(zip(these, self._attempt(these, bound), strict=True)) if these else {}
         except NotReady as error:
             return [Unavailable(str(error))] * len(jobs)
+        if len(outcomes) < len(jobs):
+            for version in {job.version for job in jobs} - live:
+                outcomes |= self._earlier(version, [job for job in jobs if job.version == version])
+        return [outcomes.get(job, _NOBODY) for job in jobs]
 
-    def _run(self, jobs: Sequence[Job], bound: Bound) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {}
-        these = []
-        for i, job in enumerate(jobs):
-            if job.version and int(job.version) != bound.version:
-                outcomes[i] = NotFound(f"Request for unknown model: '{self._name}' version {job.version} is not found")
-            elif not job.cancelled:
-                these.append(i)
-        if these:
-            outcomes |= zip(these, self._attempt([jobs[i] for i in these], bound), strict=True)
-        nobody = Unavailable("the request was cancelled")
-        return [outcomes.get(i, nobody) for i in range(len(jobs))]
+    def _earlier(self, version: int, jobs: Sequence[Job]) -> dict[Job, Outcome]:
+        """Answer requests that name a version which is not the live one, with that one."""
+        these = [job for job in jobs if not job.cancelled]
+        try:
+            with self._weights.lease_of(version) as bound:
+                return dict(zip(these, self._attempt(these, bound), strict=True)) if these else {}
+        except NotKept:
+            gone = NotFound(
+                f"Request for unknown model: '{self._name}' version {version} is not found: it has just left"
+            )
+            return dict.fromkeys(these, gone)
 
     def _attempt(self, jobs: list[Job], bound: Bound) -> list[Outcome]:
         """All together; where that fails, halves of them, until those that fail do so alone."""

@@ -22,8 +22,8 @@ from services.inference.oip.grpc_codec import parameter_values, parse_infer, ren
 from services.inference.oip.messages import InvalidRequest, OipError, Unsupported
 from services.inference.oip.shared_memory import NO_CUDA
 from services.inference.rpc.control.operations import Control
-from services.inference.rpc.grpc_infer import RawInfer
-from services.inference.rpc.grpc_stream import InferStream
+from services.inference.rpc.grpc.infer import RawInfer
+from services.inference.rpc.grpc.stream import InferStream
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Observer, Seen
 from services.inference.rpc.observe.report import Incoming

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from headrace.contracts.oip import service_pb2 as pb
 from services.inference.oip.grpc_codec import parse_infer, render_answer
 from services.inference.oip.messages import OipError
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.models.registry import Registry
 from services.inference.rpc.observe.observer import Seen
 from services.inference.rpc.served import Served

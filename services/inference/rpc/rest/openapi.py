@@ -1,6 +1,6 @@
 """The OpenAPI document of the role `rpc`: the v2 routes as data, with the tensors of the model that is served.
 
-The routes are plain Starlette ones (services/inference/rpc/rest.py), since a request's cost is Python's, so nothing
+The routes are plain Starlette ones (services/inference/rpc/rest/app.py), since a request's cost is Python's, so nothing
 generates this document from them; a test compares the two.
 """
 
@@ -21,6 +21,9 @@ is served beside this. Every answer names the version of the weights that gave i
 Numbers can also go as bytes after the JSON, in the order of the inputs: the header `Inference-Header-Content-Length`
 says where the JSON ends, an input's parameter `binary_data_size` how long it is, and `binary_data` of an output or
 `binary_data_output` of the request asks for bytes in the answer.
+
+A version is a number that is kept, or a label: `latest`, `stable`, `canary`; the model's metadata and configuration
+name them.
 
 Of a request's parameters, `timeout` (µs in the queue) and `priority` (1 is first) decide when it is executed, and
 `timing: true` has the answer's parameters say where its time went.
@@ -72,6 +75,8 @@ _UNCHANGING: Mapping[str, Json] = {
     "Index": _array(_object({"name": _TEXT, "version": _TEXT, "state": _STATE, "reason": _TEXT})),
     "Region": _object({"key": _TEXT, "offset": _SIZE, "byte_size": _SIZE}, "key", "byte_size"),
     "Regions": _array(_object({"name": _TEXT, "key": _TEXT, "offset": _SIZE, "byte_size": _SIZE})),
+    "Event": {**_ANY, "description": "a value for each input, by its name; `id` and `parameters` are the request's"},
+    "Prediction": {**_ANY, "description": "model_name, model_version, and a value for each output, by its name"},
     "Object": _ANY,
     "Empty": {**_array(_ANY), "maxItems": 0},
     "Error": _object({"error": _TEXT}, "error"),
@@ -94,9 +99,13 @@ class Operation(NamedTuple):
 def operations() -> Iterator[Operation]:
     """Every route, in the order in which the page shows them."""
     model, versioned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-    for path, which in ((model, ""), (versioned, ", if this version is the live one")):
+    for path, which in ((model, ""), (versioned, ", by this version")):
         refused = (400, 404, 500, 501, 503)
         yield Operation("POST", f"{path}/infer", "predict", f"Predict{which}", "InferRequest", "InferResponse", refused)
+        generate = f"Predict one event{which}, as a plain JSON object"
+        yield Operation("POST", f"{path}/generate", "predict", generate, "Event", "Prediction", refused)
+        events = f"{generate}, answered as a server-sent event"
+        yield Operation("POST", f"{path}/generate_stream", "predict", events, "Event", "", refused)
     for path, which in ((model, ""), (versioned, ", in this version")):
         yield Operation("GET", path, "model", f"Inputs and outputs{which}", answer="ModelMetadata", refused=(400, 404))
         yield Operation("GET", f"{path}/ready", "model", f"200 if the model answers{which}, else 400", refused=(400,))

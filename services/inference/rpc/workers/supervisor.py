@@ -14,9 +14,10 @@ from headrace.launch.specs import RestartPolicy, RoleSpec, State
 from headrace.launch.supervised import Supervised
 from headrace.runtime.errors import ConfigError, ExitCode, HeadraceError
 from headrace.runtime.lifecycle import Context, Stop
+from services.inference.rpc.cache.shared import LEAST
 from services.inference.rpc.control.hub import Hub, socket_of
-from services.inference.rpc.merged_metrics import MergedMetrics
 from services.inference.rpc.settings import RpcSettings
+from services.inference.rpc.workers.merged_metrics import MergedMetrics
 
 _PROBE_S = 0.1
 _POLICY = RestartPolicy(give_up=3)
@@ -43,8 +44,10 @@ class WorkersApp:
         self._context, settings = context, context.settings
         self._rest = reserve("REST", settings.host, settings.rest_port, "--rest-port")
         self._grpc = reserve("gRPC", settings.host, settings.grpc_port, "--grpc-port")
+        self._cache = _memory(settings.most_cached)
+        shared = [] if self._cache is None else [f"--response-cache-file=/proc/{os.getpid()}/fd/{self._cache}"]
         ports = (f"--rest-port={_port(self._rest)}", f"--grpc-port={_port(self._grpc)}")
-        self._workers = [self._worker(number, [*argv, *ports]) for number in range(workers)]
+        self._workers = [self._worker(number, [*argv, *ports, *shared]) for number in range(workers)]
         self._metrics = MergedMetrics(self._ops)
         self._hub = Hub(socket_of(settings.run_folder, settings.instance))
         context.ready.declare(*(worker.program.key for worker in self._workers))
@@ -54,7 +57,7 @@ class WorkersApp:
         instance = f"{settings.instance}.{number}"
         args = (*argv, f"--instance={instance}", "--ops-port=0", "--workers=1", f"--run-dir={settings.run_folder}")
         limit = settings.shutdown_timeout_s + _MARGIN_S
-        module = "services.inference.rpc.worker"
+        module = "services.inference.rpc.workers.worker"
         spec = RoleSpec(instance, module, "rpc-worker", args, instance=instance, stop_timeout_s=limit)
         return Supervised(RoleProgram(spec, settings.run_folder, os.environ), _POLICY, lambda: None)
 
@@ -96,6 +99,8 @@ class WorkersApp:
         self._metrics.close()
         self._rest.close()
         self._grpc.close()
+        if self._cache is not None:
+            os.close(self._cache)
 
     def _ops(self) -> dict[str, tuple[int, str]]:
         """The process and the ops address of every worker that has one."""
@@ -103,6 +108,15 @@ class WorkersApp:
         return {
             key: (s.pid, s.endpoints["ops"]) for key, s in known.items() if s.pid is not None and "ops" in s.endpoints
         }
+
+
+def _memory(size: int) -> int | None:
+    """Shared memory for the workers' response cache, which is gone with the last process that has it; None for none."""
+    if not size:
+        return None
+    made = os.memfd_create("headrace-responses")
+    os.ftruncate(made, max(size, LEAST))
+    return made
 
 
 def reserve(what: str, host: str, port: int, flag: str) -> socket.socket:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -17,12 +18,27 @@ from headrace.weights.errors import NotReady
 from headrace.weights.worker.source import WeightsSource
 from services.inference.oip.messages import InferAnswer, OipError, OutputTensor
 from services.inference.rpc import timing
-from services.inference.rpc.jobs import Job, Outcome
+from services.inference.rpc.batching.jobs import Job, Outcome
 from services.inference.rpc.statistics import Statistics
 
 Deliver = Callable[[Outcome], None]
 
 _ENTRY_BYTES = 600  # of an entry's objects beside its values
+
+
+class Cache(Protocol):
+    """Keeps answers. Its methods belong to the event loop's thread."""
+
+    def find(self, key: bytes, checkpoint: str, version: int) -> InferAnswer | None:
+        """The answer to a request of this key from the weights of `checkpoint`, which are live.
+
+        None, too, where `version` asks for another.
+        """
+        ...
+
+    def keep(self, key: bytes, answer: InferAnswer) -> None:
+        """Keep an answer, where that is possible."""
+        ...
 
 
 class ResponseCache:
@@ -37,13 +53,13 @@ class ResponseCache:
     def __len__(self) -> int:
         return len(self._answers)
 
-    def find(self, key: bytes, checkpoint: str, version: str) -> InferAnswer | None:
+    def find(self, key: bytes, checkpoint: str, version: int) -> InferAnswer | None:
         """The answer to a request of this key, from the live version, if `version` asks for no other."""
         if checkpoint != self._checkpoint:
             self._checkpoint, self.size = checkpoint, 0
             self._answers.clear()
         found = self._answers.get(key)
-        if found is None or (version and int(version) != found[0].version):
+        if found is None or (version and version != found[0].version):
             return None
         self._answers.move_to_end(key)
         return found[0]
@@ -74,7 +90,7 @@ class CachedAnswers:
 
     def __init__(
         self,
-        cache: ResponseCache,
+        cache: Cache,
         weights: WeightsSource,
         statistics: Statistics,
         execute: Callable[[Job, Deliver, Deliver | None], Job],
@@ -97,7 +113,7 @@ class CachedAnswers:
         asyncio.get_running_loop().call_soon(_deliver, job, found)
         return job
 
-    def _find(self, key: bytes, version: str) -> InferAnswer | None:
+    def _find(self, key: bytes, version: int) -> InferAnswer | None:
         try:
             with self._weights.lease() as bound:
                 return self._cache.find(key, bound.checkpoint, version)

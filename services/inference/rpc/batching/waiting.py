@@ -2,7 +2,7 @@
 
 from collections import OrderedDict, deque
 
-from services.inference.rpc.jobs import Job
+from services.inference.rpc.batching.jobs import Job
 
 
 class Waiting:

@@ -1,0 +1,1 @@
+"""Several processes of the role `rpc` on one pair of ports."""

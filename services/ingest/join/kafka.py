@@ -1,6 +1,9 @@
 """The join's two logs on Kafka: one consumer of both topics, partition p of both in the same process."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from operator import ne, or_
+from typing import cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -81,16 +84,12 @@ class KafkaLogs:
     def poll(self) -> Polled:
         """See `Logs`."""
         generation, polled = self._membership.generation, Polled()
-        found: dict[tuple[str | None, int | None], list[Message]] = {}
-        for message in self._messages():
-            error = message.error()
-            if error is None:
-                found.setdefault((message.topic(), message.partition()), []).append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
-                polled.ends[self._where(message)] = _offset(message)
-            else:
-                kafka.check(message)
-        polled.records = {self._where(messages[0]): _records(messages) for messages in found.values()}
+        messages = self._messages()
+        failed = [message for message in messages if message.error() is not None]
+        if failed:
+            self._note_ends(failed, polled)
+            messages = [message for message in messages if message.error() is None]
+        polled.records = {self._where(found[0]): _records(found) for found in _by_partition(messages)}
         if generation == self._membership.generation:
             return polled
         # A rebalance fell inside this very call, and nobody can tell which records came before it: begin again after
@@ -98,6 +97,14 @@ class KafkaLogs:
         if polled.records or polled.ends:
             self._consumer.assign(self._begins)
         return Polled()
+
+    def _note_ends(self, messages: Sequence[Message], polled: Polled) -> None:
+        for message in messages:
+            error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
+                polled.ends[self._where(message)] = _offset(message)
+            else:
+                kafka.check(message)
 
     def pause(self, side: int, partition: int, *, paused: bool) -> None:
         """See `Logs`."""
@@ -196,13 +203,25 @@ def _offset(message: Message) -> int:
     return int(message.offset() or 0)
 
 
+def _by_partition(messages: Sequence[Message]) -> Iterable[list[Message]]:
+    """The messages of each partition in their order. They come in runs of one partition, which are cut out whole."""
+    topics, partitions = list(map(Message.topic, messages)), list(map(Message.partition, messages))
+    changes = map(or_, map(ne, topics, topics[1:]), map(ne, partitions, partitions[1:]))
+    ends = [*compress(range(1, len(messages)), changes), len(messages)]
+    found, start = dict[tuple[str | None, int | None], list[Message]](), 0
+    for end in ends if messages else ():
+        found.setdefault((topics[start], partitions[start]), []).extend(messages[start:end])
+        start = end
+    return found.values()
+
+
 def _records(messages: list[Message]) -> Records:
-    return Records(
-        [m.offset() or 0 for m in messages],
-        [m.timestamp()[1] for m in messages],
-        [m.value() or b"" for m in messages],
-        messages,
-    )
+    """By column, by calls of C code only, for this is done for every record."""
+    offsets, values = cast("list[int]", list(map(Message.offset, messages))), list(map(Message.value, messages))
+    if None in values:
+        values = [value or b"" for value in values]
+    timestamps = [timestamp for _, timestamp in map(Message.timestamp, messages)]
+    return Records(offsets, timestamps, cast("list[bytes]", values), messages)
 
 
 def _resume(committed: TopicPartition, low: int, high: int) -> Resume:

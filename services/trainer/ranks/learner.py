@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -20,8 +20,14 @@ from services.trainer.ranks.group import Group
 
 
 class _Own(NamedTuple):
-    """What a rank has of a step: its examples that can be learned from, what the model sees of them, and the lanes with
-    gradients. Without `seen` there is nothing to learn from, or all together they fail (`failed`)."""
+    """What a rank has of a step.
+
+    Attributes:
+        good: its examples that can be learned from.
+        bad: those that cannot.
+        seen: what the model sees of the good ones; None if there are none, or if together they fail (`failed`).
+        ready: the lanes with gradients.
+    """
 
     good: list[Item]
     bad: list[Bad]

@@ -1,0 +1,85 @@
+"""Two ranks that are killed and resume come to the bits of two that were not, with everything that training can do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.multiprocessing.spawn import spawn
+
+from headrace.model.pipeline import load_pipeline
+from headrace.weights import MemoryChunkStore
+from services.trainer.checkpoint import CheckpointFolder
+from services.trainer.publishing import Publisher
+from services.trainer.ranks.group import Group
+from services.trainer.ranks.publishing import RankPublisher
+from services.trainer.ranks.trainer import RankTrainer
+from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, write_toy
+from tests.unit.trainer.ranks.test_ranks_equal import join_group, unused_port
+from tests.unit.trainer.world_kit import digest, values
+
+__all__ = ["unused_port"]
+
+COUNT, ROUNDS_UNTIL_KILLED = 320, 9
+EVERYTHING: dict[str, Any] = {
+    "race": [0.5, 1.0, 2.0], "replay": {"window": 100, "examples": 10, "steps": 2}, "average": 0.9, "clip_norm": 0.5,
+    "drift": {"ratio": 1.05, "examples": 20}, "gates": {"worse": 1.0, "examples": 64, "least": 16},
+    "schedule": {"kind": "inverse_time", "steps": 4, "start": 2.0}, "checkpoint_examples": 64, "checkpoint_s": 1e9,
+    "keep": 50,
+}  # fmt: skip
+
+
+def rank(number: int, path: Path, port: int) -> None:
+    group, announcer = join_group(number, port), MemoryAnnouncer()
+    straight = trainer(group, path, "straight", MemoryAnnouncer())
+    learn(straight, COUNT)
+    killed = trainer(group, path, "killed", announcer)
+    for _ in range(ROUNDS_UNTIL_KILLED):
+        one_round(killed)
+    killed._thread.shutdown()
+    resumed = trainer(group, path, "killed", announcer)
+    assert resumed.learner.examples < killed.learner.examples
+    learn(resumed, COUNT)
+    if number == 0:
+        torch.save({"restarts": straight.learner.restarts}, path / "seen.pt")
+    group.close()
+
+
+def trainer(group: Group, path: Path, name: str, announcer: MemoryAnnouncer) -> RankTrainer:
+    pipeline = load_pipeline(path)
+    log = MemoryExamples({p: v for p, v in values(COUNT, 4).items() if p % group.size == group.rank}, 1000)
+    store = MemoryChunkStore()
+    first = Publisher(CheckpointFolder(path / name, "toy"), store, announcer, keep=50) if group.rank == 0 else None
+    made = RankTrainer(pipeline, log, RankPublisher(group, store, first), Recorder(), group, clock=lambda: 0.0)
+    made.start()
+    return made
+
+
+def one_round(trainer: RankTrainer) -> None:
+    """With its publication: checkpoints are then at the same steps however slow the disk is."""
+    trainer.round()
+    trainer._settle(wait=True)
+
+
+def learn(trainer: RankTrainer, count: int) -> None:
+    while trainer.learner.examples < count:
+        one_round(trainer)
+    trainer.finish()
+    trainer._thread.shutdown()
+
+
+@pytest.mark.parametrize("training", [EVERYTHING], ids=["everything"])
+def test_ranks_that_resume_come_to_the_same_bits(tmp_path: Path, unused_port: int, training: dict[str, Any]) -> None:
+    path = write_toy(tmp_path / "toy", partitions=4, **training)
+    spawn(rank, (path, unused_port), nprocs=2)  # type: ignore[no-untyped-call]
+    newest = []
+    for name in ("straight", "killed"):
+        folder = CheckpointFolder(path / name, "toy")
+        newest.append(folder.read(folder.entries()[0]))
+    straight, killed = newest
+    assert digest(straight) == digest(killed)
+    assert straight.header.gated == killed.header.gated
+    assert straight.header.offsets == dict.fromkeys(range(4), COUNT // 4)
+    assert set(straight.header.learning.window) == {0, 1, 2, 3}
+    assert len(straight.random["ranks"]) == 2
+    assert torch.load(path / "seen.pt")["restarts"] > 0

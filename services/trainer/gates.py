@@ -60,7 +60,7 @@ class Gates:
             with randomness.untouched():
                 self._network = self._model.network().eval().to(self._device.torch_device)
         self._network.load_state_dict(dict(weights))
-        self.version, self._schema = version, _schema(weights)
+        self.version, self._schema = version, schema(weights)
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -108,7 +108,7 @@ class Gates:
             return None
         if self._spec.finite and ruined:
             return Refused("finite", "the weights were not finite, and were taken back", {})
-        if changed := _difference(self._schema, _schema(weights)):
+        if changed := difference(self._schema, schema(weights)):
             return Refused("schema", changed, {})
         return self._worse()
 
@@ -139,12 +139,13 @@ class Gates:
             return [math.inf] * len(labels)
 
 
-def _schema(weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
+def schema(weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Tensor → its type and shape."""
     return {name: f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for name, t in weights.items()}
 
 
-def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """In words, what changed from one schema to the other; "" if nothing did."""
     changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
     said = [f"{name}: {before.get(name, 'absent')} became {after.get(name, 'absent')}" for name in changed]
     return "; ".join(said[:3]) + (f" and {len(said) - 3} more" if said[3:] else "")

@@ -13,7 +13,7 @@ from headrace.model.pipeline import Pipeline
 from headrace.runtime.devices.host import HOST
 from headrace.runtime.devices.port import Device
 from headrace.runtime.logging import get_logger
-from services.trainer.batches import Batch, Batcher, Item
+from services.trainer.batches import Batch, Batcher, Item, new_item
 from services.trainer.checkpoint import Checkpoint, Gated, Header, Letter
 from services.trainer.chunk_repair import ChunkRepair
 from services.trainer.gates import Gates
@@ -197,7 +197,7 @@ class Trainer:
             except msgspec.DecodeError as error:
                 self._bury(message, "decode", error, "decode")
             else:
-                items.append(Item(example.label_ms, partition, message.offset(), example, message))
+                items.append(new_item((example.label_ms, partition, message.offset(), example, message)))
         return items
 
     def _bury(self, message: Any, phase: Phase, error: Exception, reason: str) -> None:

@@ -1,8 +1,6 @@
 """The join's two logs on Kafka: one consumer of both topics, partition p of both in the same process."""
 
-from collections.abc import Iterable, Sequence
-from itertools import compress
-from operator import ne, or_
+from collections.abc import Sequence
 from typing import cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -12,6 +10,7 @@ from headrace.runtime.errors import DataError, DependencyError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.membership import Member, Membership
+from headrace.streams.polled import by_partition, without_errors
 from services.ingest.join.ports import Names, Owner, Polled
 from services.ingest.join.service import EVENTS, LABELS, SIDES, Records, Resume
 
@@ -84,12 +83,9 @@ class KafkaLogs:
     def poll(self) -> Polled:
         """See `Logs`."""
         generation, polled = self._membership.generation, Polled()
-        messages = self._messages()
-        failed = [message for message in messages if message.error() is not None]
-        if failed:
-            self._note_ends(failed, polled)
-            messages = [message for message in messages if message.error() is None]
-        polled.records = {self._where(found[0]): _records(found) for found in _by_partition(messages)}
+        messages, failed = without_errors(self._messages())
+        self._note_ends(failed, polled)
+        polled.records = {self._where(found[0]): _records(found) for found in by_partition(messages)}
         if generation == self._membership.generation:
             return polled
         # A rebalance fell inside this very call, and nobody can tell which records came before it: begin again after
@@ -201,18 +197,6 @@ class KafkaLogs:
 
 def _offset(message: Message) -> int:
     return int(message.offset() or 0)
-
-
-def _by_partition(messages: Sequence[Message]) -> Iterable[list[Message]]:
-    """The messages of each partition in their order. They come in runs of one partition, which are cut out whole."""
-    topics, partitions = list(map(Message.topic, messages)), list(map(Message.partition, messages))
-    changes = map(or_, map(ne, topics, topics[1:]), map(ne, partitions, partitions[1:]))
-    ends = [*compress(range(1, len(messages)), changes), len(messages)]
-    found, start = dict[tuple[str | None, int | None], list[Message]](), 0
-    for end in ends if messages else ():
-        found.setdefault((topics[start], partitions[start]), []).extend(messages[start:end])
-        start = end
-    return found.values()
 
 
 def _records(messages: list[Message]) -> Records:

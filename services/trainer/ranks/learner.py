@@ -92,8 +92,8 @@ class RankLearner(Learner):
 
     def restore(self, state: State) -> None:
         """See `Learner.restore`; the random generators go on as this rank's did, if there were as many ranks."""
-        ranks = state.random.get("ranks", ())
-        random = ranks[self._group.rank] if len(ranks) == self._group.size else state.random
+        first, others = state.random, state.random.get("ranks", ())
+        random = [first, *others][self._group.rank] if len(others) == self._group.size - 1 else first
         super().restore(State(state.weights, state.optimizer, random, state.lanes, state.followed))
 
     def _own(self, items: Sequence[Item]) -> _Own:

@@ -140,9 +140,9 @@ class RankTrainer(Trainer):
             self._gathered = None
 
     def _random(self, state: State) -> dict[str, Any]:
-        """Every rank's; a single process goes on from rank 0's."""
-        states = self._group.exchange(state.random)
-        return {**states[0], "ranks": states}
+        """Rank 0's, from which a single process goes on, and those of the others."""
+        first, *others = self._group.exchange(state.random)
+        return {**first, "ranks": others}
 
     def _header(self, gated: Gated | None) -> Header:
         """With all ranks' offsets, errors and windows."""

@@ -63,7 +63,6 @@ class Ends(NamedTuple):
     km: Floats
     drivers: Ints
     zones: Ints
-    origins: Ints
 
     def take(self, chosen: "Ints | NDArray[np.bool_]") -> "Ends":
         """Those at the given places, or where the mask is true."""
@@ -71,7 +70,7 @@ class Ends(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Minutes a kilometre of trips that ended lately: in the whole city, and by the zone where they began or ended."""
+    """Minutes a kilometre: of the city's trips that ended lately, and of vehicles now driving from and to each zone."""
 
     city: float
     origins: Floats
@@ -198,8 +197,8 @@ class Trips:
         self._rng = rng
         self._slow = 1.7 * rng.uniform(0.75, 1.25, ZONES) * (1 + 0.8 * np.exp(-FROM_CENTRE / 2))  # minutes a km
         self._minutes, self._km = 2.5, 1.0  # of trips that ended lately
-        self._zones = np.zeros((2, 2, ZONES))  # of origins and destinations: minutes and km
-        self._under_way = Ends(*(np.empty(0, dtype=t) for t in (float, int, float, float, int, int, int)))
+        self._driving = np.zeros((2, 2, ZONES))  # from and to each zone, lately: minutes and km
+        self._under_way = Ends(*(np.empty(0, dtype=t) for t in (float, int, float, float, int, int)))
 
     def begin(self, requests: Requests, pickups: Pickups, first: int, rain: float, *, drifted: bool) -> None:
         """The requests that have a driver get under way; the first request of the minute is ride number `first`."""
@@ -209,7 +208,10 @@ class Trips:
         per_km = self.minutes_per_km(at, zones, destinations, rain, drifted=drifted)
         ride = km * per_km * self._rng.lognormal(0.0, 0.12, len(served))
         minutes: Floats = np.maximum(SHORTEST, pickups.waits[served] + ride).round(2)
-        begun = Ends((at + minutes * MINUTE).round(3), first + served, minutes, km, drivers, destinations, zones)
+        begun = Ends((at + minutes * MINUTE).round(3), first + served, minutes, km, drivers, destinations)
+        self._driving *= 0.8
+        for sums, where in zip(self._driving, (zones, destinations), strict=True):
+            sums += [np.bincount(where, weights, ZONES) for weights in (ride, km)]
         self._under_way = Ends(*(np.concatenate(pair) for pair in zip(self._under_way, begun, strict=True)))
 
     def minutes_per_km(self, at: Floats, zones: Ints, destinations: Ints, rain: float, *, drifted: bool) -> Floats:
@@ -226,16 +228,16 @@ class Trips:
         ended, self._under_way = self._under_way.take(ends), self._under_way.take(~ends)
         self._minutes = 0.8 * self._minutes + ended.minutes.sum()
         self._km = 0.8 * self._km + ended.km.sum()
-        self._zones *= 0.8
-        for sums, where in zip(self._zones, (ended.origins, ended.zones), strict=True):
-            sums += [np.bincount(where, weights, ZONES) for weights in (ended.minutes, ended.km)]
         return ended.take(np.argsort(ended.at, kind="stable"))
 
     def pace(self) -> Pace:
-        """From request to destination, of the trips that ended in the last few minutes.
+        """Of trips that ended, and of vehicles that set out, in the last few minutes.
 
-        A zone with few of them has the city's for the rest of `FEW_KM`.
+        The city's is from request to destination. A zone's is that at which vehicles drive, by their positions; one
+        with few of them has the mean of all zones for the rest of `FEW_KM`.
         """
         city = float(self._minutes / self._km)
-        origins, destinations = (self._zones[:, 0] + city * FEW_KM) / (self._zones[:, 1] + FEW_KM)
+        minutes, km = self._driving[:, 0], self._driving[:, 1]
+        mean = minutes.sum() / km.sum() if km.any() else city
+        origins, destinations = (minutes + mean * FEW_KM) / (km + FEW_KM)
         return Pace(round(city, 3), origins.round(3), destinations.round(3))

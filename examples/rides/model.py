@@ -35,9 +35,9 @@ class Ride(msgspec.Struct, frozen=True):
     pace: float
     """Minutes a kilometre, from request to destination, of the trips in the whole city that ended lately."""
     pace_from: float = 0.0
-    """The same of those that began in the rider's zone; 0 if it is not known."""
+    """Minutes a kilometre at which vehicles drive now that set out from the rider's zone lately; 0: not known."""
     pace_to: float = 0.0
-    """The same of those that ended in the destination's zone."""
+    """The same of those on their way to the destination's zone."""
 
 
 class Arrival(msgspec.Struct, frozen=True):

@@ -26,11 +26,19 @@ FEW_KM = 20.0
 
 ROW, COLUMN = np.divmod(np.arange(ZONES), SIDE)
 SOUTH = ROW < SIDE // 2  # rows count from the south
+QUARTERS = 4
+QUARTER = ROW // (SIDE // 2) * 2 + COLUMN // (SIDE // 2)
 FROM_CENTRE = np.hypot(ROW - 3.5, COLUMN - 3.5)
 STEP = (SIDE * np.sign(ROW - ROW[:, None]) + np.sign(COLUMN - COLUMN[:, None])).astype(np.int16)  # one zone on the way
 APART = np.hypot(ROW[:, None] - ROW, COLUMN[:, None] - COLUMN)
 NEAR = np.exp(-APART / 4.0)
 ROWS = np.arange(ZONES)[:, None]
+
+
+def between(zones: Ints, destinations: Ints) -> Ints:
+    """Which pair of quarters a trip is between, from 0 to 15."""
+    pair: Ints = QUARTER[zones] * QUARTERS + QUARTER[destinations]
+    return pair
 
 
 def clock(at: Floats) -> tuple[Floats, Ints]:
@@ -70,11 +78,14 @@ class Ends(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Minutes a kilometre: of the city's trips that ended lately, and of vehicles now driving from and to each zone."""
+    """Minutes a kilometre: of the city's trips that ended lately, and of vehicles now driving between its quarters."""
 
     city: float
-    origins: Floats
-    destinations: Floats
+    between: Floats
+
+    def of(self, requests: "Requests") -> Floats:
+        """Between the quarters of each request."""
+        return self.between[between(requests.zones, requests.destinations)]
 
 
 class Weather:
@@ -197,7 +208,7 @@ class Trips:
         self._rng = rng
         self._slow = 1.7 * rng.uniform(0.75, 1.25, ZONES) * (1 + 0.8 * np.exp(-FROM_CENTRE / 2))  # minutes a km
         self._minutes, self._km = 2.5, 1.0  # of trips that ended lately
-        self._driving = np.zeros((2, 2, ZONES))  # from and to each zone, lately: minutes and km
+        self._driving = np.zeros((2, QUARTERS**2))  # between quarters, lately: minutes and km
         self._under_way = Ends(*(np.empty(0, dtype=t) for t in (float, int, float, float, int, int)))
 
     def begin(self, requests: Requests, pickups: Pickups, first: int, rain: float, *, drifted: bool) -> None:
@@ -209,9 +220,8 @@ class Trips:
         ride = km * per_km * self._rng.lognormal(0.0, 0.12, len(served))
         minutes: Floats = np.maximum(SHORTEST, pickups.waits[served] + ride).round(2)
         begun = Ends((at + minutes * MINUTE).round(3), first + served, minutes, km, drivers, destinations)
-        self._driving *= 0.8
-        for sums, where in zip(self._driving, (zones, destinations), strict=True):
-            sums += [np.bincount(where, weights, ZONES) for weights in (ride, km)]
+        where = between(zones, destinations)
+        self._driving = 0.8 * self._driving + [np.bincount(where, by, QUARTERS**2) for by in (ride, km)]
         self._under_way = Ends(*(np.concatenate(pair) for pair in zip(self._under_way, begun, strict=True)))
 
     def minutes_per_km(self, at: Floats, zones: Ints, destinations: Ints, rain: float, *, drifted: bool) -> Floats:
@@ -233,11 +243,9 @@ class Trips:
     def pace(self) -> Pace:
         """Of trips that ended, and of vehicles that set out, in the last few minutes.
 
-        The city's is from request to destination. A zone's is that at which vehicles drive, by their positions; one
-        with few of them has the mean of all zones for the rest of `FEW_KM`.
+        The city's is from request to destination. That between quarters is the one at which vehicles drive, by their
+        positions; where there are few of them, that of all vehicles stands for the rest of `FEW_KM`.
         """
-        city = float(self._minutes / self._km)
-        minutes, km = self._driving[:, 0], self._driving[:, 1]
+        city, (minutes, km) = float(self._minutes / self._km), self._driving
         mean = minutes.sum() / km.sum() if km.any() else city
-        origins, destinations = (minutes + mean * FEW_KM) / (km + FEW_KM)
-        return Pace(round(city, 3), origins.round(3), destinations.round(3))
+        return Pace(round(city, 3), ((minutes + mean * FEW_KM) / (km + FEW_KM)).round(3))

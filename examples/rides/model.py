@@ -34,10 +34,9 @@ class Ride(msgspec.Struct, frozen=True):
     """Price factor of the zone, 1 to 3."""
     pace: float
     """Minutes a kilometre, from request to destination, of the trips in the whole city that ended lately."""
-    pace_from: float = 0.0
-    """Minutes a kilometre at which vehicles drive now that set out from the rider's zone lately; 0: not known."""
-    pace_to: float = 0.0
-    """The same of those on their way to the destination's zone."""
+    pace_there: float = 0.0
+    """Minutes a kilometre at which vehicles that set out lately drive now, by their positions, from the rider's quarter
+    of the city to the destination's; 0: not known."""
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -61,20 +60,20 @@ PARTS = (6.0, 10.0, 15.0, 20.0)  # of the day: night, morning, midday, evening, 
 # input.
 
 
-USED = ("zone", "destination", "distance_km", "hour", "weekday", "drivers", "surge", "pace", "pace_from", "pace_to")
+USED = ("zone", "destination", "distance_km", "hour", "weekday", "drivers", "surge", "pace", "pace_there")
 
 
 _USED = attrgetter(*USED)
 
 
 def _features(used: np.ndarray) -> torch.Tensor:
-    zone, destination, distance, hour, weekday, drivers, surge, pace, pace_from, pace_to = used
+    zone, destination, distance, hour, weekday, drivers, surge, pace, pace_there = used
     columns: list[np.ndarray] = [
         zone % ZONES,
         destination % ZONES,
         np.digitize(hour, PARTS),
         np.clip(distance, 0, 200),
-        np.clip((np.where(pace_from > 0, pace_from, pace) + np.where(pace_to > 0, pace_to, pace)) / 2, 0, 60),
+        np.clip(np.where(pace_there > 0, pace_there, pace), 0, 60),
         np.where(weekday < 5, 0.5, -0.5),
         np.log1p(np.maximum(drivers, 0)) / 2 - 2,
         np.clip(surge, 0, 5) - 1,
@@ -99,7 +98,7 @@ class RideTime(Model[Ride, Arrival]):
 
     def features_of_columns(self, columns: Mapping[str, np.ndarray]) -> torch.Tensor:
         """The same of the fields' columns, as files have them."""
-        unknown = np.zeros(len(columns["zone"]), np.float32)  # files from before there were paces of zones
+        unknown = np.zeros(len(columns["zone"]), np.float32)  # files from before there was a pace there
         return _features(np.stack([columns.get(name, unknown).astype(np.float32) for name in USED]))
 
     def loss(self, outputs: torch.Tensor, arrivals: Sequence[Arrival]) -> torch.Tensor:
@@ -123,7 +122,7 @@ class RideTime(Model[Ride, Arrival]):
 class PaceAndWait(nn.Module):
     """Features [N, 8] to minutes [N].
 
-    At first distance times the pace of both zones, then with what was learned about each ride's.
+    At first distance times the pace there, then with what was learned about each ride's.
     """
 
     def __init__(self, hidden: int = 64) -> None:

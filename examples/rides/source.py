@@ -63,8 +63,7 @@ def _events(requests: Requests, first: int, free: Ints, rain: float, pace: Pace)
         [f"ride-{i}" for i in range(first, first + n)], requests.at.tolist(), zones.tolist(),
         requests.destinations.tolist(),
         requests.km.tolist(), np.round(hour, 3).tolist(), weekday.tolist(), [rain] * n, free[zones].tolist(),
-        surge[zones].tolist(), [pace.city] * n, pace.origins[zones].tolist(),
-        pace.destinations[requests.destinations].tolist(),
+        surge[zones].tolist(), [pace.city] * n, pace.of(requests).tolist(),
     )  # fmt: skip
     return list(map(Ride, *columns))
 

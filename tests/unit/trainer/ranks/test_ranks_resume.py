@@ -1,6 +1,7 @@
 """Two ranks that are killed and resume come to the bits of two that were not, with everything that training can do."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from services.trainer.publishing import Publisher
 from services.trainer.ranks.group import Group
 from services.trainer.ranks.publishing import RankPublisher
 from services.trainer.ranks.trainer import RankTrainer
-from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, write_toy
+from tests.line_kit import MemoryAnnouncer, MemoryExamples, Recorder, example, write_toy
 from tests.unit.trainer.ranks.test_ranks_equal import join_group, unused_port
-from tests.unit.trainer.world_kit import digest, values
+from tests.unit.trainer.world_kit import digest
 
 __all__ = ["unused_port"]
 
@@ -49,12 +50,21 @@ def rank(number: int, path: Path, port: int) -> None:
 
 def trainer(group: Group, path: Path, name: str, announcer: MemoryAnnouncer) -> RankTrainer:
     pipeline = load_pipeline(path)
-    log = MemoryExamples({p: v for p, v in values(COUNT, 4).items() if p % group.size == group.rank}, 1000)
+    log = MemoryExamples({p: drifting(p) for p in range(4) if p % group.size == group.rank}, 1000)
     store = MemoryChunkStore()
     first = Publisher(CheckpointFolder(path / name, "toy"), store, announcer, keep=50) if group.rank == 0 else None
     made = RankTrainer(pipeline, log, RankPublisher(group, store, first), Recorder(), group, clock=lambda: 0.0)
     made.start()
     return made
+
+
+def drifting(partition: int) -> list[bytes]:
+    """Examples of a straight line; of the second half, far out on it, where the error is larger."""
+    half = COUNT // 8
+    return [
+        example(partition, o, 10 * o + 3 * partition, (1 if o < half else 5) * math.sin(o * 7 + partition))
+        for o in range(2 * half)
+    ]
 
 
 def one_round(trainer: RankTrainer) -> None:

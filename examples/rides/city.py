@@ -208,7 +208,7 @@ class Trips:
         self._rng = rng
         self._slow = 1.7 * rng.uniform(0.75, 1.25, ZONES) * (1 + 0.8 * np.exp(-FROM_CENTRE / 2))  # minutes a km
         self._minutes, self._km = 2.5, 1.0  # of trips that ended lately
-        self._driving = np.zeros((2, QUARTERS**2))  # between quarters, lately: minutes and km
+        self._driving = np.zeros((2, QUARTERS**2))  # between quarters, in the last minutes or so: minutes and km
         self._under_way = Ends(*(np.empty(0, dtype=t) for t in (float, int, float, float, int, int)))
 
     def begin(self, requests: Requests, pickups: Pickups, first: int, rain: float, *, drifted: bool) -> None:
@@ -221,7 +221,7 @@ class Trips:
         minutes: Floats = np.maximum(SHORTEST, pickups.waits[served] + ride).round(2)
         begun = Ends((at + minutes * MINUTE).round(3), first + served, minutes, km, drivers, destinations)
         where = between(zones, destinations)
-        self._driving = 0.8 * self._driving + [np.bincount(where, by, QUARTERS**2) for by in (ride, km)]
+        self._driving = 0.6 * self._driving + [np.bincount(where, by, QUARTERS**2) for by in (ride, km)]
         self._under_way = Ends(*(np.concatenate(pair) for pair in zip(self._under_way, begun, strict=True)))
 
     def minutes_per_km(self, at: Floats, zones: Ints, destinations: Ints, rain: float, *, drifted: bool) -> Floats:

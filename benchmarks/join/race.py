@@ -134,32 +134,52 @@ def forget_group(settings: ServiceSettings) -> None:
 
 def _race(settings: ServiceSettings, command: Sequence[str], group: str, pairs: int) -> Result:
     reader = kafka.consumer(settings, group)
+    before = _written(reader)
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
     try:
-        first, began, cpu = _wait(reader, process, STARTED * pairs)
-        last, *_ = _wait(reader, process, pairs)
-        took, used = time.perf_counter() - began, _cpu(process.pid) - cpu
+        first, began, cpu = _wait(reader, process, before + STARTED * pairs)
+        last, ended, used = _wait(reader, process, before + pairs)
         peak = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmHWM" in line)
+        _check(reader, pairs)
     finally:
         process.terminate()
         process.wait(30)
         reader.close()
-    return Result((last - first) / took, (last - first) / used, int(peak.split()[1]) / 1024)
+    return Result((last - first) / (ended - began), (last - first) / (used - cpu), int(peak.split()[1]) / 1024)
 
 
-def _wait(reader: Consumer, process: subprocess.Popen[bytes], labels: float) -> tuple[int, float, float]:
-    """How many labels are committed once there are so many, events as well; the clocks just before that was asked."""
+def _wait(reader: Consumer, process: subprocess.Popen[bytes], records: float) -> tuple[int, float, float]:
+    """How many records the examples have once there are so many; the clocks just after that was asked.
+
+    Not by the group's committed offsets: while a transaction is open, which is nearly always, the broker does not tell
+    them, and the client asks again later.
+    """
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and process.poll() is None:
-        done, at, cpu = [], time.perf_counter(), _cpu(process.pid)
-        for topic in (EVENTS, LABELS):
-            wanted = [TopicPartition(topic.name(PIPELINE), p) for p in range(PARTITIONS)]
-            committed = kafka.patiently(partial(reader.committed, wanted, timeout=15), "reading the group's offsets")
-            done.append(sum(max(0, found.offset) for found in committed))
-        if min(done) >= labels:
-            return min(done), at, cpu
-        time.sleep(0.02)
+        written = _written(reader)
+        if written >= records:
+            return written, time.perf_counter(), _cpu(process.pid)
+        time.sleep(0.005)
     raise TimeoutError(f"not through the backlog, exit code {process.poll()}")
+
+
+def _written(reader: Consumer) -> int:
+    """Where the examples end for a reader of committed records: their number, and one for each transaction's end."""
+    wanted = [TopicPartition(EXAMPLES.name(PIPELINE), p) for p in range(PARTITIONS)]
+    return sum(kafka.patiently(partial(reader.get_watermark_offsets, where, timeout=15), "reading ends")[1]
+               for where in wanted)  # fmt: skip
+
+
+def _check(reader: Consumer, pairs: int) -> None:
+    """Wait until the group has committed all events and all labels."""
+    wanted = [TopicPartition(topic.name(PIPELINE), p) for topic in (EVENTS, LABELS) for p in range(PARTITIONS)]
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        committed = kafka.patiently(partial(reader.committed, wanted, timeout=15), "reading the group's offsets")
+        if sum(max(0, found.offset) for found in committed) >= 2 * pairs:
+            return
+        time.sleep(0.05)
+    raise TimeoutError("not all offsets were committed")
 
 
 def _cpu(pid: int) -> float:

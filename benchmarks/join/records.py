@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from headrace.model.join_spec import JoinSpec
-from services.ingest.join.app import key_reader, rules_of
+from services.ingest.join.app import rules_of
+from services.ingest.join.keys import KeyReader
 from services.ingest.join.service import KeyOf, PairJoin, Records, Resume
 
 T0_MS = 1_800_000_000_000
@@ -33,8 +34,8 @@ class Label(msgspec.Struct, gc=False):
 
 
 KEYS: tuple[KeyOf, KeyOf] = (
-    key_reader(msgspec.json.Decoder(Event), "id"),
-    key_reader(msgspec.json.Decoder(Label), "id"),
+    KeyReader(msgspec.json.Decoder(Event), "id"),
+    KeyReader(msgspec.json.Decoder(Label), "id"),
 )
 
 

@@ -10,7 +10,7 @@ from benchmarks.learning.flights import FOLDER
 from headrace.contracts.records import Example
 from headrace.contracts.topics import EXAMPLES, system_topics
 from headrace.model.pipeline import Pipeline, load_pipeline, spec_topics
-from headrace.runtime import kafka
+from headrace.runtime import garbage, kafka
 from headrace.runtime.settings import ServiceSettings
 from headrace.weights import MemoryChunkStore
 from services.trainer.app import PrometheusObserver
@@ -26,6 +26,7 @@ FETCH = 2000
 
 def from_memory(settings: ServiceSettings, count: int, rounds: int) -> dict[str, float]:
     """Examples a second of both, medians over rounds in turn, and the median of the rounds' ratios."""
+    garbage.settle()  # as every role does at its start
     pipeline = load_pipeline(FOLDER)
     kafka.ensure_topics(settings, [*spec_topics(pipeline.spec), *system_topics()])
     examples = list(islice(_examples(pipeline), count))

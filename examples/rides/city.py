@@ -22,14 +22,23 @@ MINUTE = 60.0
 SHORTEST = 2.0  # minutes; longer than a turn, so that no trip ends in the minute in which it began
 DRIVERS = 2400.0  # for one request a second
 ROADWORKS = 1.6
+FEW_KM = 20.0
 
 ROW, COLUMN = np.divmod(np.arange(ZONES), SIDE)
 SOUTH = ROW < SIDE // 2  # rows count from the south
+QUARTERS = 4
+QUARTER = ROW // (SIDE // 2) * 2 + COLUMN // (SIDE // 2)
 FROM_CENTRE = np.hypot(ROW - 3.5, COLUMN - 3.5)
 STEP = (SIDE * np.sign(ROW - ROW[:, None]) + np.sign(COLUMN - COLUMN[:, None])).astype(np.int16)  # one zone on the way
 APART = np.hypot(ROW[:, None] - ROW, COLUMN[:, None] - COLUMN)
 NEAR = np.exp(-APART / 4.0)
 ROWS = np.arange(ZONES)[:, None]
+
+
+def between(zones: Ints, destinations: Ints) -> Ints:
+    """Which pair of quarters a trip is between, from 0 to 15."""
+    pair: Ints = QUARTER[zones] * QUARTERS + QUARTER[destinations]
+    return pair
 
 
 def clock(at: Floats) -> tuple[Floats, Ints]:
@@ -65,8 +74,18 @@ class Ends(NamedTuple):
 
     def take(self, chosen: "Ints | NDArray[np.bool_]") -> "Ends":
         """Those at the given places, or where the mask is true."""
-        at, rides, minutes, km, drivers, zones = self
-        return Ends(at[chosen], rides[chosen], minutes[chosen], km[chosen], drivers[chosen], zones[chosen])
+        return Ends(*(column[chosen] for column in self))
+
+
+class Pace(NamedTuple):
+    """Minutes a kilometre: of the city's trips that ended lately, and of vehicles now driving between its quarters."""
+
+    city: float
+    between: Floats
+
+    def of(self, requests: "Requests") -> Floats:
+        """Between the quarters of each request."""
+        return self.between[between(requests.zones, requests.destinations)]
 
 
 class Weather:
@@ -189,6 +208,7 @@ class Trips:
         self._rng = rng
         self._slow = 1.7 * rng.uniform(0.75, 1.25, ZONES) * (1 + 0.8 * np.exp(-FROM_CENTRE / 2))  # minutes a km
         self._minutes, self._km = 2.5, 1.0  # of trips that ended lately
+        self._driving = np.zeros((2, QUARTERS**2))  # between quarters, in the last minutes or so: minutes and km
         self._under_way = Ends(*(np.empty(0, dtype=t) for t in (float, int, float, float, int, int)))
 
     def begin(self, requests: Requests, pickups: Pickups, first: int, rain: float, *, drifted: bool) -> None:
@@ -200,6 +220,8 @@ class Trips:
         ride = km * per_km * self._rng.lognormal(0.0, 0.12, len(served))
         minutes: Floats = np.maximum(SHORTEST, pickups.waits[served] + ride).round(2)
         begun = Ends((at + minutes * MINUTE).round(3), first + served, minutes, km, drivers, destinations)
+        where = between(zones, destinations)
+        self._driving = 0.6 * self._driving + [np.bincount(where, by, QUARTERS**2) for by in (ride, km)]
         self._under_way = Ends(*(np.concatenate(pair) for pair in zip(self._under_way, begun, strict=True)))
 
     def minutes_per_km(self, at: Floats, zones: Ints, destinations: Ints, rain: float, *, drifted: bool) -> Floats:
@@ -218,6 +240,12 @@ class Trips:
         self._km = 0.8 * self._km + ended.km.sum()
         return ended.take(np.argsort(ended.at, kind="stable"))
 
-    def pace(self) -> float:
-        """Minutes a kilometre, from request to destination, of the trips that ended in the last few minutes."""
-        return round(float(self._minutes / self._km), 3)
+    def pace(self) -> Pace:
+        """Of trips that ended, and of vehicles that set out, in the last few minutes.
+
+        The city's is from request to destination. That between quarters is the one at which vehicles drive, by their
+        positions; where there are few of them, that of all vehicles stands for the rest of `FEW_KM`.
+        """
+        city, (minutes, km) = float(self._minutes / self._km), self._driving
+        mean = minutes.sum() / km.sum() if km.any() else city
+        return Pace(round(city, 3), ((minutes + mean * FEW_KM) / (km + FEW_KM)).round(3))

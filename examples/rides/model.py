@@ -1,6 +1,7 @@
 """Minutes from a rider's request to the destination, promised the moment that the ride is requested."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 import msgspec
 import numpy as np
@@ -33,6 +34,9 @@ class Ride(msgspec.Struct, frozen=True):
     """Price factor of the zone, 1 to 3."""
     pace: float
     """Minutes a kilometre, from request to destination, of the trips in the whole city that ended lately."""
+    pace_there: float = 0.0
+    """Minutes a kilometre at which vehicles that set out lately drive now, by their positions, from the rider's quarter
+    of the city to the destination's; 0: not known."""
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -56,17 +60,20 @@ PARTS = (6.0, 10.0, 15.0, 20.0)  # of the day: night, morning, midday, evening, 
 # input.
 
 
-USED = ("zone", "destination", "distance_km", "hour", "weekday", "drivers", "surge", "pace")
+USED = ("zone", "destination", "distance_km", "hour", "weekday", "drivers", "surge", "pace", "pace_there")
+
+
+_USED = attrgetter(*USED)
 
 
 def _features(used: np.ndarray) -> torch.Tensor:
-    zone, destination, distance, hour, weekday, drivers, surge, pace = used
+    zone, destination, distance, hour, weekday, drivers, surge, pace, pace_there = used
     columns: list[np.ndarray] = [
         zone % ZONES,
         destination % ZONES,
         np.digitize(hour, PARTS),
         np.clip(distance, 0, 200),
-        np.clip(pace, 0, 60),
+        np.clip(np.where(pace_there > 0, pace_there, pace), 0, 60),
         np.where(weekday < 5, 0.5, -0.5),
         np.log1p(np.maximum(drivers, 0)) / 2 - 2,
         np.clip(surge, 0, 5) - 1,
@@ -85,13 +92,14 @@ class RideTime(Model[Ride, Arrival]):
         return PaceAndWait()
 
     def features(self, rides: Sequence[Ride]) -> torch.Tensor:
-        """Shape [N, 8]: zone, destination, part of the day, the distance in km, the pace, and 3 numbers near 0."""
-        rows = [(r.zone, r.destination, r.distance_km, r.hour, r.weekday, r.drivers, r.surge, r.pace) for r in rides]
-        return _features(np.array(rows, dtype=np.float32).reshape(len(rides), 8).T)
+        """Shape [N, 8]: zone, destination, part of the day, the distance in km, the pace there, 3 numbers near 0."""
+        rows = [_USED(ride) for ride in rides]
+        return _features(np.array(rows, dtype=np.float32).reshape(len(rides), len(USED)).T)
 
     def features_of_columns(self, columns: Mapping[str, np.ndarray]) -> torch.Tensor:
         """The same of the fields' columns, as files have them."""
-        return _features(np.stack([columns[name].astype(np.float32) for name in USED]))
+        unknown = np.zeros(len(columns["zone"]), np.float32)  # files from before there was a pace there
+        return _features(np.stack([columns.get(name, unknown).astype(np.float32) for name in USED]))
 
     def loss(self, outputs: torch.Tensor, arrivals: Sequence[Arrival]) -> torch.Tensor:
         """Huber, absolute beyond 2 minutes."""
@@ -114,7 +122,7 @@ class RideTime(Model[Ride, Arrival]):
 class PaceAndWait(nn.Module):
     """Features [N, 8] to minutes [N].
 
-    At first distance times the city's pace, then with what was learned about each ride's.
+    At first distance times the pace there, then with what was learned about each ride's.
     """
 
     def __init__(self, hidden: int = 64) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from headrace import Source, Timed
 
-from .city import MINUTE, Drivers, Ends, Ints, Requests, Riders, Trips, Weather, clock
+from .city import MINUTE, Drivers, Ends, Ints, Pace, Requests, Riders, Trips, Weather, clock
 from .model import Arrival, Ride
 
 START = datetime(2025, 3, 3, 10, tzinfo=UTC).timestamp()  # a Monday, between the rush hours; the city's clocks show UTC
@@ -53,7 +53,7 @@ class City(Source):
         return list(islice((record.value for record in self.replay() if record.kind == "events"), count))
 
 
-def _events(requests: Requests, first: int, free: Ints, rain: float, pace: float) -> list[Ride]:
+def _events(requests: Requests, first: int, free: Ints, rain: float, pace: Pace) -> list[Ride]:
     """Requests with what the platform knows of their zone: free drivers, and the price that follows from both."""
     zones, n = requests.zones, len(requests.zones)
     wanted = np.bincount(zones, minlength=len(free))
@@ -63,7 +63,7 @@ def _events(requests: Requests, first: int, free: Ints, rain: float, pace: float
         [f"ride-{i}" for i in range(first, first + n)], requests.at.tolist(), zones.tolist(),
         requests.destinations.tolist(),
         requests.km.tolist(), np.round(hour, 3).tolist(), weekday.tolist(), [rain] * n, free[zones].tolist(),
-        surge[zones].tolist(), [pace] * n,
+        surge[zones].tolist(), [pace.city] * n, pace.of(requests).tolist(),
     )  # fmt: skip
     return list(map(Ride, *columns))
 

@@ -113,6 +113,11 @@ class _Spawner:
 _spawner = _Spawner()
 
 
+def tied(command: Sequence[str]) -> list[str]:
+    """The command as a child of this process that the kernel kills when the thread that started it ends."""
+    return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
+
+
 def spawn(
     command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, *, stdin: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
@@ -122,7 +127,7 @@ def spawn(
     environment, ours where None; `stdin` a file descriptor for its standard input.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    whole = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command]
+    whole = tied(command)
     with log.open("ab") as output:
 
         def make() -> subprocess.Popen[bytes]:

@@ -123,6 +123,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         purged: examples left out of validation and test because their event came before the part began.
         weights: the file of weights, and `digest` of its bytes.
         version: that was published, 0 where none was; `offsets` are where the live trainer goes on.
+        refused: the gate that kept it from being handed over, and why; "" if none did.
         run: the MLflow run's id, or why there is none; "" where the job is not tracked.
         seconds: all of it took.
     """
@@ -143,5 +144,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     version: int = 0
     offsets: dict[int, int] = {}
+    refused: str = ""
     run: str = ""
     seconds: float

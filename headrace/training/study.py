@@ -73,7 +73,8 @@ class StudyJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What is asked for.
 
     Attributes:
-        training: the job that each trial does, but for its settings; its folder is the study's.
+        training: the job that each trial does, but for its settings; its folder is the study's. If it hands over, the
+            best trial's weights are handed over, to a further model: a candidate beside the champion.
         space: what to try.
         trials: how many, those of earlier runs of the study included; the first has the pipeline's own settings.
         workers: trials at once, each in a process with the examples in its own memory.
@@ -93,8 +94,8 @@ class StudyJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigError("nothing to try", hint="--space learning_rate=0.0001..0.1:log")
         if not self.training.validation:
             raise ConfigError("a study needs a validation part to choose by")
-        if self.training.hand_over:
-            raise ConfigError("a study hands nothing over: train with the best settings")
+        if self.training.hand_over and not self.training.model:
+            raise ConfigError("a study hands over to a further model, not to the champion", hint="--shadow NAME")
         if self.trials < 1 or self.workers < 1:
             raise ConfigError("trials and workers: expected 1 or more")
 
@@ -113,7 +114,8 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a study found; it stands in its folder as study.json.
 
     `first` has the pipeline's own settings. `test` are the errors of first and best on the test part, by which nothing
-    was chosen. `plots` are files.
+    was chosen. `plots` are files. `version` is what was published of the best trial, 0 if nothing was; `refused` which
+    gate kept it from that.
     """
 
     model: str
@@ -124,3 +126,5 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     test: dict[str, float | None]
     plots: list[str]
     seconds: float
+    version: int = 0
+    refused: str = ""

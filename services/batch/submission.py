@@ -10,10 +10,10 @@ import msgspec
 from headrace.batch.job import COMPRESSED, Job, Kind, kind_of
 from headrace.batch.run import default_workers
 from headrace.jobs.errors import BadRequestError
+from headrace.jobs.files import allowed_files
 from headrace.jobs.records import Folder
 from headrace.replay.text import FileFormat
 from headrace.runtime.errors import ConfigError
-from services.batch.inputs import allowed_files
 from services.batch.records import BatchRecord, output_name
 from services.batch.settings import BatchSettings
 

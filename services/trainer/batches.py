@@ -9,6 +9,7 @@ same batches come again.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from heapq import merge
 from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
@@ -30,6 +31,10 @@ class Item(NamedTuple):
     offset: int
     example: Example[Any, Any]
     message: Any = None
+
+
+new_item = partial(tuple.__new__, Item)
+"""An Item from its five fields in a tuple, without a call of Python code."""
 
 
 class Batch(NamedTuple):

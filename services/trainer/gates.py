@@ -20,7 +20,9 @@ from services.trainer import randomness
 BUCKETS = 20
 """Parts of the window; the oldest goes as a whole."""
 
-Window = list[tuple[float, float, int]]
+Part = tuple[float, float, int]
+NOTHING: Part = (0.0, 0.0, 0)
+Window = list[Part]
 """Sums of errors of the learning weights and of the published ones, and the number of examples, part by part."""
 
 
@@ -58,7 +60,7 @@ class Gates:
             with randomness.untouched():
                 self._network = self._model.network().eval().to(self._device.torch_device)
         self._network.load_state_dict(dict(weights))
-        self.version, self._schema = version, _schema(weights)
+        self.version, self._schema = version, schema(weights)
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -72,18 +74,28 @@ class Gates:
 
     def observe(self, features: torch.Tensor, labels: Sequence[Any], errors: Sequence[float]) -> None:
         """Take a batch that is about to be learned from, and the errors of the weights that learn."""
+        self.add(*self.measure(features, labels, errors))
+
+    def measure(self, features: torch.Tensor, labels: Sequence[Any], errors: Sequence[float]) -> Part:
+        """What a batch, or a rank's part of one, adds to the window. Changes nothing."""
         if self._network is None or self._spec.worse is None:
-            return
+            return NOTHING
         pairs = list(zip(errors, self._published_errors(features, labels), strict=True))
         pairs = [(own, other) for own, other in pairs if math.isfinite(own) or math.isfinite(other)]
         if not pairs:
-            return
+            return NOTHING
         own, published = (math.fsum(side) for side in zip(*pairs, strict=True))
+        return own, published, len(pairs)
+
+    def add(self, own: float, published: float, count: int) -> None:
+        """Take what `measure` returned."""
+        if not count:
+            return
         if self._window and self._window[-1][2] < self._spec.examples / BUCKETS:
             last = self._window.pop()
-            self._window.append((last[0] + own, last[1] + published, last[2] + len(pairs)))
+            self._window.append((last[0] + own, last[1] + published, last[2] + count))
         else:
-            self._window.append((own, published, len(pairs)))
+            self._window.append((own, published, count))
         while self._count - self._window[0][2] >= self._spec.examples:
             self._window.popleft()
 
@@ -96,7 +108,7 @@ class Gates:
             return None
         if self._spec.finite and ruined:
             return Refused("finite", "the weights were not finite, and were taken back", {})
-        if changed := _difference(self._schema, _schema(weights)):
+        if changed := difference(self._schema, schema(weights)):
             return Refused("schema", changed, {})
         return self._worse()
 
@@ -127,12 +139,13 @@ class Gates:
             return [math.inf] * len(labels)
 
 
-def _schema(weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
+def schema(weights: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Tensor → its type and shape."""
     return {name: f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for name, t in weights.items()}
 
 
-def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """In words, what changed from one schema to the other; "" if nothing did."""
     changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
     said = [f"{name}: {before.get(name, 'absent')} became {after.get(name, 'absent')}" for name in changed]
     return "; ".join(said[:3]) + (f" and {len(said) - 3} more" if said[3:] else "")

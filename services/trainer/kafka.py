@@ -15,6 +15,7 @@ from headrace.rollouts.feed import parse
 from headrace.runtime import kafka
 from headrace.runtime.errors import DataError, DependencyError
 from headrace.runtime.settings import ServiceSettings
+from headrace.streams.polled import by_partition, without_errors
 from services.trainer.checkpoint import Letter
 from services.trainer.ports import Polled
 
@@ -73,13 +74,12 @@ class KafkaExamples:
     def poll(self, timeout_s: float) -> Polled:
         """See `ExampleLog`."""
         polled = Polled()
-        for message in _consume(self._consumer, self._fetch, timeout_s, self.topic):
-            partition = int(message.partition() or 0)
-            if _is_end(message):
-                polled.ends[partition] = int(message.offset() or 0)
-            else:
-                polled.records.setdefault(partition, []).append(message)
-                polled.ends.pop(partition, None)
+        messages, ends = without_errors(_consume(self._consumer, self._fetch, timeout_s, self.topic))
+        polled.records = {int(found[0].partition() or 0): found for found in by_partition(messages)}
+        for end in ends:
+            partition, offset = int(end.partition() or 0), int(end.offset() or 0)
+            if partition not in polled.records or (polled.records[partition][-1].offset() or 0) < offset:
+                polled.ends[partition] = offset
         return polled
 
     def pause(self, partition: int, *, paused: bool) -> None:
@@ -258,7 +258,10 @@ def _consume(consumer: Consumer, count: int, timeout_s: float, topic: str) -> li
         messages = consumer.consume(count, timeout_s)
     except KafkaException as error:
         raise kafka.translate(error, f"reading {topic}") from error
-    return [message if _is_end(message) else kafka.check(message) for message in messages]
+    for message in messages:
+        if message.error() is not None and not _is_end(message):
+            kafka.check(message)
+    return messages
 
 
 def _is_end(message: Message) -> bool:

@@ -73,12 +73,15 @@ class Learner:
         window: examples in the recent error.
         resumed: where to go on; None begins anew from the seed. `refill` then gives it its window of examples again.
         device: where networks learn.
+        part: of several processes that learn together, which this is, and how many there are: each has its part of
+            what is learned from again.
     """
 
     def __init__(
-        self, pipeline: Pipeline, window: int, resumed: Checkpoint | None = None, device: Device = HOST
-    ) -> None:
-        self._device = device
+        self, pipeline: Pipeline, window: int, resumed: Checkpoint | None = None, device: Device = HOST,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:  # fmt: skip
+        self._device, self._part = device, part
         self.model, spec = pipeline.model, pipeline.spec.training
         self._spec, self._recent = spec, window
         self.lanes = [self._lane(multiple) for multiple in spec.race or (1.0,)]
@@ -92,7 +95,9 @@ class Learner:
         self.progress = Progress(self.model, window, resumed.header.progress if resumed else None)
         self.schedule = Schedule(spec.schedule)
         self.drift = DriftDetector(spec.drift) if spec.drift is not None else None
-        self.window = ReplayWindow(spec.replay.window, spec.seed) if spec.replay is not None else None
+        self.window = (
+            ReplayWindow(self._share(spec.replay.window), spec.seed, part[0]) if spec.replay is not None else None
+        )
         self._left_out: dict[int, list[int]] = {}
         if resumed is not None:
             self._resume(resumed)
@@ -213,7 +218,7 @@ class Learner:
         if self.gates is not None:
             self.gates.observe(features, labels, errors)
         if len(self.lanes) > 1:
-            self._compare(labels, seen.predictions)
+            self._compare([self._errors(labels, made) for made in seen.predictions])
         self.examples += len(items)
         self._step(ready)
         for turn in range(1, self._spec.replay.steps if self._spec.replay is not None else 1):
@@ -235,7 +240,11 @@ class Learner:
         replay = self._spec.replay
         if self.window is None or replay is None or not len(self.window):
             return None
-        return self.window.sample(replay.examples, self.examples, turn)
+        return self.window.sample(self._share(replay.examples), self.examples, turn)
+
+    def _share(self, examples: int) -> int:
+        """This process's part of so many."""
+        return -(-examples // self._part[1])
 
     def _loss(self, lane: Lane, new: Sampled, more: Sampled | None) -> torch.Tensor:
         """The loss over a batch's new examples and those of the window."""
@@ -268,10 +277,13 @@ class Learner:
             raise NotFinite("weights")
         self.steps += 1
 
-    def _compare(self, labels: list[Any], predictions: list[list[Any]]) -> None:
-        """Follow the lane with the lowest recent error."""
-        for lane, made in zip(self.lanes, predictions, strict=True):
-            lane.observe([self.model.error(p, label) for p, label in zip(made, labels, strict=True)], self._recent)
+    def _errors(self, labels: list[Any], predictions: list[Any]) -> list[float]:
+        return [self.model.error(made, label) for made, label in zip(predictions, labels, strict=True)]
+
+    def _compare(self, errors: list[list[float]]) -> None:
+        """Follow the lane with the lowest recent error; `errors` are a batch's, by lane."""
+        for lane, made in zip(self.lanes, errors, strict=True):
+            lane.observe(made, self._recent)
         best = min(range(len(self.lanes)), key=lambda i: self.lanes[i].error)
         if self.lanes[best].error < SWITCH * self.lanes[self.followed].error:
             log.info("following another learning rate", multiple=self.lanes[best].multiple, step=self.steps)
@@ -291,7 +303,7 @@ class Learner:
         self.restarts += 1
         self.schedule.restart(self.steps)
         if self.window is not None:
-            self.window.cut(self._spec.drift.examples)
+            self.window.cut(self._share(self._spec.drift.examples))
         log.info("drift: the learning rate's schedule begins again", step=self.steps, examples=self.examples)
 
     def _learn_without_bad(self, items: Sequence[Item], error: Exception) -> list[Bad]:

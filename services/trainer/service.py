@@ -13,11 +13,11 @@ from headrace.model.pipeline import Pipeline
 from headrace.runtime.devices.host import HOST
 from headrace.runtime.devices.port import Device
 from headrace.runtime.logging import get_logger
-from services.trainer.batches import Batch, Batcher, Item
+from services.trainer.batches import Batch, Batcher, Item, new_item
 from services.trainer.checkpoint import Checkpoint, Gated, Header, Letter
 from services.trainer.chunk_repair import ChunkRepair
 from services.trainer.gates import Gates
-from services.trainer.learner import Learner
+from services.trainer.learner import Learner, State
 from services.trainer.origin import origin_of
 from services.trainer.ports import ExampleLog, LostChunkReports, Observer
 from services.trainer.publishing import Publisher, Resumed
@@ -108,7 +108,8 @@ class Trainer:
     def _refill(self, header: Header) -> None:
         """Read the examples that are learned from again; those that retention has deleted are missing from now on."""
         first, learning = self._log.begin(), header.learning
-        starts = {p: max(offset, first.get(p, offset)) for p, offset in learning.window.items()}
+        window = {p: offset for p, offset in learning.window.items() if p in first}  # of several ranks, one's own
+        starts = {p: max(offset, first[p]) for p, offset in window.items()}
         items: list[Item] = []
         for message in self._log.between(starts, {p: header.offsets[p] for p in starts}):
             try:
@@ -117,8 +118,8 @@ class Trainer:
                 continue  # it is a dead letter already
             items.append(Item(example.label_ms, message.partition(), message.offset(), example))
         self.learner.refill(items, learning.left_out)
-        if starts != learning.window:
-            log.warning("examples to learn from again were deleted", window=learning.window, first=first)
+        if starts != window:
+            log.warning("examples to learn from again were deleted", window=window, first=first)
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Train until stopped; then publish what is not published yet.
@@ -196,7 +197,7 @@ class Trainer:
             except msgspec.DecodeError as error:
                 self._bury(message, "decode", error, "decode")
             else:
-                items.append(Item(example.label_ms, partition, message.offset(), example, message))
+                items.append(new_item((example.label_ms, partition, message.offset(), example, message)))
         return items
 
     def _bury(self, message: Any, phase: Phase, error: Exception, reason: str) -> None:
@@ -243,7 +244,7 @@ class Trainer:
         self._tell_restores()
         letters = self._passed()
         checkpoint = Checkpoint(
-            self._header(gated), state.weights, state.optimizer, state.random, letters, state.lanes,
+            self._header(gated), state.weights, state.optimizer, self._random(state), letters, state.lanes,
             copied(self._gates.weights) if self._gates is not None and gated is not None and gated.gate else {},
         )  # fmt: skip
         self.version, self._base = checkpoint.header.version, checkpoint.header.version
@@ -253,6 +254,10 @@ class Trainer:
             self._repair.mended = False
         self._observer.snapshot(time.perf_counter() - started)
         self._publishing = self._thread.submit(self._publish, checkpoint)
+
+    def _random(self, state: State) -> dict[str, Any]:
+        """The state of the random generators, as a checkpoint keeps it."""
+        return state.random
 
     def _gated(self, weights: dict[str, torch.Tensor], *, ruined: bool) -> Gated | None:
         """What the gates say of these weights; if nothing, later ones are compared with them."""

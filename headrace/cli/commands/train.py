@@ -95,6 +95,8 @@ def train(
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
         show_report(report, table_console())
+    if report.refused:
+        raise typer.Exit(1)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -12,6 +12,8 @@ from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
 from headrace.cli.jobs import run_process, written
 from headrace.cli.views.formats import number, table_console
 from headrace.cli.views.study import show_study
+from headrace.model.spec import SHADOW
+from headrace.model.spec_file import SPEC_FILE, load_spec
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
 
@@ -40,6 +42,10 @@ def tune(
     validation: Annotated[float, typer.Option(help="share of the examples that chooses the best")] = 0.2,
     test: Annotated[float, typer.Option(help="share at the end, for the report alone")] = 0.1,
     model: Annotated[str, typer.Option(help="a further model of the pipeline (default: its champion)")] = "",
+    shadow: Annotated[
+        str, typer.Option(metavar="NAME", help="hand the best trial's weights over to this shadow of pipeline.yaml")
+    ] = "",
+    candidate: Annotated[str, typer.Option(metavar="NAME", help="the same, to this canary of pipeline.yaml")] = "",
     kafka: KafkaOption = None,
     run_dir: RunOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the report for programs")] = False,
@@ -52,6 +58,10 @@ def tune(
     The best settings are printed as a section of pipeline.yaml: for the pipeline itself, or for a further model that
     shadows the champion on the stream.
 
+    With --shadow or --candidate the study is of that further model, and its best trial becomes the model's next
+    version, beside the champion: with the gates of its `training`, and `headrace lineage` names the trial. Its trainer
+    goes on from there, with the settings of pipeline.yaml.
+
     For example:
 
       headrace tune examples/rides -o build/tune --source --limit 50000 --space learning_rate=0.0005..0.05:log \
@@ -60,18 +70,21 @@ def tune(
     from headrace.training.job import TrainingJob
     from headrace.training.study import Axis, StudyJob, StudyReport
 
+    if further := shadow or candidate:
+        _check_further(folder, further, SHADOW if shadow else "canary", {model, shadow, candidate} - {""})
     job = StudyJob(
         training=TrainingJob(
-            pipeline=str(folder.resolve()), folder=str(output.resolve()), model=model,
+            pipeline=str(folder.resolve()), folder=str(output.resolve()), model=further or model,
             data="source" if source else "topic", options=option or [], start=from_, end=to, limit=limit,
-            epochs=epochs, validation=validation, test=test,
+            epochs=epochs, validation=validation, test=test, hand_over=bool(further),
         ),
         space=tuple(map(Axis.of, space)), trials=trials, workers=workers, prune=not no_prune, seed=seed,
     )  # fmt: skip
     names = [axis.name for axis in job.space]
     if len(set(names)) < len(names):
         raise ConfigError("--space: a setting is named twice")
-    settings = load(ServiceSettings, "headrace") if source else connect_to_stores(run_dir, kafka)
+    offline = source and not further
+    settings = load(ServiceSettings, "headrace") if offline else connect_to_stores(run_dir, kafka)
     console = Console(stderr=True, highlight=False)
 
     def heard(line: Mapping[str, Any]) -> None:
@@ -90,3 +103,22 @@ def tune(
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
         show_study(report, table_console())
+    if report.refused:
+        raise typer.Exit(1)
+
+
+def _check_further(folder: Path, name: str, role: str, named: set[str]) -> None:
+    """Before hours of trials: see that there is such a model.
+
+    Raises:
+        ConfigError: pipeline.yaml has no model of that name and role, or several models were named.
+    """
+    if len(named) > 1:
+        raise ConfigError("--model, --shadow and --candidate name one model")
+    models = {variant.name: variant.role for variant in load_spec(folder).models}
+    if models.get(name) != role:
+        said = f"is a {models[name]}" if name in models else "is none of its models"
+        raise ConfigError(
+            f"{folder / SPEC_FILE}: {name!r} {said}, expected a {role}",
+            hint=f"models: [{{name: {name}, role: {role}, model: model.py:Name}}]",
+        )

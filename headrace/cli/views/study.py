@@ -29,6 +29,10 @@ def show_study(report: StudyReport, console: Console) -> None:
     if report.test["first"] is not None:
         first, found = number(report.test["first"]), number(report.test["best"])
         console.print(f"error on the test part: {found} with the best settings, {first} with the pipeline's own")
+    if report.version:
+        console.print(f"trial {report.best.number} handed over as version {report.version} of {report.model}")
+    if report.refused:
+        console.print(f"trial {report.best.number} not handed over: gate {report.refused}", markup=False)
     if report.best.settings:
         console.print("\nThe best settings, for pipeline.yaml, or for a further model in `models`:\n")
         console.print(yaml.safe_dump({"training": nested(report.best.settings)}, sort_keys=False), markup=False)

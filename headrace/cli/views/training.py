@@ -59,6 +59,8 @@ def show_report(report: Report, console: Console) -> None:
     console.print(f"weights: {report.weights}", markup=False, soft_wrap=True)
     if report.run:
         console.print(f"MLflow run: {report.run}", markup=False, soft_wrap=True)
+    if report.refused:
+        console.print(f"not handed over: gate {report.refused}", markup=False, soft_wrap=True)
     if report.version:
         offsets = ", ".join(f"{p}:{offset}" for p, offset in sorted(report.offsets.items()))
         console.print(f"published as version {report.version} of {report.model}; training goes on at {offsets}")

@@ -4,8 +4,6 @@ import asyncio
 import gc
 from contextlib import ExitStack
 
-import msgspec
-
 from headrace.contracts.topics import EVENTS
 from headrace.model.join_spec import JoinSpec
 from headrace.model.pipeline import Pipeline
@@ -16,11 +14,12 @@ from headrace.streams.transactions import PRODUCER_CONFIG, TransactionalSink
 from services.ingest.join import metrics
 from services.ingest.join.examples import ExampleWriter, kept, kept_whole
 from services.ingest.join.kafka import KafkaLogs, group_of
+from services.ingest.join.keys import KeyReader
 from services.ingest.join.labels import default_label, sampling
 from services.ingest.join.loop import Joiner, run
 from services.ingest.join.ports import Names
 from services.ingest.join.rules import EVENTS as EVENTS_SIDE
-from services.ingest.join.rules import SIDES, Counts, KeyOf, Rules
+from services.ingest.join.rules import SIDES, Counts, Rules
 from services.ingest.join.service import NEVER
 from services.ingest.join.settings import JoinSettings
 from services.ingest.join.state.disk import Disk
@@ -50,8 +49,8 @@ class JoinApp:
         self._joiner = Joiner(
             names,
             rules,
-            key_reader(pipeline.event_decoder, key),
-            key_reader(pipeline.label_decoder, key),
+            KeyReader(pipeline.event_decoder, key),
+            KeyReader(pipeline.label_decoder, key),
             self._sink,
             writer=writer,
             idle_s=pipeline.spec.join.idle_s,
@@ -129,12 +128,6 @@ def rules_of(spec: JoinSpec) -> Rules:
         defaults=labels.missing.default is not None,
         corrections=labels.conflicting == "corrected",
     )
-
-
-def key_reader(decoder: msgspec.json.Decoder[msgspec.Struct], key: str) -> KeyOf:
-    """A function from a record's bytes to its key as text; it raises msgspec.DecodeError, a ValueError."""
-    decode = decoder.decode
-    return lambda value: str(getattr(decode(value), key))
 
 
 def build_join(context: Context[JoinSettings]) -> JoinApp:

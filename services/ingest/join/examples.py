@@ -1,5 +1,6 @@
 """An example's record: what it is made of, and what of its event's message is kept for it while the event is open."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +63,19 @@ class ExampleWriter:
     sampling: Sampling = field(default_factory=lambda: Sampling((), bytes))
     corrected_weight: float = 1.0
 
+    def encode_all(self, pairs: Sequence[Pair], partition: int) -> list[bytes | None]:
+        """The examples of one partition's pairs; see `encode`. The usual pair takes one formatting of its numbers."""
+        usual, encode_key, sampled = _USUAL % (partition, partition), msgspec.json.encode, bool(self.sampling.rules)
+        found = list[bytes | None]()
+        for pair in pairs:
+            key, event, label, corrected = pair
+            if label is None or corrected or sampled:
+                found.append(self.encode(pair, partition))
+            else:
+                fields = (encode_key(key), event[2], label[2], event[0], label[0], event[1], label[1])
+                found.append(usual % fields)
+        return found
+
     def encode(self, pair: Pair, partition: int) -> bytes | None:
         """The example; None if it is not among those that are kept."""
         key, event, label, corrected = pair
@@ -93,6 +107,10 @@ class ExampleWriter:
 
 
 _EXAMPLE = b'{"key":%b,"event":%b,"label":%b,"event_source":[%d,%d],"label_source":%b,"event_ms":%d,"label_ms":%d%b}'
+
+_USUAL = (
+    b'{"key":%%b,"event":%%b,"label":%%b,"event_source":[%d,%%d],"label_source":[%d,%%d],"event_ms":%%d,"label_ms":%%d}'
+)
 
 
 def _probability(probability: float) -> bytes:

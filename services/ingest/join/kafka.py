@@ -1,6 +1,7 @@
 """The join's two logs on Kafka: one consumer of both topics, partition p of both in the same process."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -9,6 +10,7 @@ from headrace.runtime.errors import DataError, DependencyError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.streams.membership import Member, Membership
+from headrace.streams.polled import by_partition, without_errors
 from services.ingest.join.ports import Names, Owner, Polled
 from services.ingest.join.service import EVENTS, LABELS, SIDES, Records, Resume
 
@@ -81,16 +83,9 @@ class KafkaLogs:
     def poll(self) -> Polled:
         """See `Logs`."""
         generation, polled = self._membership.generation, Polled()
-        found: dict[tuple[str | None, int | None], list[Message]] = {}
-        for message in self._messages():
-            error = message.error()
-            if error is None:
-                found.setdefault((message.topic(), message.partition()), []).append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
-                polled.ends[self._where(message)] = _offset(message)
-            else:
-                kafka.check(message)
-        polled.records = {self._where(messages[0]): _records(messages) for messages in found.values()}
+        messages, failed = without_errors(self._messages())
+        self._note_ends(failed, polled)
+        polled.records = {self._where(found[0]): _records(found) for found in by_partition(messages)}
         if generation == self._membership.generation:
             return polled
         # A rebalance fell inside this very call, and nobody can tell which records came before it: begin again after
@@ -98,6 +93,14 @@ class KafkaLogs:
         if polled.records or polled.ends:
             self._consumer.assign(self._begins)
         return Polled()
+
+    def _note_ends(self, messages: Sequence[Message], polled: Polled) -> None:
+        for message in messages:
+            error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own name
+                polled.ends[self._where(message)] = _offset(message)
+            else:
+                kafka.check(message)
 
     def pause(self, side: int, partition: int, *, paused: bool) -> None:
         """See `Logs`."""
@@ -197,12 +200,12 @@ def _offset(message: Message) -> int:
 
 
 def _records(messages: list[Message]) -> Records:
-    return Records(
-        [m.offset() or 0 for m in messages],
-        [m.timestamp()[1] for m in messages],
-        [m.value() or b"" for m in messages],
-        messages,
-    )
+    """By column, by calls of C code only, for this is done for every record."""
+    offsets, values = cast("list[int]", list(map(Message.offset, messages))), list(map(Message.value, messages))
+    if None in values:
+        values = [value or b"" for value in values]
+    timestamps = [timestamp for _, timestamp in map(Message.timestamp, messages)]
+    return Records(offsets, timestamps, cast("list[bytes]", values), messages)
 
 
 def _resume(committed: TopicPartition, low: int, high: int) -> Resume:

@@ -225,12 +225,11 @@ class Joiner:
 
     def _add_examples(self, output: Output, partition: int, pairs: list[Pair]) -> None:
         """In one batch, or one by one if any carries a trace context, so that their order stays."""
-        made = [(pair, value) for pair in pairs if (value := self._writer.encode(pair, partition)) is not None]
+        made = [made for made in zip(pairs, self._writer.encode_all(pairs, partition), strict=True) if made[1]]
         self.joins[partition].counts.sampled_out += len(pairs) - len(made)
-        traces = [trace(pair.event) for pair, _ in made]
-        if any(traces):
-            rows = [(key_of(pair), value, found) for (pair, value), found in zip(made, traces, strict=True)]
-            output.singles += [Outgoing(self._names.examples, k, v, t or (), partition) for k, v, t in rows]
+        if any(pair.event.message is not None and trace(pair.event) for pair, _ in made):
+            rows = [(key_of(pair), value, trace(pair.event)) for pair, value in made]
+            output.singles += [Outgoing(self._names.examples, k, v, t, partition) for k, v, t in rows]
         elif made:
             records = [{"key": key_of(pair), "value": value} for pair, value in made]
             output.batches.append(Batch(self._names.examples, partition, records))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from services.ingest.join.state.records import Record
@@ -23,6 +24,10 @@ class Pair(NamedTuple):
     event: Record
     label: Record | None
     corrected: bool = False
+
+
+new_pair = partial(tuple.__new__, Pair)
+"""A Pair from its four fields in a tuple, without a call of Python code."""
 
 
 class Rejected(NamedTuple):

@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard, cast
 
 import msgspec
 
 from headrace.runtime.errors import DataError
 from services.ingest.join.clock import NEVER, START, ClockState, LogClock, Span
+from services.ingest.join.keys import KeyReader
 from services.ingest.join.state.open import PAST_BYTES, OpenRecords
 from services.ingest.join.state.records import Records
 from services.ingest.join.state.seen import OPEN_PARTS, SeenKeys
@@ -62,6 +63,7 @@ class Side:
         self, resume: Resume, key_of: Callable[[bytes], str], window_ms: int, skew_ms: int, parts: int = OPEN_PARTS
     ) -> None:
         self.committed, self._key_of = resume, key_of
+        self._keys_of = key_of.column if isinstance(key_of, KeyReader) else lambda values: list(map(key_of, values))
         self.position = self.read_to = resume.offset
         self.reached = False
         self.held: list[Records] = []
@@ -87,9 +89,10 @@ class Side:
     def keys_of(self, records: Records) -> "tuple[list[str] | list[str | None], list[tuple[int, ValueError]]]":
         """The records' keys, and which of them could not be decoded; those have None."""
         try:
-            return list(map(self._key_of, records.values)), []
+            return self._keys_of(records.values), []
         except ValueError:
-            keys, bad = list[str | None](), list[tuple[int, ValueError]]()
+            pass
+        keys, bad = list[str | None](), list[tuple[int, ValueError]]()
         for i, value in enumerate(records.values):
             try:
                 keys.append(self._key_of(value))
@@ -108,11 +111,14 @@ class Side:
                 self._marks = deque(mark for i, mark in enumerate(self._marks) if i % 2 == 0)
         return spans
 
-    def are_new(self, keys: Sequence[str | None]) -> TypeGuard[list[str]]:
-        """Whether every record has a key, and none is there twice, was seen before or is open."""
-        if len(set(keys)) < len(keys) or None in keys:
+    def remember_new(self, keys: Sequence[str | None], records: Records) -> TypeGuard[list[str]]:
+        """Remember the keys of records whose times are exact if that is plain; else nothing is changed.
+
+        It is if every record has a key, and none is there twice, was seen before or is open.
+        """
+        if None in keys or not self.open.by_key.keys().isdisjoint(keys):
             return False
-        return not self.seen.has_any(keys) and self.open.by_key.keys().isdisjoint(keys)
+        return self.seen.add_new(cast("Sequence[str]", keys), records.timestamps, records.offsets[0])
 
     def raise_low(self, low: int) -> None:
         """Raise the low time from the next record on."""

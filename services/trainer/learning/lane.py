@@ -90,6 +90,10 @@ class Lane:
         self.undo_buffers()
         return False
 
+    def set_norm(self, norm: float) -> None:
+        """Take the norm of gradients that others computed, for `step`."""
+        self._norm = norm
+
     def step(self, schedule: Schedule, step: int) -> bool:
         """The optimizer's step with these gradients, and the average's.
 

@@ -58,10 +58,11 @@ class ReplayWindow:
     Args:
         size: examples held.
         seed: of the samples.
+        part: of several processes with a window each, which this is: each draws differently.
     """
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self._seed = size, seed
+    def __init__(self, size: int, seed: int, part: int = 0) -> None:
+        self.size, self._seed, self._part = size, seed, part
         self._features: torch.Tensor | None = None
         self._held: list[Held | None] = []
         self._free: list[int] = []
@@ -106,7 +107,7 @@ class ReplayWindow:
         ends = np.cumsum([len(part) for part in parts])
         total = int(ends[-1]) if len(ends) else 0
         count = min(count, total)
-        drawn = np.random.Generator(np.random.Philox(key=self._seed, counter=[learned, turn, 0, 0])).integers(
+        drawn = np.random.Generator(np.random.Philox(key=self._seed, counter=[learned, turn, self._part, 0])).integers(
             0, total, count
         )
         which = np.searchsorted(ends, drawn, side="right")

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 
 from headrace.evaluation.judge import Judged
 from headrace.model.pipeline import Pipeline
+from headrace.model.port import Model
 from headrace.runtime.errors import DataError
 from headrace.runtime.files import synced
 from headrace.training.job import EpochReport
@@ -57,6 +58,21 @@ class Fitted:
 Tell = Callable[[int, int, int], None]
 """Is told the epoch, the batches done in it, and how many it has."""
 OnEpoch = Callable[[EpochReport], None]
+
+
+def judge_part(
+    model: Model[Any, Any], network: torch.nn.Module, examples: Examples, part: np.ndarray, check: Callable[[], None]
+) -> list[Judged]:
+    """Error and evidence of a network's prediction of each example of a part."""
+    network.eval()
+    judge, made = model.judge, list[Judged]()
+    for start in range(0, len(part), AT_ONCE):
+        check()
+        some = part[start : start + AT_ONCE]
+        with torch.inference_mode():
+            predictions = model.predictions(network(examples.features[torch.from_numpy(some)]))
+        made += [judge(prediction, examples.labels[i]) for prediction, i in zip(predictions, some, strict=True)]
+    return made
 
 
 class Fitting:
@@ -104,16 +120,7 @@ class Fitting:
         if weights is not None:
             served = self._model.network()
             load_weights(served, weights)
-        served.eval()
-        made: list[Judged] = []
-        for start in range(0, len(part), AT_ONCE):
-            self._check()
-            some = part[start : start + AT_ONCE]
-            with torch.inference_mode():
-                predictions = self._model.predictions(served(self._examples.features[torch.from_numpy(some)]))
-            judge, labels = self._model.judge, self._examples.labels
-            made += [judge(prediction, labels[i]) for prediction, i in zip(predictions, some, strict=True)]
-        return made
+        return judge_part(self._model, served, self._examples, part, self._check)
 
     def _epoch(self, number: int, tell: Tell) -> None:
         started, losses = time.monotonic(), list[float]()

@@ -21,9 +21,11 @@ from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.training.job import PartReport, Report, TrainingJob
 from headrace.weights.format.chunks import digest_of
+from services.trainer.checkpoint import CheckpointFolder
 from services.trainer.compiler_check import check_compiler
 from services.trainer.offline.examples import Examples, gather
 from services.trainer.offline.fitting import Fitted, Fitting, OnEpoch, Tell
+from services.trainer.offline.gating import refusal
 from services.trainer.offline.handing_over import hand_over
 from services.trainer.offline.parts import Parts, split
 from services.trainer.origin import origin_of
@@ -72,10 +74,7 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
     prepared = prepare(job, settings, check)
     fitted, report = fit(job, prepared, tell, check)
     if job.hand_over:
-        version, offsets = hand_over(
-            prepared.pipeline, settings, prepared.examples, fitted, metrics=_metrics(report), job=job.path.name
-        )
-        report = msgspec.structs.replace(report, version=version, offsets=offsets)
+        report = _handed_over(job, prepared, settings, fitted, report, check=check)
     report = msgspec.structs.replace(report, seconds=time.monotonic() - started)
     if job.track:
         report = msgspec.structs.replace(report, run=_tracked(job, prepared.pipeline, report))
@@ -83,6 +82,20 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
     with synced(job.path / REPORT) as file:
         file.write(msgspec.json.format(msgspec.json.encode(report), indent=2))
     return report
+
+
+def _handed_over(
+    job: TrainingJob, prepared: Prepared, settings: ServiceSettings, fitted: Fitted, report: Report, *,
+    check: Callable[[], None],
+) -> Report:  # fmt: skip
+    """The report of what became of it. The gates come first: a refusal leaves the live trainer alone."""
+    pipeline, examples, parts = prepared
+    folder = CheckpointFolder(settings.storage_folder, pipeline.model_name)
+    if refused := refusal(pipeline, folder, examples, parts, fitted, check=check):
+        log.warning("not handed over", model=pipeline.model_name, job=job.path.name, gate=refused)
+        return msgspec.structs.replace(report, refused=refused)
+    version, offsets = hand_over(pipeline, settings, examples, fitted, metrics=_metrics(report), job=job.path.name)
+    return msgspec.structs.replace(report, version=version, offsets=offsets)
 
 
 def _tracked(job: TrainingJob, pipeline: Pipeline, report: Report) -> str:

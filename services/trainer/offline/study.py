@@ -22,6 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from headrace.contracts.topics import EXAMPLES
 from headrace.jobs.child import Answers, Stopped, guard, run_child
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.errors import ConfigError, DataError
@@ -31,9 +32,10 @@ from headrace.training.job import EpochReport, Report
 from headrace.training.study import Axis, StudyJob, StudyReport, Trial, nested
 from services.trainer.deferred_compiler import defer_compiler
 from services.trainer.offline.plots import draw
-from services.trainer.offline.service import Prepared, fit, prepare, with_settings
+from services.trainer.offline.ranges import offsets_of
+from services.trainer.offline.service import Prepared, fit, prepare, run_job, with_settings
 
-REPORT, JOURNAL, LOCK = "study.json", "trials.journal", "lock"
+REPORT, JOURNAL, LOCK, RANGE = "study.json", "trials.journal", "lock", "range.json"
 _NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -48,13 +50,44 @@ def run_study(job: StudyJob, settings: ServiceSettings, answers: Answers, stop: 
     started, folder = time.monotonic(), job.training.path
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
+        job = _with_range(job, settings)
         study = _opened(job)
         _begin_again(study, job)
         _work(job, settings, study, answers, stop)
         report = _report(job, study, time.monotonic() - started)
+        if job.training.hand_over:
+            report = _handed_over(job, settings, report, stop)
         with synced(folder / REPORT) as file:
             file.write(msgspec.json.format(msgspec.json.encode(report), indent=2))
     return report
+
+
+def _with_range(job: StudyJob, settings: ServiceSettings) -> StudyJob:
+    """With the topic's range in offsets, as it was when the study began: all trials have the same examples."""
+    training, path = job.training, job.training.path / RANGE
+    if training.data != "topic":
+        return job
+    if not path.exists():
+        topic = EXAMPLES.name(load_pipeline(training.pipeline).name)
+        found = offsets_of(settings, topic, training.start, training.end)
+        texts = [",".join(f"{p}:{offset}" for p, offset in sorted(offsets.items())) for offsets in found]
+        with synced(path) as file:
+            file.write(msgspec.json.encode(texts))
+    start, end = msgspec.json.decode(path.read_bytes(), type=tuple[str, str])
+    return msgspec.structs.replace(job, training=msgspec.structs.replace(training, start=start, end=end))
+
+
+def _handed_over(job: StudyJob, settings: ServiceSettings, report: StudyReport, stop: threading.Event) -> StudyReport:
+    """The best trial is done again, to the same bits, as a training job that hands over; its name says which it was."""
+
+    def check() -> None:
+        if stop.is_set():
+            raise Stopped("stopped", hint="the same command goes on with the study")
+
+    folder = job.training.path / f"{job.training.path.name}-trial-{report.best.number}"
+    training = msgspec.structs.replace(job.training, folder=str(folder), settings=nested(report.best.settings))
+    made = run_job(training, settings, lambda *_: None, check)
+    return msgspec.structs.replace(report, version=made.version, refused=made.refused)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from headrace.jobs.errors import BadRequestError, ForbiddenError
+from headrace.jobs.errors import BadRequestError
+from headrace.jobs.files import allowed_file
 from headrace.jobs.records import Folder
 from headrace.replay.text import FileFormat
 from headrace.tracking.store import address
@@ -76,18 +77,4 @@ class Submission:
         return TrainingRecord(id=job_id, job=job, key=key, request=digest, submitted_us=time.time_ns() // 1000)
 
     def _file(self, name: str) -> str:
-        if not name:
-            return ""
-        root = self._settings.input_dir
-        if root is None:
-            raise ForbiddenError("this service reads no files (--input-dir allows a folder)")
-        path = (root / name).resolve() if "\0" not in name else root.parent
-        if not path.is_relative_to(root.resolve()):
-            raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
-        try:
-            found = path.is_file()
-        except OSError as error:
-            raise BadRequestError(f"{name[:100]!r}: {error.strerror}") from None
-        if not found:
-            raise BadRequestError(f"{name!r}: no such file")
-        return str(path)
+        return allowed_file(self._settings.input_dir, name) if name else ""

@@ -1,4 +1,7 @@
-"""The role's main process with `--ranks N`: starts N ranks, and all of them again when one ends."""
+"""The role's main process with `--ranks N`: starts N ranks, and all of them again when one ends.
+
+The kernel kills the ranks if this process is killed: two groups of ranks would otherwise train at once.
+"""
 
 import asyncio
 import os
@@ -9,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from headrace.platform.process import tied
 from headrace.runtime.errors import ConfigError, DependencyError, ExitCode
 from headrace.runtime.lifecycle import Context, Stop
 from services.trainer.ranks.app import READY_FD, checked_pipeline
@@ -77,7 +81,7 @@ class RanksApp:
                 **os.environ, "RANK": str(rank), "WORLD_SIZE": str(self._size), "LOCAL_RANK": str(rank),
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), READY_FD: str(ready),
             }  # fmt: skip
-            command = [sys.executable, "-m", "services.trainer", *args]
+            command = tied([sys.executable, "-m", "services.trainer", *args])  # by this thread, which waits for them
             self._processes.append(subprocess.Popen(command, env=environment, pass_fds=[ready]))  # noqa: S603 - our own program
         os.close(ready)
 

@@ -35,6 +35,11 @@ class RankPublisher(Publisher):
             return self._first.publish_checkpoint(checkpoint)
         return Published(checkpoint.header.version, 0, 0, delta=False)
 
+    def refuse_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """See `Publisher.refuse_checkpoint`: rank 0 does, and says so; all ranks' gates came to the same."""
+        if self._first is not None:
+            self._first.refuse_checkpoint(checkpoint)
+
     def _put_share(self, checkpoint: Checkpoint) -> None:
         payload, model = memoryview(dump(checkpoint.weights)), checkpoint.header.model
         own = list(spans(len(payload), self._chunk_size))[self._group.rank :: self._group.size]

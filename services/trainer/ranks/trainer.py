@@ -10,7 +10,8 @@ from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.logging import get_logger
 from services.trainer.batches import Batch, Batcher
-from services.trainer.checkpoint import Gated, Header, Letter
+from services.trainer.checkpoint import Gated, Header, Learning, Letter
+from services.trainer.learner import State
 from services.trainer.ports import ExampleLog, Observer
 from services.trainer.ranks.group import Group
 from services.trainer.ranks.learner import RankLearner
@@ -39,6 +40,7 @@ class _Part(NamedTuple):
     positions: dict[int, int]
     letters: list[Letter]
     progress: dict[str, tuple[float, int]]
+    learning: Learning
 
 
 class RankTrainer(Trainer):
@@ -129,7 +131,7 @@ class RankTrainer(Trainer):
 
     def _checkpoint(self) -> None:
         own = self._passed()
-        part = _Part(self.batcher.positions, own, self.learner.progress.saved())
+        part = _Part(self.batcher.positions, own, self.learner.progress.saved(), self.learner.learning)
         self._parts = self._group.exchange(part)
         self._gathered = [Letter(*letter) for part in self._parts for letter in part.letters]
         try:
@@ -137,16 +139,26 @@ class RankTrainer(Trainer):
         finally:
             self._gathered = None
 
+    def _random(self, state: State) -> dict[str, Any]:
+        """Rank 0's, from which a single process goes on, and those of the others."""
+        first, *others = self._group.exchange(state.random)
+        return {**first, "ranks": others}
+
     def _header(self, gated: Gated | None) -> Header:
-        """With all ranks' offsets and errors."""
+        """With all ranks' offsets, errors and windows."""
         offsets = {p: offset for part in self._parts for p, offset in part.positions.items()}
         progress = {
             name: (sum(part.progress[name][0] for part in self._parts), sum(p.progress[name][1] for p in self._parts))
             for name in self._parts[0].progress
         }
         partitions = sorted(offsets)
+        header, learned = super()._header(gated), [part.learning for part in self._parts]
+        learning = msgspec.structs.replace(
+            header.learning, window={p: offset for one in learned for p, offset in one.window.items()},
+            left_out={p: offsets for one in learned for p, offsets in one.left_out.items()},
+        )  # fmt: skip
         return msgspec.structs.replace(
-            super()._header(gated), offsets={p: offsets[p] for p in partitions}, progress=progress,
+            header, offsets={p: offsets[p] for p in partitions}, progress=progress, learning=learning,
             partitions=partitions, batches=[[ends[p] for p in partitions] for ends in self._ends],
         )  # fmt: skip
 
@@ -157,9 +169,7 @@ def check(pipeline: Pipeline) -> None:
     Raises:
         ConfigError: a setting is one that they cannot; the message names it.
     """
-    spec = pipeline.spec.training
-    for name in ("replay", "drift", "race", "gates", "compile"):
-        if getattr(spec, name):
-            raise ConfigError(
-                f"training.{name}: not with several ranks", hint="leave it out, or train with one process (--ranks 1)"
-            )
+    if pipeline.spec.training.compile:
+        raise ConfigError(
+            "training.compile: not with several ranks", hint="leave it out, or train with one process (--ranks 1)"
+        )

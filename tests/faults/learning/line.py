@@ -1,9 +1,9 @@
 """Join and trainer as real processes that are killed and started again, and what must be true afterwards."""
 
+import os
 import random
 import signal
 import time
-from bisect import bisect_left
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from confluent_kafka import Message
 from headrace.contracts.events_pb2 import CheckpointPublished, DeadLetter
 from headrace.contracts.topics import CHECKPOINTS, SYSTEM_PARTITIONS
 from headrace.model.pipeline import load_pipeline
+from headrace.platform import LocalPlatform
 from services.trainer.batches import Item, merged
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.learner import Learner
+from tests.faults.learning.ranks import between, replayed
+from tests.integration.trainer.test_trainer_ranks import all_children
 from tests.line_kit import RoleProcess, read_all, write_toy
-from tests.patience import WAIT_S
+from tests.patience import WAIT_S, wait_for
 from tests.unit.trainer.world_kit import digest
 
 TRAINING = {
@@ -35,10 +38,11 @@ class Line:
     """One pipeline's join and trainer."""
 
     KINDS = ("join", "trainer", "both", "damage", "storm")
+    OF_RANKS = (*KINDS, "rank", "broker")
 
-    def __init__(self, kafka: Any, folder: Path, seed: int) -> None:
+    def __init__(self, kafka: Any, folder: Path, seed: int, own: LocalPlatform | None = None) -> None:
         self.name = kafka.unique("learning")
-        self._kafka, self._dice = kafka.bootstrap_servers, random.Random(seed)
+        self._kafka, self._dice, self._own = kafka.bootstrap_servers, random.Random(seed), own
         self._pipeline = write_toy(folder / "toy", self.name, window_s=3600, **TRAINING)
         self._run = folder / "run"
         self.folder = CheckpointFolder(self._run / "storage", self.name)
@@ -47,7 +51,8 @@ class Line:
         self.damaged = 0
 
     def _start(self, role: str) -> RoleProcess:
-        return RoleProcess(role, f"{role}-0", self._pipeline, self._run, self._kafka)
+        flags = ["--ranks=2"] if role == "trainer" and self._own is not None else []
+        return RoleProcess(role, f"{role}-0", self._pipeline, self._run, self._kafka, *flags)
 
     def ready(self) -> None:
         """Wait until both are."""
@@ -60,6 +65,10 @@ class Line:
         if kind == "storm":
             flow.storm(self._dice.uniform(0.3, 1.0))
             return
+        if kind in ("rank", "broker"):
+            self._strike_rank() if kind == "rank" else self._strike_broker()
+            self.ready()
+            return
         names = {"both": ["join", "trainer"], "damage": ["trainer"]}.get(kind, [kind])
         for name in names:
             self.roles[name].stop(signal.SIGKILL)
@@ -68,6 +77,26 @@ class Line:
         for name in names:
             self.roles[name] = self._start(name)
         self.ready()
+
+    def _strike_rank(self) -> None:
+        """Kill one; the main process starts both again."""
+        before = all_children(self.roles["trainer"].process.pid)
+        os.kill(self._dice.choice(before), signal.SIGKILL)
+        wait_for(lambda: not set(all_children(self.roles["trainer"].process.pid)) & set(before))
+
+    def _strike_broker(self) -> None:
+        """It is killed and comes back; over once training has gone on."""
+        assert self._own is not None
+        before = self._position()
+        self._own.restart_kafka(kill=True)
+        wait_for(lambda: self._revived() and self._position() > before)
+
+    def _revived(self) -> bool:
+        """Start roles again that have ended, as for every dependency that fails; True."""
+        for name, role in self.roles.items():
+            if role.process.poll() is not None:
+                self.roles[name] = self._start(name)
+        return True
 
     def _damage(self) -> None:
         """Cut, flip or empty the newest checkpoint, if there is one before it."""
@@ -84,6 +113,8 @@ class Line:
         deadline = time.monotonic() + WAIT_S
         while self._position() < count:
             assert time.monotonic() < deadline, f"{self._position()} of {count}\n{self.logs()}"
+            if self._own is not None:
+                self._revived()
             time.sleep(0.1)
         codes = {name: role.stop() for name, role in self.roles.items()}
         assert codes == {"join": 0, "trainer": 0}, self.logs()
@@ -129,12 +160,16 @@ class Line:
         while at.header.base_version:
             chain.append(at)
             at = files[at.header.base_version]
+        if self._own is not None:
+            raw = {p: sorted((m.offset(), m.value()) for m in examples if m.partition() == p) for p in (0, 1)}
+            encoded = [checkpoint.encode() for checkpoint in (at, *reversed(chain))]
+            return replayed(self._pipeline, encoded, raw, self._run)
         pipeline, log = load_pipeline(self._pipeline), self._log(examples)
         learner, start = Learner(pipeline, 2000, at), at.header.offsets
         for checkpoint in reversed(chain):
             for row in checkpoint.header.batches:
                 ends = dict(zip(checkpoint.header.partitions, row, strict=True))
-                learner.learn(merged({p: _between(log[p], start[p], ends[p]) for p in ends}))
+                learner.learn(merged({p: between(log[p], start[p], ends[p]) for p in ends}))
                 start = ends
         state = learner.state()
         return digest(Checkpoint(newest.header, state.weights, state.optimizer, state.random, [], state.lanes))
@@ -153,9 +188,3 @@ class Line:
             one, partition = decode(message.value() or b""), message.partition() or 0
             log[partition].append(Item(one.label_ms, partition, message.offset() or 0, one, message))
         return log
-
-
-def _between(items: list[Item], start: int, end: int) -> list[Item]:
-    """Those at offsets from `start` to before `end`."""
-    low, high = (bisect_left(items, offset, key=lambda item: item.offset) for offset in (start, end))
-    return items[low:high]

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from headrace.platform import LocalPlatform
+from tests.conftest import Kafka
 from tests.faults.learning.flow import Flow
 from tests.faults.learning.line import Line
 from tests.faults.stream import report
@@ -26,10 +28,12 @@ def seed(fixed: int) -> int:
     return int(os.environ.get("HEADRACE_FAULT_SEED") or fixed)
 
 
-def run(kafka: Any, folder: Path, number: int, kinds: list[str], *, pause: float) -> str:
+def run(
+    kafka: Any, folder: Path, number: int, kinds: list[str], *, pause: float, own: LocalPlatform | None = None
+) -> str:
     """Let it happen, and check; returns the counts, for people."""
     begun, dice = time.monotonic(), random.Random(number)
-    line = Line(kafka, folder, number)
+    line = Line(kafka, folder, number, own)
     flow = Flow(kafka, line.name, number, PER_SECOND)
     try:
         line.ready()
@@ -72,9 +76,25 @@ def test_a_few_faults_change_neither_examples_nor_weights(kafka: Any, tmp_path: 
     record_property(report.NAME, run(kafka, tmp_path, seed(11), ["both", "storm", "damage"], pause=0.6))
 
 
+def test_two_ranks_go_on_to_the_same_weights_when_one_is_killed_or_the_broker_is(
+    own: LocalPlatform, tmp_path: Path, record_property: Any
+) -> None:
+    kafka = Kafka(own.endpoints.kafka_bootstrap_servers)
+    record_property(report.NAME, run(kafka, tmp_path, seed(13), ["rank", "broker"], pause=0.6, own=own))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_many_faults_change_neither_examples_nor_weights(kafka: Any, tmp_path: Path, record_property: Any) -> None:
     dice = random.Random(seed(12))
     kinds = [kind for _ in range(6) for kind in dice.sample(Line.KINDS, len(Line.KINDS))]
     record_property(report.NAME, run(kafka, tmp_path, seed(12), kinds, pause=3.0))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_faults_change_nothing_for_two_ranks(own: LocalPlatform, tmp_path: Path, record_property: Any) -> None:
+    dice = random.Random(seed(14))
+    kinds = [kind for _ in range(3) for kind in dice.sample(Line.OF_RANKS, len(Line.OF_RANKS))]
+    kafka = Kafka(own.endpoints.kafka_bootstrap_servers)
+    record_property(report.NAME, run(kafka, tmp_path, seed(14), kinds, pause=3.0, own=own))

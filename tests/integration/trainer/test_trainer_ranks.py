@@ -10,6 +10,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from headrace.platform.process import ProcessId
 from headrace.weights import Manifest
 from headrace.weights.opening import open_store
 from services.trainer.checkpoint import CheckpointFolder
@@ -61,6 +62,18 @@ def test_a_rank_killed_loses_nothing_and_one_process_goes_on(kafka: Any, tmp_pat
         assert event.epoch == 3 or not (manifest.delta or store.claim(name, manifest.chunks))
     store.close()
     assert all(a.step <= b.step for a, b in pairwise(events))
+
+
+def test_no_rank_outlives_the_main_process_even_if_it_hangs(kafka: Any, tmp_path: Path) -> None:
+    name = kafka.unique("orphans")
+    path, _, settings = prepare(kafka, tmp_path, name, 640, checkpoint_s=0.2)
+    with running("trainer", "trainer-0", path, settings.run_folder, kafka.bootstrap_servers, "--ranks=2") as group:
+        wait(lambda: learned(settings, name) == 640)
+        ranks = [found for pid in all_children(group.process.pid) if (found := ProcessId.of(pid))]
+        assert len(ranks) == 2
+        os.kill(ranks[1].pid, signal.SIGSTOP)
+        group.process.kill()
+        wait(lambda: not any(rank.alive() for rank in ranks))
 
 
 def test_torchrun_starts_the_ranks_too(kafka: Any, tmp_path: Path) -> None:

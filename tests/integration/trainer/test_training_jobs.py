@@ -2,10 +2,13 @@
 
 import json
 import random
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from confluent_kafka import Producer
@@ -20,13 +23,16 @@ from headrace.runtime.errors import ConfigError, ExitCode
 from headrace.runtime.kafka import ensure_topics
 from headrace.runtime.settings import ServiceSettings
 from headrace.training.job import Report, TrainingJob
+from headrace.training.study import Axis, StudyJob
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.offline.service import run_job
+from services.trainer.offline.study import run_study
 from tests.line_kit import example, read_all, running, write_toy
 from tests.patience import WAIT_S, wait_for
 
 COUNT = 600
-START_MS = 1_700_000_000_000
+START_MS = (int(time.time()) - 7200) * 1000
+"""Not so long ago that the broker's retention takes the examples away."""
 
 
 class Toys:
@@ -34,7 +40,8 @@ class Toys:
 
     def __init__(self, kafka: Any, folder: Path, **training: Any) -> None:
         self.name = kafka.unique("ondemand")
-        self.path = write_toy(folder / self.name, self.name, **training)
+        shadow = {"name": "tuned", "role": "shadow"}
+        self.path = write_toy(folder / self.name, self.name, models=[shadow], **training)
         self.folder, self.kafka = folder, kafka
         self.settings = ServiceSettings(
             kafka_bootstrap_servers=kafka.bootstrap_servers, run_dir=folder / f"run-{self.name}"
@@ -59,8 +66,8 @@ class Toys:
         job = TrainingJob(pipeline=str(self.path), folder=str(self.folder / name), **asked)
         return run_job(job, self.settings, lambda *_: None, lambda: None)
 
-    def newest(self) -> Checkpoint:
-        folder = CheckpointFolder(self.settings.storage_folder, self.name)
+    def newest(self, further: str = "") -> Checkpoint:
+        folder = CheckpointFolder(self.settings.storage_folder, self.name + further)
         return folder.read(folder.readable()[0][0])
 
     def learned(self) -> int:
@@ -161,3 +168,43 @@ def test_what_was_not_trained_on_the_topic_leaves_the_offsets_as_they_are(toys: 
     second = toys.train("files", data="files", events=str(files[0]), labels=str(files[1]), hand_over=True)
     assert (first.version, second.version) == (1, 2)
     assert second.offsets == {0: 300, 1: 200}
+
+
+def test_what_is_worse_than_the_published_weights_is_not_handed_over(kafka: Any, tmp_path: Path) -> None:
+    toys = Toys(kafka, tmp_path, gates={"worse": 1.0, "least": 10, "examples": 100})
+    good = toys.train("good", epochs=5, settings={"learning_rate": 0.02}, hand_over=True)
+    assert (good.version, good.refused) == (1, "")
+    worse = toys.train("worse", settings={"learning_rate": 1e-9}, hand_over=True)
+    assert worse.version == 0
+    assert worse.refused.startswith("worse: error ")
+    assert "where version 1 has" in worse.refused
+    assert toys.newest().header.version == 1
+    better = toys.train("better", epochs=9, settings={"learning_rate": 0.02}, hand_over=True)
+    assert (better.version, better.refused) == (2, "")
+
+
+class Heard:
+    """What a study says of its progress."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def say(self, **what: Any) -> None:
+        self.lines.append(what)
+
+
+def test_a_studys_best_trial_becomes_a_version_of_a_shadow(toys: Toys) -> None:
+    folder = toys.folder / "study"
+    training = TrainingJob(pipeline=str(toys.path), folder=str(folder), model="tuned", validation=0.2, hand_over=True)
+    study = StudyJob(training=training, space=(Axis.of("learning_rate=0.001..0.1:log"),), trials=2)
+    report = run_study(study, toys.settings, Heard(), threading.Event())  # type: ignore[arg-type]
+    assert (report.model, report.version, report.refused) == (f"{toys.name}.tuned", 1, "")
+    handed = toys.newest(".tuned").header
+    assert handed.offsets == {0: COUNT, 1: COUNT}
+    assert handed.origin["job"] == f"study-trial-{report.best.number}"
+    made = msgspec.json.decode((folder / handed.origin["job"] / "report.json").read_bytes(), type=Report)
+    assert made.parts["validation"].error == report.best.error  # the very trial, done again
+    toys.produce(10)
+    again = run_study(study, toys.settings, Heard(), threading.Event())  # type: ignore[arg-type]
+    assert again.version == 1
+    assert toys.newest(".tuned").header.version == 1

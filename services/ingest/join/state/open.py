@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from services.ingest.join.clock import FOREVER, Span
@@ -23,6 +24,10 @@ class Open(NamedTuple):
     until: int
 
 
+Entry = Record | list[Open]
+"""What is open of one key: a record whose time is its timestamp, or a list, the oldest first."""
+
+
 class Expired(NamedTuple):
     """How many records expired, and those of them that are told."""
 
@@ -42,8 +47,7 @@ class OpenRecords:
     def __init__(self, window_ms: int, parts: int = OPEN_PARTS, each: int = OPEN_BYTES) -> None:
         self._each = each
         self._window, self._width = window_ms, max(1, window_ms // parts)
-        self.by_key: dict[str, Record | list[Open]] = {}
-        """A record whose time is its timestamp, or a list, the oldest first."""
+        self.by_key: dict[str, Entry] = {}
         self._buckets: dict[int, list[str]] = {}
         self._spilled = SpilledRecords()
         self.count, self.value_bytes = 0, 0
@@ -103,6 +107,22 @@ class OpenRecords:
                 self._buckets.setdefault(time // self._width, []).append(key)
         self.count += len(keys)
         self.value_bytes += sum(map(len, records.values))
+
+    def take_all(self, keys: Sequence[str]) -> "list[Entry | None]":
+        """Close and return what is open of each key, whatever its time; the caller puts back what does not fit.
+
+        The keys are different.
+        """
+        found = list(map(self.by_key.pop, keys, repeat(None)))
+        taken = [entry for entry in found if entry is not None]
+        records = [record for entry in taken for record in _records(entry)] if list in map(type, taken) else taken
+        self._closed(len(records), sum([len(record[2]) for record in records]))
+        return found
+
+    def put_back(self, key: str, entry: "Entry") -> None:
+        """Open again what `take_all` returned for a key."""
+        self.by_key[key], records = entry, _records(entry)
+        self._closed(-len(records), -sum(len(record.value) for record in records))
 
     def take(self, key: str, span: Span) -> Open | None:
         """Close and return the oldest record of this key that is at most a window away."""
@@ -211,11 +231,6 @@ class OpenRecords:
         if keys:
             self._buckets.setdefault(until // self._width, []).extend(keys)
 
-    def closed(self, records: int, value_bytes: int) -> None:
-        """So many were taken out of `by_key` by the caller."""
-        self.count -= records
-        self.value_bytes -= value_bytes
-
     def _close_bucket(self, number: int) -> Iterator[tuple[str, Open]]:
         for key in self._buckets.pop(number):
             if (found := self.by_key.get(key)) is None:
@@ -231,10 +246,18 @@ class OpenRecords:
             self.by_key[key] = left
         else:
             del self.by_key[key]
-        self.closed(1, len(gone.value))
+        self._closed(1, len(gone.value))
+
+    def _closed(self, records: int, value_bytes: int) -> None:
+        self.count -= records
+        self.value_bytes -= value_bytes
 
 
-def _chain(found: Record | list[Open] | None) -> list[Open]:
+def _records(entry: Entry) -> list[Record]:
+    return [open_.record for open_ in _chain(entry)]
+
+
+def _chain(found: Entry | None) -> list[Open]:
     if found is None:
         return []
     if isinstance(found, list):

@@ -1,5 +1,6 @@
 """The keys that a log has had, to tell duplicates."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,7 +67,7 @@ class SeenKeys:
         return min((b.partner for b in self._buckets.values()), default=_NO_OFFSET)
 
     def look_up(self, probe: Probe) -> None:
-        """Find which of these keys are on disk. `last` and `has_any` may be asked about these keys, until the next."""
+        """Find which of these keys are on disk. `last` and `add_new` may be asked about these keys, until the next."""
         self._spilled.clear()
         for segment in self._segments():
             for i, at in segment.find(probe):
@@ -81,12 +82,6 @@ class SeenKeys:
             times.append(spilled)
         return max(times, default=None)
 
-    def has_any(self, keys: Sequence[str | None]) -> bool:
-        """Whether one of the keys is known."""
-        if self._spilled:
-            return True
-        return any(b.keys is not None and not b.keys.keys().isdisjoint(keys) for b in self._buckets.values())
-
     def add(self, key: str, time: int, offset: int) -> KeyBucket:
         """Remember a record of this key; its time is FOREVER if it has none."""
         bucket = self._bucket(time // self._width)
@@ -98,17 +93,31 @@ class SeenKeys:
         bucket.first = min(bucket.first, offset)
         return bucket
 
-    def add_all(self, keys: Sequence[str], times: Sequence[int], first_offset: int) -> None:
-        """Remember records of different, unknown keys; `first_offset` is their least."""
+    def add_new(self, keys: Sequence[str], times: Sequence[int], first_offset: int) -> bool:
+        """Remember records if their keys are different and unknown; else nothing is changed.
+
+        Args:
+            keys: theirs, looked up before.
+            times: theirs, each exact.
+            first_offset: the least offset.
+        """
         number = min(times) // self._width
-        bucket = self._bucket(number)
-        if max(times) // self._width != number or bucket.keys is None:
+        bucket = self._buckets.get(number)
+        others = [b.keys for b in self._buckets.values() if b is not bucket and b.keys]
+        if self._spilled or not all(other.keys().isdisjoint(keys) for other in others):
+            return False
+        if max(times) // self._width != number or bucket is None or bucket.keys is None:
+            known = bucket.keys if bucket is not None and bucket.keys else {}
+            if len(set(keys)) < len(keys) or not known.keys().isdisjoint(keys):
+                return False
             for key, time in zip(keys, times, strict=True):
                 self.add(key, time, first_offset)
-            return
-        bucket.keys.update(zip(keys, times, strict=True))
+            return True
+        if not _insert_new(bucket.keys, keys, times):
+            return False
         bucket.first = min(bucket.first, first_offset)
         self.count += len(keys)
+        return True
 
     def pin(self, time: int, partner: int) -> None:
         """While keys of this time matter, the record at this offset of the other log does."""
@@ -168,3 +177,17 @@ class SeenKeys:
         if (bucket := self._buckets.get(number)) is None:
             bucket = self._buckets[number] = KeyBucket()
         return bucket
+
+
+def _insert_new(into: dict[str, int], keys: Sequence[str], times: Sequence[int]) -> bool:
+    """Insert different keys that are not there; if one is, leave the dict as it was.
+
+    One look-up a key: `setdefault` changes no entry that is there, and what it has inserted is the dict's end.
+    """
+    before = len(into)
+    deque(map(into.setdefault, keys, times), 0)
+    if len(into) == before + len(keys):
+        return True
+    for _ in range(len(into) - before):
+        into.popitem()
+    return False

@@ -174,7 +174,7 @@ class Run:
             if until == ends[step.side]:
                 self._take(self.join.reach(step.side, until))
         if self.disk is not None:
-            for store in self.join._stores():
+            for store in self.join._retention.stores():
                 store.spill(self.disk)
         if step.commit:
             self.commit()

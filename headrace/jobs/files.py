@@ -17,10 +17,7 @@ def allowed_files(root: Path | None, given: Sequence[str], most_bytes: int) -> l
         BadRequestError: there is no such file.
         TooLargeError: they are too large, or too many.
     """
-    if root is None:
-        raise ForbiddenError("this service reads no files by path: upload the file (--input-dir allows a folder)")
-    home = root.resolve()
-    found: dict[str, int] = {}
+    home, found = _home(root), dict[str, int]()
     for name in given:
         try:
             matches = _matches(home, name)
@@ -37,12 +34,46 @@ def allowed_files(root: Path | None, given: Sequence[str], most_bytes: int) -> l
     return list(found)
 
 
-def _matches(home: Path, name: str) -> list[Path]:
-    if "\0" in name or ".." in Path(name).parts:
-        raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
+def allowed_file(root: Path | None, name: str) -> str:
+    """The file of exactly this name, relative to `root`, resolved.
+
+    Raises:
+        ForbiddenError: no folder is allowed, or the path leads out of it.
+        BadRequestError: there is no such file.
+    """
+    home = _home(root)
+    path = _inside(home, name)
+    try:
+        found, resolved = path.is_file(), path.resolve()
+    except OSError as error:
+        raise BadRequestError(f"{name[:100]!r}: {error.strerror}") from None
+    if not resolved.is_relative_to(home):
+        raise _outside(name)
+    if not found:
+        raise BadRequestError(f"{name!r}: no such file")
+    return str(resolved)
+
+
+def _home(root: Path | None) -> Path:
+    if root is None:
+        raise ForbiddenError("this service reads no files by path (--input-dir allows a folder)")
+    return root.resolve()
+
+
+def _outside(name: str) -> ForbiddenError:
+    return ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
+
+
+def _inside(home: Path, name: str) -> Path:
+    """By name; where links lead is seen later."""
     path = home / name
-    if not path.is_relative_to(home):
-        raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
+    if "\0" in name or ".." in Path(name).parts or not path.is_relative_to(home):
+        raise _outside(name)
+    return path
+
+
+def _matches(home: Path, name: str) -> list[Path]:
+    path = _inside(home, name)
     if path.is_dir():
         matches = sorted(p for p in path.rglob("*") if p.is_file())
     elif path.exists():
@@ -51,7 +82,7 @@ def _matches(home: Path, name: str) -> list[Path]:
         matches = sorted(p for p in map(Path, glob.iglob(str(path), recursive=True)) if p.is_file())  # noqa: PTH207
     resolved = [match.resolve() for match in matches]
     if any(not match.is_relative_to(home) for match in [path.resolve(), *resolved]):
-        raise ForbiddenError(f"{name!r}: outside of the folder that jobs may read")
+        raise _outside(name)
     if not resolved:
         raise BadRequestError(f"{name!r}: no such file")
     return [match for match in resolved if match.is_file()]

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from headrace.jobs.errors import BadRequestError, ForbiddenError, TooLargeError
-from services.batch.inputs import allowed_files
-from services.batch.submission import input_name
+from headrace.jobs.files import allowed_file, allowed_files
 
 
 @pytest.fixture
@@ -33,10 +32,19 @@ def test_names_folders_and_patterns_below_the_folder(root: Path) -> None:
 def test_nothing_outside_of_it(root: Path, name: str) -> None:
     with pytest.raises(ForbiddenError):
         allowed_files(root, [name], 1000)
+    with pytest.raises(ForbiddenError if name != "*.csv" else BadRequestError):  # no pattern: a name
+        allowed_file(root, name)
+
+
+def test_a_file_by_its_very_name(root: Path) -> None:
+    assert allowed_file(root, "days/1.csv") == str(root / "days" / "1.csv")
+    for name in ("days", "days/*.csv", "days/2.csv", "n" * 5000):
+        with pytest.raises(BadRequestError):
+            allowed_file(root, name)
 
 
 def test_no_folder_no_paths(root: Path) -> None:
-    with pytest.raises(ForbiddenError, match="upload the file"):
+    with pytest.raises(ForbiddenError, match="--input-dir"):
         allowed_files(None, ["days/1.csv"], 1000)
 
 
@@ -45,14 +53,3 @@ def test_what_is_not_there_and_what_is_too_much(root: Path) -> None:
         allowed_files(root, ["days/2.csv"], 1000)
     with pytest.raises(TooLargeError):
         allowed_files(root, ["days/1.csv"], 1)
-
-
-@pytest.mark.parametrize("kind", ["", "xlsx", "../x.csv", "csv/../../x.csv", ".csv", "a/b.csv", "csv.exe"])
-def test_an_upload_that_is_of_no_kind(kind: str) -> None:
-    with pytest.raises(BadRequestError):
-        input_name(kind, "application/octet-stream")
-
-
-def test_an_upload_is_what_its_type_says() -> None:
-    assert input_name("", "text/csv; charset=utf-8") == "upload.csv"
-    assert input_name("jsonl.gz", "application/octet-stream") == "upload.jsonl.gz"

@@ -1,9 +1,11 @@
 """The parts of data sets from settings."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from headrace.datasets.announcing import Announcer, KafkaAnnouncer
 from headrace.datasets.catalogue import Catalogue
 from headrace.datasets.storing.folder import FolderStore
 from headrace.datasets.storing.port import SetStore
@@ -32,3 +34,21 @@ def open_sets(settings: ServiceSettings) -> SetStore:
 def open_catalogue(settings: ServiceSettings) -> Catalogue:
     """All data sets of the settings' store."""
     return Catalogue(open_sets(settings))
+
+
+@dataclass(frozen=True)
+class Access:
+    """What making and removing sets takes: the sets, whom to tell, and where Kafka is."""
+
+    catalogue: Catalogue
+    announcer: Announcer
+    settings: ServiceSettings
+
+
+def open_access(settings: ServiceSettings) -> Access:
+    """By the settings; Kafka is asked when it is needed.
+
+    Raises:
+        ConfigError: `storage_url` names no store that can be opened.
+    """
+    return Access(open_catalogue(settings), KafkaAnnouncer(settings), settings)

@@ -245,7 +245,8 @@ def _ordered(text: str, order: str) -> datetime:
         if not 1 <= times[0] <= 12:
             raise ValueError("expected an hour from 1 to 12")
         times[0] = times[0] % 12 + (12 if half == "pm" else 0)
-    return datetime(year, month, number, *times)  # noqa: DTZ001 - its zone is found next
+    hour, minute, second = (*times, 0, 0)[:3]
+    return datetime(year, month, number, hour, minute, second)  # noqa: DTZ001 - its zone is found next
 
 
 _ONE: dict[str, Callable[[str, Kind, ZoneInfo | None], Any]] = {

@@ -122,7 +122,12 @@ def _objects(number: int, shown: str, path: Path, encoding: str, opening: Openin
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     for line, data in enumerate(lines_of(path, encoding), 1):
         try:
-            yield number, line, decode(data)
+            row = decode(data)
+            bad = opening.check(data) if opening.check is not None else None
+            if bad is None:
+                yield number, line, row
+            else:
+                opening.on_bad(BadRow(f"{shown}:{line}", *bad))
         except DECODE_ERRORS as error:
             if data.strip():
                 opening.on_bad(BadRow(f"{shown}:{line}", *refused(data, error, encoding)))

@@ -59,6 +59,7 @@ class JsonObjects:
         kept_rows = [(file, number, _ENCODE(one)) for (file, number, _), one in zip(rows, objects, strict=True)]
         self._spool.add(pa.record_batch([list(part) for part in zip(*kept_rows, strict=True)], schema=_KEPT))
         self.rows += len(rows)
+        self._opening.tick(len(rows))
 
     def take(self, rows: Iterator[Row]) -> None:
         """Take all of them."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headrace.datasets.errors import BadInput
 from headrace.model.source import BadRow
+from headrace.model.values import BadValue
 
 BATCH_ROWS = 16_384
 ColumnType = Literal["text", "int", "float", "bool", "date", "time"]
@@ -52,7 +53,9 @@ class Opening:
     """What every reader of files is given.
 
     `forced` are types of columns that are known, `renamed` says what columns are called in the set where that differs
-    from the file; `work` is a folder for the time of the import, `on_bad` is told of rows that are left out.
+    from the file; `work` is a folder for the time of the import, `on_bad` is told of rows that are left out. `tick` is
+    called with the number of rows that were looked at, and may raise to stop. `check` says what is wrong with a line of
+    JSON that is to be a record of the pipeline.
     """
 
     form: Form
@@ -60,6 +63,8 @@ class Opening:
     on_bad: OnBad
     forced: Mapping[str, ColumnType] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    tick: Callable[[int], None] = lambda _: None
+    check: Callable[[bytes | str], BadValue | None] | None = None
 
 
 @dataclass(frozen=True)

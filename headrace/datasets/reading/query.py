@@ -34,14 +34,20 @@ def connection(files: Mapping[str, list[Path]], spill: Path | None, memory: str 
             "memory_limit": memory, "threads": THREADS, "autoinstall_known_extensions": False,
             "autoload_known_extensions": False, "python_enable_replacements": False,
             "temp_directory": str(spill) if spill else "", "max_temp_directory_size": _MOST_SPILLED if spill else "0B",
-            "allowed_paths": [str(path) for paths in files.values() for path in paths],
         },
     )  # fmt: skip
+    allowed = ", ".join(_quoted(path) for paths in files.values() for path in paths)
+    made.execute(f"SET allowed_paths = [{allowed}]")
     made.execute("SET enable_external_access = false")
     made.execute("SET lock_configuration = true")
     for name, paths in files.items():
         made.read_parquet([str(path) for path in paths]).create_view(name)
     return made
+
+
+def _quoted(path: Path) -> str:
+    text = str(path).replace("'", "''")
+    return f"'{text}'"
 
 
 def tables_of(query: str) -> list[str]:
@@ -60,7 +66,7 @@ def tables_of(query: str) -> list[str]:
             parsed = parser.execute("select json_serialize_sql(?)", [query]).fetchone()
         except duckdb.Error as error:
             raise BadInput(f"the query cannot be read: {error}") from error
-    tree: dict[str, Any] = msgspec.json.decode(parsed[0])
+    tree: dict[str, Any] = msgspec.json.decode(str(parsed[0]) if parsed else "{}")
     if tree.get("error"):
         raise BadInput(f"the query cannot be read: {tree.get('error_message')}")
     found, own = dict[str, None](), set[str]()

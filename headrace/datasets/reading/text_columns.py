@@ -30,7 +30,7 @@ class TextColumns:
     def __init__(self, names: Sequence[str], opening: Opening, spool: str, *, place: Place, where: str) -> None:
         form = opening.form
         self._names, self._form, self._forced = names, form, {**opening.forced, **form.types}
-        self._place, self._where, self._on_bad = place, where, opening.on_bad
+        self._place, self._where, self._on_bad, self._tick = place, where, opening.on_bad, opening.tick
         self._zone = zone_of(form.zone)
         self._columns = [Column(name, name) for name in names]
         fields: list[Any] = [("", pa.int32()), (" ", pa.int64()), *((f"c{i}", pa.string()) for i in range(len(names)))]
@@ -45,6 +45,7 @@ class TextColumns:
         files = pa.array(np.full(len(numbers), file, np.int32))
         self._spool.add(pa.record_batch([files, pa.array(numbers, pa.int64()), *arrays], schema=self._spool.schema))
         self.rows += len(numbers)
+        self._tick(len(numbers))
 
     def decide(self) -> pa.Schema:
         """The columns' types, once all rows were added.

@@ -1,12 +1,11 @@
 """A range of a topic to a set: exactly the committed records of the offsets, one row each.
 
-A record's JSON object gives the columns. An example gives the event's fields and the label's; a field that both have,
-other than the key, is `label.<name>` of the label. Where a record stood is in `_partition`, `_offset` and `_time`, its
-key in `_key`; of an example `_event_time`, `_label_time` and `_weight` too.
+A record's JSON object gives the columns. An example gives the event's fields and the label's; a field that both have is
+`label.<name>` of the label, unless both have the same value in every row, as the key. Where a record stood is in
+`_partition`, `_offset` and `_time`, its key in `_key`; of an example `_event_time`, `_label_time` and `_weight` too.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -47,6 +46,7 @@ class TopicTable:
 
     def __init__(self, settings: ServiceSettings, topic: str, starts: Offsets, ends: Offsets, opening: Opening) -> None:
         self._topic, self._opening = topic, opening
+        self._differing: set[str] = set()
         self._objects = JsonObjects(
             opening, "records", place=lambda partition, offset: f"{topic}[{partition}] at {offset}", where=topic
         )
@@ -54,7 +54,8 @@ class TopicTable:
         unfold = _example if kind == "examples" else _prediction if topic.endswith(_suffix(PREDICTIONS)) else _plain
         self._objects.take(self._rows(read_range(settings, topic, starts, ends), unfold))
         found = self._objects.decide()
-        self.schema = pa.schema([pa.field(f.name, TIME if f.name in _TIMES else f.type) for f in found])
+        kept = [f for f in found if f.name.removeprefix(LABEL_PREFIX) == f.name or f.name in self._differing]
+        self.schema = pa.schema([pa.field(f.name, TIME if f.name in _TIMES else f.type) for f in kept])
         bounds = {str(p): [starts[p], ends[p]] for p in sorted(starts) if starts[p] < ends[p]}
         self.facts = Facts(details={"topic": topic, "offsets": bounds}, encoding="utf-8", time=AT)
         if kind == "examples":
@@ -64,7 +65,7 @@ class TopicTable:
     def read(self) -> Iterator[Read]:
         """See `Input.read`."""
         for read in self._objects.read():
-            columns = [column.cast(f.type) for column, f in zip(read.rows.columns, self.schema, strict=True)]
+            columns = [read.rows.column(f.name).cast(f.type) for f in self.schema]
             yield Read(pa.RecordBatch.from_arrays(columns, schema=self.schema), read.place)
 
     def _rows(
@@ -90,7 +91,14 @@ class TopicTable:
                     PARTITION: partition, OFFSET: offset, AT: message.timestamp()[1] * 1000,
                     KEY: None if key is None else key.decode(errors="replace"),
                 }  # fmt: skip
+                self._compare(row)
                 yield partition, offset, row
+
+    def _compare(self, row: dict[str, Any]) -> None:
+        """Note the label's fields that are not always the event's."""
+        for name in row.keys() - self._differing:
+            if name.startswith(LABEL_PREFIX) and row[name] != row.get(name.removeprefix(LABEL_PREFIX)):
+                self._differing.add(name)
 
 
 def _suffix(spec: Any) -> str:
@@ -113,15 +121,6 @@ def _example(record: dict[str, Any]) -> dict[str, Any]:
     event, label = record["event"], record["label"]
     made = dict(event)
     for name, value in label.items():
-        if name not in event:
-            made[name] = value
-        elif event[name] != value or name in record.get("_both", ()):
-            made[LABEL_PREFIX + name] = value
+        made[LABEL_PREFIX + name if name in event else name] = value
     weight = float(record.get("weight", 1.0)) / float(record.get("probability", 1.0))
     return made | {EVENT_TIME: record["event_ms"] * 1000, LABEL_TIME: record["label_ms"] * 1000, WEIGHT: weight}
-
-
-def time_of(text: str) -> datetime:
-    """ISO 8601, in UTC where it names no zone."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

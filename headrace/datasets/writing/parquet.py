@@ -85,6 +85,11 @@ class SetWriter:
         """Rows in closed files."""
         return sum(file.rows for file in self._files)
 
+    @property
+    def size(self) -> int:
+        """Bytes of closed files."""
+        return sum(file.size for file in self._files)
+
     def _write_group(self) -> None:
         if self._writer is None:
             self._path = self._folder / f"part-{len(self._files):05d}.parquet"

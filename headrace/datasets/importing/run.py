@@ -162,7 +162,7 @@ class _Import:
         made = []
         for (called, import_id), writer, written, part in zip(outputs, writers, files, splitting.parts, strict=True):
             details = {**msgspec.to_builtins(split), "part": part, "cuts": splitting.cuts.times, "left_out": left_out}
-            details |= {"column": splitting.column, "label_time": splitting.label_time}
+            details |= {"set": parent.manifest.set, "column": splitting.column, "label_time": splitting.label_time}
             own = parent.manifest
             facts = Facts(details, own.encoding, [own.set], own.time, own.label_time, own.key)
             draft = self._manifest(called, import_id, facts, writer)

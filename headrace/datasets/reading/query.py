@@ -105,7 +105,7 @@ class QueryTable:
         self._refusals = (duckdb.Error, pa.ArrowException)
         self._connection = connection({name: one.paths() for name, one in sets.items()}, work / "spill", memory)
         try:
-            self._reader = self._connection.execute(query).to_arrow_reader(BATCH_ROWS)
+            self._reader = self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
         except self._refusals as error:
             raise BadInput(f"the query cannot be run: {error}") from error
         names = self._reader.schema.names

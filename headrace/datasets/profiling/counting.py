@@ -4,6 +4,7 @@ Counts, missing values, extremes, mean, deviation and histograms are exact; the 
 (HyperLogLog), and so are quantiles (t-digest) and which values are the most frequent: their counts are exact again.
 """
 
+# ruff: noqa: S608 - names of columns are quoted, numbers are written by repr, values are parameters
 import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta

@@ -41,11 +41,13 @@ class SetRecords:
         self.has_events = not self.events.missing and holds != "labels"
         self.has_labels = not self.labels.missing and holds != "events"
         if not (self.has_events or self.has_labels):
-            lacks = f"events lack {', '.join(self.events.missing) or 'nothing'}, " + (
-                f"labels lack {', '.join(self.labels.missing) or 'nothing'}"
+            lacks = "; ".join(
+                f"{kind} lack {', '.join(reader.missing)}"
+                for kind, reader in (("events", self.events), ("labels", self.labels))
+                if reader.missing
             )
             raise BadInput(
-                f"{self.name}: neither events nor labels of {pipeline.name}: {lacks}",
+                f"{self.name}: neither events nor labels of {pipeline.name}: {lacks or f'it holds {holds}'}",
                 hint=f"it has {', '.join(schema.names[:30])}",
             )
         own = opened.manifest
@@ -120,7 +122,7 @@ def _checked(items: Iterator[Item], records: SetRecords) -> Iterator[Item]:
             if item.at < before:
                 raise BadInput(
                     f"{records.name}, row {number}: its {records.time} is before that of the row in front of it",
-                    hint=f"headrace datasets import NAME --query 'select * from \"{records.name}\" order by 1'",
+                    hint=f"put it in order: headrace datasets import NAME --query, with `order by {records.time}`",
                 )
             before = item.at
         yield item

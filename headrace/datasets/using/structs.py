@@ -43,12 +43,12 @@ class StructReader:
         values = [event_values(column) for _, _, column in read]
         names = [reader.attribute for reader, _ in self._fields]
         made: list[Any] = []
-        for i, row in enumerate(zip(*values, strict=True)):
+        for i, cells in enumerate(zip(*values, strict=True)):
             if i in bad:
                 made.append(None)
                 continue
             try:
-                made.append(self._struct(**dict(zip(names, row, strict=True))))
+                made.append(self._struct(**dict(zip(names, cells, strict=True))))
             except (TypeError, ValueError) as error:  # the struct's own __post_init__
                 bad[i] = ("", str(error))
                 made.append(None)

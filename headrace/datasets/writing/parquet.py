@@ -147,7 +147,7 @@ class _Counted:
 def _has_order(kind: pa.DataType) -> bool:
     of = pa.types
     return (
-        of.is_integer(kind) or of.is_floating(kind) or of.is_boolean(kind) or of.is_temporal(kind)
+        of.is_integer(kind) or of.is_floating(kind) or of.is_temporal(kind)
         or of.is_string(kind) or of.is_large_string(kind)
     ) and not of.is_duration(kind)  # fmt: skip
 

@@ -8,7 +8,7 @@ import msgspec
 from headrace.datasets import layout
 from headrace.datasets.announcing import Announcer
 from headrace.datasets.catalogue import Catalogue
-from headrace.datasets.manifest import DataFile, Manifest
+from headrace.datasets.manifest import DataFile, Manifest, decoded
 from headrace.datasets.writing.parquet import WrittenFile
 
 _ATTEMPTS = 1000
@@ -58,6 +58,7 @@ def _create(catalogue: Catalogue, draft: Manifest) -> Manifest:
     for _ in range(_ATTEMPTS):
         version = max(catalogue.every_version(draft.name), default=0) + 1
         manifest = msgspec.structs.replace(draft, version=version)
+        decoded(manifest.encode(), manifest.set)  # what cannot be read again must not be made
         if catalogue.store.create(layout.manifest(draft.name, version), manifest.encode()):
             return manifest
     raise RuntimeError(f"{draft.name}: no version could be made in {_ATTEMPTS} attempts")

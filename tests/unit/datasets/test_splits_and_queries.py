@@ -17,7 +17,9 @@ def sets(tmp_path: Path) -> Sets:
     """1,000 rows of 50 keys, a minute apart, each label known after 30 minutes."""
     made = Sets(tmp_path)
     rows = [(f"k{i % 50}", 60 * i, 60 * i + HOUR // 2, i) for i in range(1000)]
-    made.csv("a", lines("id,at,label_at,v", rows), key="id", time="at", label_time="label_at", metadata={"licence": "CC0"})
+    made.csv(
+        "a", lines("id,at,label_at,v", rows), key="id", time="at", label_time="label_at", metadata={"licence": "CC0"}
+    )
     return made
 
 
@@ -84,7 +86,9 @@ def test_a_row_without_a_key_is_named(tmp_path: Path) -> None:
 
 def test_a_query_joins_sets_by_their_names_and_versions(sets: Sets) -> None:
     sets.csv("zones", "id,zone\nk1,7\n")
-    query = 'with w as (select * from zones) select a.id, v, zone from "a@1" a join w using (id) where v < 60 order by v'
+    query = (
+        'with w as (select * from zones) select a.id, v, zone from "a@1" a join w using (id) where v < 60 order by v'
+    )
     sets.take("joined", Query(query))
     assert sets.rows("joined") == [{"id": "k1", "v": 1, "zone": 7}, {"id": "k1", "v": 51, "zone": 7}]
     assert sets.catalogue.manifest("joined").parents == ["a@1", "zones@1"]

@@ -119,7 +119,9 @@ def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
 
 
 def test_json_lines_keep_their_types_and_unite_the_members_of_all_objects(tmp_path: Path) -> None:
-    rows, bad = read(tmp_path, "a.jsonl", '{"a": 1, "b": {"x": 1}}\n\n{"a": 1.5, "b": {"y": "z"}, "c": [1, 2]}\n{"a": }\n')
+    rows, bad = read(
+        tmp_path, "a.jsonl", '{"a": 1, "b": {"x": 1}}\n\n{"a": 1.5, "b": {"y": "z"}, "c": [1, 2]}\n{"a": }\n'
+    )
     assert rows == [
         {"a": 1.0, "b": {"x": 1, "y": None}, "c": None}, {"a": 1.5, "b": {"x": None, "y": "z"}, "c": [1, 2]},
     ]  # fmt: skip

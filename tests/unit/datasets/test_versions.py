@@ -117,7 +117,9 @@ class DyingStore(FolderStore):
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", [1, 2])
-def test_an_import_that_dies_at_any_step_makes_one_version_when_it_goes_on(tmp_path: Path, at: int, *, after: bool) -> None:
+def test_an_import_that_dies_at_any_step_makes_one_version_when_it_goes_on(
+    tmp_path: Path, at: int, *, after: bool
+) -> None:
     store: SetStore = DyingStore(tmp_path / "sets", at, after=after)
     dying = Sets(tmp_path, store)
     path = tmp_path / "a.csv"
@@ -181,7 +183,10 @@ def test_bad_rows_are_all_listed_and_only_as_many_are_left_out_as_are_allowed(tm
 
     with pytest.raises(TooManyBadRows, match=r"2 rows do not fit, 0 allowed; the first: a.csv:3: v: 'x'"):
         sets.csv("a", text, form=Form(**types))
-    assert [str(row).partition(": 'x'")[0].partition(": 'y'")[0] for row in sets.told.bad_rows] == ["a.csv:3: v", "a.csv:5: v"]
+    assert [str(row).partition(": 'x'")[0].partition(": 'y'")[0] for row in sets.told.bad_rows] == [
+        "a.csv:3: v",
+        "a.csv:5: v",
+    ]
     assert sets.catalogue.versions("a") == []
     assert sets.csv("a", text, form=Form(**types), max_bad_rows=2).bad_rows == 2
     assert sets.column("a", "v") == [5, 7]

@@ -17,7 +17,9 @@ from tests.workbook_kit import Error, write_workbook
 Rows = Sequence[Sequence[Any]]
 
 
-def read(folder: Path, sheets: dict[str, Rows], merged: Sequence[str] = (), **form: Any) -> tuple[list[Any], list[BadRow]]:
+def read(
+    folder: Path, sheets: dict[str, Rows], merged: Sequence[str] = (), **form: Any
+) -> tuple[list[Any], list[BadRow]]:
     path = write_workbook(folder / "a.xlsx", sheets, {next(iter(sheets)): merged})
     bad: list[BadRow] = []
     opened = open_files([str(path)], Opening(Form(**form), folder, bad.append), {str(path): "a.xlsx"})

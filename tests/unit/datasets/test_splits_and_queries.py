@@ -1,5 +1,6 @@
 """Splits leak nothing; queries see the sets that they name, and nothing else."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_key_is_in_one_part_whatever_is_added_later(sets: Sets) -> None:
 def test_parts_follow_each_other_in_time_and_no_training_label_was_known_later(sets: Sets) -> None:
     summary = sets.take("a", Split("a", by="time", shares={"train": 0.7, "validation": 0.1, "test": 0.2}))
     parts = [sets.rows(f"a-{part}") for part in ("train", "validation", "test")]
-    for earlier, later in zip(parts, parts[1:], strict=False):
+    for earlier, later in pairwise(parts):
         begins = min(row["at"] for row in later)
         assert max(row["at"] for row in earlier) < begins
         assert max(row["label_at"] for row in earlier) < begins
@@ -87,7 +88,7 @@ def test_a_row_without_a_key_is_named(tmp_path: Path) -> None:
 def test_a_query_joins_sets_by_their_names_and_versions(sets: Sets) -> None:
     sets.csv("zones", "id,zone\nk1,7\n")
     query = (
-        'with w as (select * from zones) select a.id, v, zone from "a@1" a join w using (id) where v < 60 order by v'
+        'with w as (select * from zones) select a.id, v, zone from "a@1" a join w using (id) where v < 60 order by 2'
     )
     sets.take("joined", Query(query))
     assert sets.rows("joined") == [{"id": "k1", "v": 1, "zone": 7}, {"id": "k1", "v": 51, "zone": 7}]
@@ -127,5 +128,5 @@ def test_a_query_beyond_its_memory_fails_and_says_so(tmp_path: Path) -> None:
     sets = Sets(tmp_path)
     sets.csv("a", lines("v", [(i,) for i in range(10)]))
     query = "select list(x.range) as v from range(20000000) x, a limit 1"
-    with pytest.raises(BadInput, match="(?i)memory"):
+    with pytest.raises(BadInput, match=r"(?i)memory"):
         sets.take("out", Query(query), memory="50MB")

@@ -87,7 +87,7 @@ def test_a_cell_is_read_as_what_it_means(tmp_path: Path, text: str, form: dict[s
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=".*") as error:
+    with pytest.raises(ConfigError) as error:
         read(tmp_path, "a.csv", text)
     assert said in str(error.value)
 

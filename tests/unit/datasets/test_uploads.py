@@ -85,15 +85,15 @@ def test_an_id_never_leads_out_of_the_folder(uploads: Uploads, upload: str) -> N
 
 
 async def test_two_requests_cannot_send_a_part_at_once(uploads: Uploads) -> None:
-    one, first = begin(uploads), asyncio.Event()
+    one, begun, first = begin(uploads), asyncio.Event(), asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
         yield DATA[:10]
+        begun.set()
         await first.wait()
 
     running = asyncio.create_task(uploads.add(one, 0, slow()))
-    while uploads.get(one)[1] == 0 and not uploads._locks[one].locked() if one in uploads._locks else True:
-        await asyncio.sleep(0)
+    await begun.wait()
     with pytest.raises(ConflictError, match="another request"):
         await uploads.add(one, 10, parts(DATA[10:]))
     first.set()

@@ -44,7 +44,7 @@ def test_rows_are_checked_as_the_pipelines_records_row_by_row(sets: Sets, toy: P
 
 
 def test_a_column_that_records_need_is_missed_by_name(sets: Sets, toy: Path) -> None:
-    with pytest.raises(BadInput, match="a.csv: no column x"):
+    with pytest.raises(BadInput, match=r"a\.csv: no column x"):
         sets.csv("a", "id,y\nk,1\n", holds="events", pipeline=str(toy))
 
 

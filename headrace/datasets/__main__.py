@@ -3,7 +3,6 @@
 If it is stopped or killed, the same file goes on with it. See `headrace.jobs.child`.
 """
 
-import shutil
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.datasets.importing.clearing import clear
 from headrace.datasets.importing.job import ImportJob
 from headrace.datasets.importing.run import run_import
 from headrace.datasets.importing.telling import SHOWN
@@ -72,17 +72,10 @@ def main(job_file: str) -> int:
             summary = run_import(job, access, lines, stop)
         finally:
             lines.last()
-        empty(job)
+        clear(job)
         return summary.shown()
 
     return run_child(work)
-
-
-def empty(job: ImportJob) -> None:
-    """Remove what an import has needed on the way; the list of its bad rows stays."""
-    for path in job.path.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
 
 
 if __name__ == "__main__":

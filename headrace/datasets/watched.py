@@ -19,7 +19,7 @@ _WHY = ".reason.txt"
 
 
 class Arrived(NamedTuple):
-    """A file that is complete; `key` is the same for as long as its name and content are."""
+    """A file that is complete; `key` is another one once it was changed or moved."""
 
     path: Path
     name: str
@@ -35,7 +35,7 @@ class WatchedFolder:
 
     def arrived(self) -> list[Arrived]:
         """Files that were there at the last look too, and have not changed since."""
-        now = {path: (stat.st_size, stat.st_mtime_ns) for path in self._files() if (stat := path.stat()).st_size}
+        now = {path: (stat.st_size, stat.st_ctime_ns) for path in self._files() if (stat := path.stat()).st_size}
         ready = [path for path, seen in now.items() if self._before.get(path) == seen]
         self._before = now
         found = []
@@ -45,8 +45,8 @@ class WatchedFolder:
             except ConfigError as error:
                 self.refused(path, str(error))
                 continue
-            size, mtime = now[path]
-            found.append(Arrived(path, name, f"watch:{path.relative_to(self.root)}:{size}:{mtime}"))
+            size, changed = now[path]
+            found.append(Arrived(path, name, f"watch:{path.relative_to(self.root)}:{size}:{changed}"))
         return found
 
     def imported(self, path: Path) -> Path:

@@ -1,11 +1,11 @@
 """What the service keeps of an import."""
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from headrace.datasets.importing.clearing import clear
 from headrace.datasets.importing.job import ImportJob
 from headrace.jobs.records import Record
 
@@ -52,6 +52,4 @@ class ImportRecord(Record, kw_only=True):
 
     def abandoned(self) -> None:
         """See `Record.abandoned`: everything but the list of bad rows goes."""
-        for path in self.job.path.iterdir() if self.job.path.exists() else ():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+        clear(self.job)

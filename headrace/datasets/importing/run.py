@@ -126,7 +126,7 @@ class _Import:
             case Topic(topic):
                 return TopicTable(self._access.settings, topic, self._plan.starts, self._plan.ends, opening)
             case Query(query):
-                return QueryTable(query, sets, opening.work, self._job.memory)
+                return QueryTable(query, sets, opening.work, memory=self._job.memory, stop=self._stop)
             case Files(paths, names):
                 return open_files(paths, self._checked(opening, paths, names), names)
         raise TypeError(type(self._job.source).__name__)

@@ -5,6 +5,7 @@ settings are locked before the query is looked at; it must be one SELECT; memory
 not fit goes to the import's own folder.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import pyarrow as pa
 from headrace.datasets.errors import BadInput
 from headrace.datasets.reading.port import BATCH_ROWS, Facts, Read
 from headrace.datasets.using.opened import OpenSet
+from headrace.jobs.child import Stopped
 
 MEMORY = "1GB"
 THREADS = 2
 _MOST_SPILLED = "50GB"
+_STOP_S = 0.2
 
 
 def connection(files: Mapping[str, list[Path]], spill: Path | None, memory: str = MEMORY) -> Any:
@@ -94,19 +97,28 @@ class QueryTable:
         sets: what its tables are.
         work: a folder for what does not fit into memory.
         memory: that DuckDB takes at most.
+        stop: ends the query when it is set.
 
     Raises:
         BadInput: the query is refused.
+        Stopped: `stop` was set.
     """
 
-    def __init__(self, query: str, sets: Mapping[str, OpenSet], work: Path, memory: str = MEMORY) -> None:
+    def __init__(
+        self, query: str, sets: Mapping[str, OpenSet], work: Path, *, memory: str = MEMORY, stop: threading.Event
+    ) -> None:
         import duckdb
+
+        self._stop, self._ended = stop, False
 
         self._refusals = (duckdb.Error, pa.ArrowException)
         self._connection = connection({name: one.paths() for name, one in sets.items()}, work / "spill", memory)
+        threading.Thread(target=self._interrupt, name="interrupt", daemon=True).start()
         try:
             self._reader = self._connection.sql(query).to_arrow_reader(BATCH_ROWS)
         except self._refusals as error:
+            self._ended = True
+            self._check_stopped()
             raise BadInput(f"the query cannot be run: {error}") from error
         names = self._reader.schema.names
         if doubled := sorted({name for name in names if names.count(name) > 1}):
@@ -118,9 +130,15 @@ class QueryTable:
         self.facts = Facts(details=details, parents=sorted(digests))
         self.total = 0
 
-    def interrupt(self) -> None:
-        """End the query; safe in another thread."""
-        self._connection.interrupt()
+    def _check_stopped(self) -> None:
+        if self._stop.is_set():
+            raise Stopped("stopped", hint="nothing was made")
+
+    def _interrupt(self) -> None:
+        while not self._ended:
+            if self._stop.wait(_STOP_S):
+                self._connection.interrupt()
+                return
 
     def read(self) -> Iterator[Read]:
         """See `Input.read`."""
@@ -135,8 +153,10 @@ class QueryTable:
                 yield Read(pa.RecordBatch.from_arrays(columns, schema=self.schema), place)
                 before += batch.num_rows
         except self._refusals as error:
+            self._check_stopped()
             raise BadInput(f"the query failed: {error}") from error
         finally:
+            self._ended = True
             self._connection.close()
 
 

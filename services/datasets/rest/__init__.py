@@ -19,14 +19,21 @@ from services.datasets.submission import Submission
 _STATUS = {UnknownSet: 404, SetInUse: 409, DamagedSet: 500, DependencyError: 503}
 
 
-def create_app(settings: DatasetsSettings, access: Access, jobs: Jobs[ImportRecord], submission: Submission) -> FastAPI:
-    """The ASGI app, with its documentation at /docs."""
+def create_app(
+    settings: DatasetsSettings,
+    access: Access,
+    jobs: Jobs[ImportRecord],
+    submission: Submission,
+    *,
+    remove: sets.Remove = sets.remove_unneeded,
+) -> FastAPI:
+    """The ASGI app, with its documentation at /docs. `remove` removes a version, if nobody needs it."""
     app = FastAPIOffline(title="Headrace data sets", version=__version__, description="Versioned sets of data.")
     app.add_middleware(Measured, observe=METRICS.request)
     add_answers(app)
     for kind in _STATUS:
         app.add_exception_handler(kind, _failed)
-    sets.add(app, settings, access)
+    sets.add(app, settings, access, remove)
     imports.add(app, access, jobs, submission)
     add_routes(app, jobs, imports.IMPORTS, plural="imports")
     uploads.add(app, submission.uploads)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path as FilePath
 from tempfile import NamedTemporaryFile
@@ -34,10 +35,20 @@ class ProfileError(JobError):
     """A profile could not be made."""
 
 
-def add(app: FastAPI, settings: DatasetsSettings, access: Access) -> None:
+Remove = Callable[[Access, Manifest], None]
+
+
+def remove_unneeded(access: Access, manifest: Manifest) -> None:
+    """See `headrace.datasets.retention.remove`."""
+    from headrace.datasets.retention import remove
+
+    remove(access, manifest)
+
+
+def add(app: FastAPI, settings: DatasetsSettings, access: Access, remove: Remove) -> None:
     """Add the routes."""
     _add_lists(app, access)
-    _add_version(app, access)
+    _add_version(app, access, remove)
     _add_profile(app, settings, access)
     _add_export(app, settings, access)
 
@@ -81,7 +92,7 @@ def _add_lists(app: FastAPI, access: Access) -> None:
         return json_answer({"name": name, "versions": await asyncio.to_thread(found)})
 
 
-def _add_version(app: FastAPI, access: Access) -> None:
+def _add_version(app: FastAPI, access: Access, remove_one: Remove) -> None:
     @app.get(VERSION, summary="A version's manifest, with its digest", responses=errors(404, 503))
     async def manifest(name: Name, version: Version) -> Response:
         found = await asyncio.to_thread(access.catalogue.manifest, set_name(name, version))
@@ -109,8 +120,6 @@ def _add_version(app: FastAPI, access: Access) -> None:
         """Refused with 409 where the lineage of a model's version that served, or may serve, needs it."""
 
         def gone() -> None:
-            from headrace.datasets.retention import remove as remove_one
-
             remove_one(access, access.catalogue.manifest(set_name(name, version)))
 
         await asyncio.to_thread(gone)

@@ -29,10 +29,10 @@ class Service:
         self.open()
 
     def open(self) -> None:
+        flags = ["--watch-dir", str(self.inbox), "--watch-every-s", "0.05", "--kafka-bootstrap-servers", self.kafka]
         self.process, endpoints = start(
-            self.folder, "--watch-dir", str(self.inbox), "--watch-every-s", "0.05",
-            "--kafka-bootstrap-servers", self.kafka, pipeline=self.pipeline, service="datasets", role="datasets", wanted=2,
-        )  # fmt: skip
+            self.folder, *flags, pipeline=self.pipeline, service="datasets", role="datasets", wanted=2
+        )
         self.http = httpx.Client(base_url=endpoints["rest"], timeout=WAIT_S)
         self.client = Client(endpoints["rest"], WAIT_S)
 

@@ -74,7 +74,7 @@ class Service:
             return known
 
     def _part(self, upload: str, offset: int, data: bytes) -> int:
-        headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        headers = {"Upload-Offset": str(offset), "Content-Type": "application/octet-stream"}
         status, body = self._request("PATCH", f"/v1/uploads/{upload}", data, headers)
         if status == _CONFLICT and "offset" in body:
             return int(body["offset"])

@@ -45,6 +45,15 @@ def offsets_of(settings: ServiceSettings, topic: str, start: str, end: str) -> t
     return starts, {p: max(starts[p], stop) for p, stop in ends.items()}
 
 
+def time_in(which: str, text: str) -> int | None:
+    """The time that a position is, in ms since the epoch; None where it is none, as `latest` or offsets.
+
+    Raises:
+        ConfigError: it is of no known form.
+    """
+    return None if text in ("earliest", "latest") or _OFFSETS.fullmatch(text) else _milliseconds(which, text)
+
+
 class _At:
     """Positions of one topic, whose first offsets and ends are `bounds`."""
 

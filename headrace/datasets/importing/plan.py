@@ -9,14 +9,21 @@ from headrace.datasets.importing.job import Files, ImportJob, Query, Split, Topi
 from headrace.datasets.reading.query import tables_of
 from headrace.runtime.files import synced
 from headrace.runtime.settings import ServiceSettings
-from headrace.runtime.topic_ranges import Offsets, offsets_of
+from headrace.runtime.topic_ranges import Offsets, offsets_of, time_in
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The offsets of a topic's range, and the exact versions of sets by the tables of a query (or "" of a split)."""
+    """The offsets of a topic's range, and the exact versions of sets by the tables of a query (or "" of a split).
+
+    `since_ms` and `until_ms` are the range's times, where it has some: records within the offsets are chosen by them,
+    since a log is not in the order of its records' times where events are replayed, or markers of transactions stand
+    between them.
+    """
 
     starts: Offsets = {}
     ends: Offsets = {}
+    since_ms: int | None = None
+    until_ms: int | None = None
     sets: dict[str, str] = {}
     created_us: int = 0
 
@@ -44,8 +51,9 @@ def _file(job: ImportJob) -> Path:
 def _new(job: ImportJob, catalogue: Catalogue, settings: ServiceSettings, now_us: int) -> Plan:
     match job.source:
         case Topic(topic, start, end):
-            starts, ends = offsets_of(settings, topic, start, end)
-            return Plan(starts=starts, ends=ends, created_us=now_us)
+            since, until = time_in("from", start), time_in("to", end)
+            starts, ends = offsets_of(settings, topic, start, end if until is None else "latest")
+            return Plan(starts=starts, ends=ends, since_ms=since, until_ms=until, created_us=now_us)
         case Query(query, given):
             named = {table: catalogue.manifest(given.get(table, table)).set for table in tables_of(query)}
             return Plan(sets=named, created_us=now_us)

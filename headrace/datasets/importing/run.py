@@ -22,7 +22,7 @@ from headrace.datasets.opening import Access
 from headrace.datasets.reading.files import columns_of, open_files
 from headrace.datasets.reading.port import Facts, Input, Opening, Read
 from headrace.datasets.reading.query import QueryTable
-from headrace.datasets.reading.topic import KEY, TopicTable, holds
+from headrace.datasets.reading.topic import KEY, Range, TopicTable, holds
 from headrace.datasets.using.opened import OpenSet
 from headrace.datasets.using.times import check_time
 from headrace.datasets.writing.parquet import SetWriter
@@ -124,7 +124,9 @@ class _Import:
         sets = {table: OpenSet.of(self._catalogue, name) for table, name in self._plan.sets.items()}
         match self._job.source:
             case Topic(topic):
-                return TopicTable(self._access.settings, topic, self._plan.starts, self._plan.ends, opening)
+                plan = self._plan
+                within = Range(plan.starts, plan.ends, plan.since_ms, plan.until_ms)
+                return TopicTable(self._access.settings, topic, within, opening)
             case Query(query):
                 return QueryTable(query, sets, opening.work, memory=self._job.memory, stop=self._stop)
             case Files(paths, names):

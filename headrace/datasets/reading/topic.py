@@ -6,6 +6,7 @@ A record's JSON object gives the columns. An example gives the event's fields an
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import pyarrow as pa
 from confluent_kafka import Message
 
 from headrace.contracts.topics import EVENTS, EXAMPLES, LABELS, PREDICTIONS
+from headrace.datasets.errors import BadInput
 from headrace.datasets.reading.converting import TIME
 from headrace.datasets.reading.json_objects import JsonObjects, Row
 from headrace.datasets.reading.port import Facts, Opening, Read
@@ -36,16 +38,31 @@ def holds(topic: str) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Range:
+    """Offsets by partition, and within them the records from `since_ms` to `until_ms`, where these are given."""
+
+    starts: Offsets
+    ends: Offsets
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def has(self, at_ms: int) -> bool:
+        """Whether a record of that time is in it."""
+        return (self.since_ms is None or at_ms >= self.since_ms) and (self.until_ms is None or at_ms < self.until_ms)
+
+
 class TopicTable:
-    """The records from `starts` to `ends`. See `headrace.datasets.reading.port.Input`.
+    """The records of a range. See `headrace.datasets.reading.port.Input`.
 
     Raises:
-        BadInput: members of one name are of two kinds.
+        BadInput: there is no record, or members of one name are of two kinds.
         DependencyError: Kafka does not answer, or no longer has a record of the range.
     """
 
-    def __init__(self, settings: ServiceSettings, topic: str, starts: Offsets, ends: Offsets, opening: Opening) -> None:
-        self._topic, self._opening = topic, opening
+    def __init__(self, settings: ServiceSettings, topic: str, within: Range, opening: Opening) -> None:
+        self._topic, self._opening, self._within = topic, opening, within
+        starts, ends = within.starts, within.ends
         self._differing: set[str] = set()
         self._objects = JsonObjects(
             opening, "records", place=lambda partition, offset: f"{topic}[{partition}] at {offset}", where=topic
@@ -53,11 +70,16 @@ class TopicTable:
         kind = holds(topic)
         unfold = _example if kind == "examples" else _prediction if topic.endswith(_suffix(PREDICTIONS)) else _plain
         self._objects.take(self._rows(read_range(settings, topic, starts, ends), unfold))
+        if not self._objects.rows:
+            raise BadInput(
+                f"{topic}: the range has no record that could be kept", hint="headrace tail shows what is there"
+            )
         found = self._objects.decide()
         kept = [f for f in found if f.name.removeprefix(LABEL_PREFIX) == f.name or f.name in self._differing]
         self.schema = pa.schema([pa.field(f.name, TIME if f.name in _TIMES else f.type) for f in kept])
         bounds = {str(p): [starts[p], ends[p]] for p in sorted(starts) if starts[p] < ends[p]}
-        self.facts = Facts(details={"topic": topic, "offsets": bounds}, encoding="utf-8", time=AT)
+        details = {"topic": topic, "offsets": bounds, "since_ms": within.since_ms, "until_ms": within.until_ms}
+        self.facts = Facts(details=details, encoding="utf-8", time=AT)
         if kind == "examples":
             self.facts.time, self.facts.label_time = EVENT_TIME, LABEL_TIME
         self.total = self._objects.rows
@@ -74,6 +96,8 @@ class TopicTable:
         decode = msgspec.json.Decoder(dict[str, Any]).decode
         for messages in batches:
             for message in messages:
+                if not self._within.has(int(message.timestamp()[1])):
+                    continue
                 partition, offset = int(message.partition() or 0), int(message.offset() or 0)
                 value = message.value() or b""
                 try:

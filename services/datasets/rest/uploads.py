@@ -35,7 +35,7 @@ def add(app: FastAPI, uploads: Uploads) -> None:
 
     @app.patch(
         f"{UPLOADS}/{{upload}}", summary="Send a part, which begins at Upload-Offset", openapi_extra=_PART,
-        responses=errors(404, 409, 413, 422),
+        responses=errors(400, 404, 409, 413, 422),
     )  # fmt: skip
     async def part(
         request: Request, upload: UploadId, at: Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**62)]
@@ -84,6 +84,6 @@ _BEGIN: dict[str, Any] = {
 _PART: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }

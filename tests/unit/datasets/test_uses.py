@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused
+from headrace.datasets import retention
 from headrace.datasets.errors import BadInput, TooManyBadRows
 from headrace.datasets.importing.job import Files, Split
 from headrace.datasets.retention import History, Needs, mark_use, sets_of
@@ -14,6 +15,7 @@ from headrace.datasets.using.records import records_of_sets
 from headrace.datasets.watched import WatchedFolder
 from headrace.model.pipeline import load_pipeline
 from headrace.model.source import Timed
+from headrace.runtime.errors import DependencyError
 from headrace.training.job import TrainingJob
 from services.trainer.offline.service import run_job
 from tests.datasets_kit import Sets, lines
@@ -130,6 +132,17 @@ def test_a_version_that_was_refused_needs_nothing(sets: Sets) -> None:
     history = History()
     history.on_refusal(CheckpointRefused(model="toy", version=7, gate="worse", reason="worse"))
     assert Needs(sets.catalogue, history).of(sets.catalogue.manifest("a@1")) == ""
+
+
+def test_where_nobody_can_tell_who_needs_a_set_it_is_not_removed(sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: Any) -> History:
+        raise DependencyError("Kafka does not answer")
+
+    sets.csv("a", "v\n1\n")
+    monkeypatch.setattr(retention, "read_needs", away)
+    with pytest.raises(DependencyError):
+        retention.remove(sets.access, sets.catalogue.manifest("a"))
+    assert sets.rows("a@1") == [{"v": 1}]
 
 
 def test_a_watched_folder_gives_files_that_have_stopped_changing(tmp_path: Path) -> None:

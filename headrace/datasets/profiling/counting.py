@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from headrace.datasets.using.sandbox import identifier
+
 Kind = Literal["numeric", "text", "bool", "time", "other"]
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 40
@@ -76,7 +78,7 @@ class Counting:
     """Counts columns of a view `rows`."""
 
     def __init__(self, connection: Any, schema: pa.Schema, rows: int, table: str = "rows") -> None:
-        self._connection, self._schema, self._rows, self._table = connection, schema, rows, quoted(table)
+        self._connection, self._schema, self._rows, self._table = connection, schema, rows, identifier(table)
 
     def profile(self, name: str) -> ColumnProfile:
         """One column's profile."""
@@ -128,7 +130,7 @@ class Counting:
         return [(places.get(edge, len(upper)), count) for edge, count in (found or {}).items()]
 
     def _values(self, name: str, base: dict[str, Any], *, text: bool) -> ColumnProfile:
-        column = quoted(name)
+        column = identifier(name)
         known, distinct = self._one(f"select count({column}), approx_count_distinct({column}) from {self._table}")
         longest = self._one(f"select max(length({column})) from {self._table}")[0] if text else None
         top = [] if base["kind"] == "other" else self.top(name)
@@ -141,7 +143,7 @@ class Counting:
 
     def top(self, name: str) -> list[TopValue]:
         """The most frequent values that occur more than once, the most frequent first."""
-        column = quoted(name)
+        column = identifier(name)
         (values,) = self._one(f"select approx_top_k({column}, {TOP}) from {self._table}")
         counts = self.counts(name, [value for value in values or () if value is not None])
         top = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
@@ -151,7 +153,7 @@ class Counting:
         """How often each of some values occurs."""
         if not values:
             return {}
-        column = quoted(name)
+        column = identifier(name)
         found = self._connection.execute(
             f"select {column}, count(*) from {self._table} where {column} in (select unnest(?)) group by all",
             [list(values)],
@@ -160,7 +162,7 @@ class Counting:
 
     def known(self, name: str) -> int:
         """Values that are not missing."""
-        return int(self._one(f"select count({quoted(name)}) from {self._table}")[0])
+        return int(self._one(f"select count({identifier(name)}) from {self._table}")[0])
 
     def numbers(self, name: str) -> np.ndarray:
         """All finite values of a column, float64."""
@@ -174,15 +176,9 @@ class Counting:
         return self._connection.execute(query).fetchone()
 
 
-def quoted(name: str) -> str:
-    """An identifier of SQL."""
-    text = name.replace('"', '""')
-    return f'"{text}"'
-
-
 def number_of(kind: pa.DataType, name: str) -> str:
     """The expression of a column's value as a double; of times seconds since the epoch. NaN is no value."""
-    column = quoted(name)
+    column = identifier(name)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return f"epoch({column})"
     return f"{column}::double"

@@ -17,8 +17,8 @@ import numpy as np
 from headrace.datasets import layout
 from headrace.datasets.catalogue import Catalogue
 from headrace.datasets.profiling.counting import ColumnProfile, Counting, kind_of
-from headrace.datasets.reading.query import connection
 from headrace.datasets.using.opened import OpenSet
+from headrace.datasets.using.sandbox import connection
 from headrace.drift.distances import bin_counts, ks, ks_of_samples, psi, quantile_edges
 
 PSI_BINS = 10

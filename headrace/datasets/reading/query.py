@@ -16,41 +16,10 @@ import pyarrow as pa
 from headrace.datasets.errors import BadInput
 from headrace.datasets.reading.port import BATCH_ROWS, Facts, Read
 from headrace.datasets.using.opened import OpenSet
+from headrace.datasets.using.sandbox import MEMORY, connection
 from headrace.jobs.child import Stopped
 
-MEMORY = "1GB"
-THREADS = 2
-_MOST_SPILLED = "50GB"
 _STOP_S = 0.2
-
-
-def connection(files: Mapping[str, list[Path]], spill: Path | None, memory: str = MEMORY) -> Any:
-    """A DuckDB connection that has these files as views and can reach nothing else.
-
-    Without `spill`, what does not fit into memory fails.
-    """
-    import duckdb
-
-    made = duckdb.connect(
-        ":memory:",
-        config={
-            "memory_limit": memory, "threads": THREADS, "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False, "python_enable_replacements": False,
-            "temp_directory": str(spill) if spill else "", "max_temp_directory_size": _MOST_SPILLED if spill else "0B",
-        },
-    )  # fmt: skip
-    allowed = ", ".join(_quoted(path) for paths in files.values() for path in paths)
-    made.execute(f"SET allowed_paths = [{allowed}]")
-    made.execute("SET enable_external_access = false")
-    made.execute("SET lock_configuration = true")
-    for name, paths in files.items():
-        made.read_parquet([str(path) for path in paths]).create_view(name)
-    return made
-
-
-def _quoted(path: Path) -> str:
-    text = str(path).replace("'", "''")
-    return f"'{text}'"
 
 
 def tables_of(query: str) -> list[str]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from headrace.datasets.errors import BadInput
 from headrace.datasets.reading.topic import WEIGHT
 from headrace.datasets.using.opened import OpenSet
+from headrace.datasets.using.ordering import ordered_batches
 from headrace.datasets.using.structs import StructReader, bad_rows
 from headrace.datasets.using.times import check_time, micros
 from headrace.model.pipeline import Pipeline
@@ -71,30 +72,32 @@ class SetRecords:
         return micros(batch.column(name), name, before + 1) if name else np.zeros(batch.num_rows, np.int64)
 
     def items(self, kind: Kind) -> Iterator[Item]:
-        """Its events, or its labels, in the order of its rows; a BadRow in the place of each that is none."""
+        """Its events, or its labels, in the order of their time; a BadRow in the place of each that is none."""
         label = kind == "labels"
-        reader = self.labels if label else self.events
-        for before, batch in self.batches():
+        reader, time = (self.labels, self.label_time) if label else (self.events, self.time)
+        columns = list(dict.fromkeys([*reader.columns, time])) if time else reader.columns
+        batches = ordered_batches(self.opened, columns, time) if time else self.opened.batches(columns)
+        where, before = f"{self.name}, by {time}" if time else self.name, 0
+        for batch in batches:
             made, bad = reader.read(batch)
             at = self.at_us(batch, before, label=label)
-            wrong = dict(bad_rows(self.name, before, bad))
+            wrong = dict(bad_rows(where, before, bad))
             for i, value in enumerate(made):
                 yield wrong[i] if i in wrong else Timed(int(at[i]) / 1e6, kind, value)
+            before += batch.num_rows
 
 
 def records_of_sets(pipeline: Pipeline, opened: Sequence[OpenSet], time_field: str = "") -> Iterator[Item]:
-    """Events and labels of the sets, merged by time; each set's in the order of its rows where it has no times.
-
-    A set whose rows are not in the order of time must be put in order first, by a query; it is refused.
+    """Events and labels of the sets, merged by time; in the order of their rows where a set has no times.
 
     Raises:
-        BadInput: a set has no records of the pipeline, or they are not in order.
+        BadInput: a set has no records of the pipeline, or a row has no time.
     """
     records = [SetRecords(pipeline, one, time_field) for one in opened]
     streams: list[Iterator[Item]] = []
     for one in records:
-        streams += [_ordered(one, "events")] if one.has_events else []
-        streams += [_ordered(one, "labels")] if one.has_labels else []
+        streams += [one.items("events")] if one.has_events else []
+        streams += [one.items("labels")] if one.has_labels else []
     if not all(one.time for one in records):
         return chain.from_iterable(streams)
     return (item for _, item in heapq.merge(*map(_keyed, streams), key=lambda pair: pair[0]))
@@ -105,24 +108,3 @@ def _keyed(items: Iterator[Item]) -> Iterator[tuple[float, Item]]:
     for item in items:
         at = at if isinstance(item, BadRow) else item.at
         yield at, item
-
-
-def _ordered(records: SetRecords, kind: Kind) -> Iterator[Item]:
-    """Labels of a set that is ordered by its events' time are put in order here: they are held until their time."""
-    items = records.items(kind)
-    if kind == "labels" and records.label_time != records.time:
-        return iter(sorted(items, key=lambda item: 0.0 if isinstance(item, BadRow) else item.at))
-    return _checked(items, records)
-
-
-def _checked(items: Iterator[Item], records: SetRecords) -> Iterator[Item]:
-    before = -np.inf
-    for number, item in enumerate(items, 1):
-        if not isinstance(item, BadRow):
-            if item.at < before:
-                raise BadInput(
-                    f"{records.name}, row {number}: its {records.time} is before that of the row in front of it",
-                    hint=f"put it in order: headrace datasets import NAME --query, with `order by {records.time}`",
-                )
-            before = item.at
-        yield item

@@ -93,7 +93,7 @@ class Catalogue:
             SetInUse: `needed_by` says who needs it.
         """
         if needed_by:
-            raise SetInUse(f"{manifest.set}: {needed_by}", hint="it can go once no served version goes back to it")
+            raise SetInUse(f"{manifest.set}: {needed_by}", hint="it stays: headrace lineage goes back to it")
         mark = msgspec.json.encode({"at_us": time.time_ns() // 1000})
         self.store.create(layout.removed_mark(manifest.name, manifest.version), mark)
         announcer.announce(manifest, removed=True)

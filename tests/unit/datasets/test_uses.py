@@ -73,7 +73,6 @@ def test_a_set_of_examples_gives_the_label_when_it_was_known(sets: Sets, toy: Pa
     sets.csv("a", lines("id,x,y,at,known", [("a", 1, 2, 10, 50), ("b", "", 4, 20, 30)]), time="at", label_time="known")
     items = list(records_of_sets(load_pipeline(toy), [sets.open("a")]))
     shown = [(i.at, i.kind) if isinstance(i, Timed) else str(i) for i in items]
-    bad = "a@1, by at, row 2: x: Expected `float`, got `null`"
     assert shown == [
         (10, "events"),
         "a@1, by at, row 2: x: Expected `float`, got `null`",

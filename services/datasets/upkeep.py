@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 
+from headrace.datasets.arriving.watched import Arrived, WatchedFolder
 from headrace.datasets.opening import Access
-from headrace.datasets.watched import Arrived, WatchedFolder
 from headrace.jobs.errors import BusyError
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import State

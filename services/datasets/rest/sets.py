@@ -177,7 +177,7 @@ def _add_export(app: FastAPI, settings: DatasetsSettings, access: Access) -> Non
             raise TooLargeError(f"{found.set} has {found.size} bytes; {settings.max_export_bytes} are allowed")
 
         def written() -> FilePath:
-            from headrace.datasets.exporting import export as write
+            from headrace.datasets.using.exporting import export as write
             from headrace.datasets.using.opened import OpenSet
 
             with NamedTemporaryFile(prefix="headrace-export-", delete=False) as file:

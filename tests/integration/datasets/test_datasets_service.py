@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from headrace.datasets.announcing import KafkaAnnouncer
-from headrace.datasets.upload_client import Service as Client
+from headrace.datasets.arriving.uploading import Service as Client
 from headrace.runtime.settings import ServiceSettings
 from tests.integration.rpc.rpc_process import start, stop
 from tests.line_kit import write_toy

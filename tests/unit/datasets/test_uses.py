@@ -8,11 +8,11 @@ import pytest
 
 from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused
 from headrace.datasets import retention
+from headrace.datasets.arriving.watched import WatchedFolder
 from headrace.datasets.errors import BadInput, TooManyBadRows
 from headrace.datasets.importing.job import Files, Split
 from headrace.datasets.retention import History, Needs, mark_use, sets_of
 from headrace.datasets.using.records import records_of_sets
-from headrace.datasets.watched import WatchedFolder
 from headrace.model.pipeline import load_pipeline
 from headrace.model.source import Timed
 from headrace.runtime.errors import DependencyError

@@ -161,7 +161,7 @@ def upload(
 
       headrace datasets upload rides rides.xlsx --as events --meta licence=CC0
     """
-    from headrace.datasets.upload_client import Service
+    from headrace.datasets.arriving.uploading import Service
     from headrace.launch.run_status import ready_address
 
     console = Console(stderr=True, highlight=False)

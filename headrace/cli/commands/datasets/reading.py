@@ -100,8 +100,8 @@ def export(
     run: RunOption = None,
 ) -> None:
     """Write a version into one file; it is there whole or not at all."""
-    from headrace.datasets.exporting import export as write
     from headrace.datasets.opening import open_catalogue
+    from headrace.datasets.using.exporting import export as write
     from headrace.datasets.using.opened import OpenSet
 
     opened = OpenSet.of(open_catalogue(storage(run)), name)

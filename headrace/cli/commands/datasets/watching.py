@@ -37,11 +37,11 @@ def watch(
 
       headrace datasets watch inbox --meta source=sensors
     """
+    from headrace.datasets.arriving.watched import WatchedFolder
     from headrace.datasets.importing.job import Files, ImportJob
     from headrace.datasets.importing.run import run_import
     from headrace.datasets.importing.telling import Silent
     from headrace.datasets.opening import open_access
-    from headrace.datasets.watched import WatchedFolder
     from headrace.jobs.child import Stopped
 
     settings, stop = connect_to_stores(run, kafka), threading.Event()

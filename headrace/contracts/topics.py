@@ -142,9 +142,14 @@ AUDIT = TopicSpec(
     "Requests that changed something or were to, and those that were refused: who, what, when, from where.",
     partitions=1, retention=timedelta(days=90),
 )  # fmt: skip
+DATASETS = TopicSpec(
+    "headrace.datasets", "datasets, command line", "<name>@<version>", "headrace.v1.DatasetVersion",
+    "A version of a data set that was made, or removed: what it is, and where its manifest is.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, KEYS, AUDIT)
+SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, KEYS, AUDIT, DATASETS)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

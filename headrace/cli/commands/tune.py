@@ -8,14 +8,14 @@ import msgspec
 import typer
 from rich.console import Console
 
-from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
+from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores, exact_sets, storage
+from headrace.cli.files import DatasetOption
 from headrace.cli.jobs import run_process, written
 from headrace.cli.views.formats import number, table_console
 from headrace.cli.views.study import show_study
 from headrace.model.spec import SHADOW
 from headrace.model.spec_file import SPEC_FILE, load_spec
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.settings import ServiceSettings, load
 
 MODULE = "services.trainer.offline.study"
 LATER = "the same command goes on with the study"
@@ -36,6 +36,7 @@ def tune(
     from_: Annotated[str, typer.Option("--from", help="where the examples topic's range begins")] = "earliest",
     to: Annotated[str, typer.Option("--to", help="where it ends, not included")] = "latest",
     source: Annotated[bool, typer.Option("--source", help="use the pipeline's own source instead")] = False,
+    dataset: DatasetOption = None,
     option: Annotated[list[str] | None, typer.Option(help="of the source, name=value; repeatable")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the first so many examples of the source")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="passes of each trial")] = 3,
@@ -72,10 +73,14 @@ def tune(
 
     if further := shadow or candidate:
         _check_further(folder, further, SHADOW if shadow else "canary", {model, shadow, candidate} - {""})
+    if source and dataset:
+        raise ConfigError("--source and --dataset exclude each other")
+    sets = exact_sets(dataset, run_dir)
     job = StudyJob(
         training=TrainingJob(
             pipeline=str(folder.resolve()), folder=str(output.resolve()), model=further or model,
-            data="source" if source else "topic", options=option or [], start=from_, end=to, limit=limit,
+            data="datasets" if sets else "source" if source else "topic", datasets=sets,
+            options=option or [], start=from_, end=to, limit=limit,
             epochs=epochs, validation=validation, test=test, hand_over=bool(further),
         ),
         space=tuple(map(Axis.of, space)), trials=trials, workers=workers, prune=not no_prune, seed=seed,
@@ -83,8 +88,8 @@ def tune(
     names = [axis.name for axis in job.space]
     if len(set(names)) < len(names):
         raise ConfigError("--space: a setting is named twice")
-    offline = source and not further
-    settings = load(ServiceSettings, "headrace") if offline else connect_to_stores(run_dir, kafka)
+    offline = (source or sets) and not further
+    settings = storage(run_dir) if offline else connect_to_stores(run_dir, kafka)
     console = Console(stderr=True, highlight=False)
 
     def heard(line: Mapping[str, Any]) -> None:

@@ -24,8 +24,9 @@ from services.trainer.learner import load_weights
 from services.trainer.learning.importance import weighted_loss
 from services.trainer.learning.lane import Lane
 from services.trainer.learning.schedule import Schedule
-from services.trainer.offline.examples import AT_ONCE, Examples
+from services.trainer.offline.examples import Examples
 from services.trainer.offline.parts import Parts
+from services.trainer.offline.rows import AT_ONCE
 from services.trainer.tree import copied, flatten, unflatten
 
 _STATE = "state.safetensors"

@@ -28,11 +28,11 @@ from headrace.model.pipeline import load_pipeline
 from headrace.runtime.errors import ConfigError, DataError
 from headrace.runtime.files import remove, synced
 from headrace.runtime.settings import ServiceSettings, load
+from headrace.runtime.topic_ranges import offsets_of
 from headrace.training.job import EpochReport, Report
 from headrace.training.study import Axis, StudyJob, StudyReport, Trial, nested
 from services.trainer.deferred_compiler import defer_compiler
 from services.trainer.offline.plots import draw
-from services.trainer.offline.ranges import offsets_of
 from services.trainer.offline.service import Prepared, fit, prepare, run_job, with_settings
 
 REPORT, JOURNAL, LOCK, RANGE = "study.json", "trials.journal", "lock", "range.json"

@@ -35,7 +35,7 @@ def _add_submit(app: FastAPI, jobs: Jobs[TrainingRecord], submission: Submission
     @app.post(
         JOBS,
         status_code=202,
-        summary="Train on a range of the examples topic, on files of the service's folder, or on the pipeline's source",
+        summary="Train on a range of the examples topic, on data sets, on files, or on the pipeline's source",
         openapi_extra=_BODY,
         responses=errors(400, 403, 409, 413, 422, 429),
     )
@@ -87,7 +87,12 @@ _BODY: dict[str, Any] = {
                     "type": "object",
                     "additionalProperties": False,
                     "properties": {
-                        "data": {"type": "string", "enum": ["topic", "files", "source"], "default": "topic"},
+                        "data": {
+                            "type": "string",
+                            "enum": ["topic", "files", "source", "datasets"],
+                            "default": "topic",
+                        },
+                        "datasets": {"type": "array", "items": _field("string", "a data set: name@version")},
                         "model": _field("string", "one of the pipeline's further models"),
                         "start": _field("string", "of the topic: earliest, a time, or partition:offset,..."),
                         "end": _field("string", "not included; also latest"),

@@ -14,6 +14,9 @@ import msgspec
 import torch
 
 from headrace.contracts.snapshot import Snapshot
+from headrace.datasets.manifest import Manifest
+from headrace.datasets.opening import Access
+from headrace.datasets.storing.folder import FolderStore
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import Folder
 from headrace.model.pipeline import load_pipeline
@@ -24,6 +27,12 @@ from services.batch import rest as batch_rest
 from services.batch.records import BatchRecord
 from services.batch.settings import BatchSettings
 from services.batch.submission import Submission as BatchSubmission
+from services.datasets import metrics as datasets_metrics
+from services.datasets import rest as datasets_rest
+from services.datasets.records import ImportRecord
+from services.datasets.settings import DatasetsSettings
+from services.datasets.submission import Submission as DatasetsSubmission
+from services.datasets.uploads import Uploads
 from services.gateway import rest as gateway_rest
 from services.gateway.models import Models
 from services.gateway.service import Predictions
@@ -44,12 +53,13 @@ from services.trainer.ondemand import rest as train_rest
 from services.trainer.ondemand.records import TrainingRecord
 from services.trainer.ondemand.settings import TrainSettings
 from services.trainer.ondemand.submission import Submission as TrainSubmission
+from tests.datasets_kit import Sets
 from tests.patience import WAIT_S, eventually
 from tests.unit.gateway.test_gateway_feed import World as Sink
 from tests.unit.ingest.test_ingest_service import MemoryLog
 
 TRIPS = Path(__file__).parents[2] / "integration" / "rpc" / "trips"
-NAMES = ("ingest", "rpc", "gateway", "batch", "train", "monitor")
+NAMES = ("ingest", "rpc", "gateway", "batch", "train", "datasets", "monitor")
 
 
 class Failing:
@@ -75,12 +85,23 @@ class Served:
         found: dict[str, Any] = json.loads(self._documents[name])
         return found
 
+    def upload(self, name: str) -> str:
+        """An upload of this service; "" where there are none."""
+        if name != "datasets":
+            return ""
+        body = {"filename": "a.csv", "size": 10}
+        return str(httpx.post(f"{self.urls[name]}/v1/uploads", json=body, timeout=WAIT_S).json()["id"])
+
     def job(self, name: str) -> str:
         """A job of this service that has failed; "" where there are no jobs."""
-        sent: dict[str, Any] = {"train": {"data": "source"}, "batch": {"inputs": ["trips.jsonl"]}}.get(name, {})
+        sent: dict[str, Any] = {
+            "train": {"data": "source"},
+            "batch": {"inputs": ["trips.jsonl"]},
+            "datasets": {"from": {"topic": "t"}},
+        }.get(name, {})
         if not sent:
             return ""
-        path = {"train": train_rest.JOBS, "batch": batch_rest.JOBS}[name]
+        path = {"train": train_rest.JOBS, "batch": batch_rest.JOBS, "datasets": "/v1/datasets/trips/versions"}[name]
         answer = httpx.post(self.urls[name] + path, json=sent, timeout=WAIT_S)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
@@ -129,7 +150,7 @@ async def _services(folder: Path) -> Any:
             max_request_bytes=1 << 16,
         )
         urls["gateway"] = await serve(gateway_rest.create_app(gateway))
-        for name, app, jobs in (_batch(folder), _train(folder)):
+        for name, app, jobs in (_batch(folder), _train(folder), _datasets(folder)):
             stack.push_async_callback(jobs.close)
             jobs.open()
             urls[name] = await serve(app)
@@ -151,6 +172,21 @@ def _train(folder: Path) -> tuple[str, Any, Jobs[Any]]:
     kept = Folder(folder / "training", TrainingRecord)
     jobs = Jobs(kept, lambda _: Failing(), train_metrics.METRICS, max_running=1, max_waiting=100, keep=10)  # type: ignore[arg-type,return-value]
     return "train", train_rest.create_app(jobs, TrainSubmission(settings, TRIPS, kept)), jobs
+
+
+def _datasets(folder: Path) -> tuple[str, Any, Jobs[Any]]:
+    """With one set, `trips`; versions are removed without asking Kafka who needs them."""
+    settings = DatasetsSettings(pipeline=TRIPS, input_dir=folder / "in", storage_dir=folder, run_dir=folder)
+    sets = Sets(folder, FolderStore(folder / "datasets"))
+    sets.csv("trips", "id,v\na,1\n")
+    kept = Folder(folder / "imports", ImportRecord)
+    jobs = Jobs(kept, lambda _: Failing(), datasets_metrics.METRICS, max_running=1, max_waiting=100, keep=10)  # type: ignore[arg-type,return-value]
+    submission = DatasetsSubmission(settings, kept, Uploads(folder / "uploads", most_bytes=1 << 16, most=1000))
+
+    def remove(access: Access, manifest: Manifest) -> None:
+        access.catalogue.remove(manifest, access.announcer, needed_by="it is the only one")
+
+    return "datasets", datasets_rest.create_app(settings, sets.access, jobs, submission, remove=remove), jobs
 
 
 @contextmanager

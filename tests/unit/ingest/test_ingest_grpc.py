@@ -12,11 +12,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from headrace.contracts import ingest_pb2, ingest_pb2_grpc
+from headrace.runtime.access.edge import Edge
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.settings import ServiceSettings
 from services.ingest.grpc import SERVICE, GrpcServer
 from services.ingest.service import Ingest, KeyedRecord, StreamSchema
 from tests.patience import WAIT_S, eventually
 
+OPEN = Edge(ServiceSettings(), "ingest")
 LARGEST = 1 << 16
 
 
@@ -46,7 +49,7 @@ class World:
         self.log = Log()
         schemas = {("p", stream): StreamSchema(f"p.{stream}", decoder, "id") for stream in ("events", "labels")}
         self.ingest = Ingest(schemas, self.log, max_in_flight=3, max_record_bytes=100)
-        self.server = GrpcServer(self.ingest, "127.0.0.1", 0, max_request_bytes=LARGEST)
+        self.server = GrpcServer(self.ingest, "127.0.0.1", 0, edge=OPEN, max_request_bytes=LARGEST)
 
 
 @asynccontextmanager
@@ -175,4 +178,4 @@ async def test_a_port_that_is_taken_is_a_readable_error() -> None:
     async with serving() as (world, _, __):
         port = int(world.server.address.rsplit(":", 1)[1])
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}"):
-            GrpcServer(world.ingest, "127.0.0.1", port, max_request_bytes=LARGEST)
+            GrpcServer(world.ingest, "127.0.0.1", port, edge=OPEN, max_request_bytes=LARGEST)

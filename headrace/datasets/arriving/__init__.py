@@ -1,0 +1,1 @@
+"""How files come: uploaded in parts, or put into a watched folder."""

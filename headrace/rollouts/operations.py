@@ -61,9 +61,16 @@ class OperatedModel:
         return self._refusals.get(request.id)
 
     def answered(self, request: Operation, since: Position) -> bool:
-        """Whether a request was refused, or the fleet was told what to serve by a directive newer than ``since``."""
+        """Whether a request was refused, or the fleet was told what to serve by a directive newer than ``since``.
+
+        A roll back pins and a resume ends that, by which its answer differs from a new version's activation meanwhile.
+        """
+        if request.id in self._refusals:
+            return True
         active = self.view.active
-        return request.id in self._refusals or (active is not None and position_of(active) > since)
+        if active is None or position_of(active) <= since:
+            return False
+        return active.pinned == (request.kind == Operation.ROLL_BACK)
 
     def given_up(self, since: Position) -> str:
         """Which version was given up after ``since``, and why; "" for none."""

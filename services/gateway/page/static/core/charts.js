@@ -1,0 +1,270 @@
+// Charts on canvas: lines over time, sparklines, histograms. Colours are the style sheet's, read anew at each theme.
+
+import { h } from "./dom.js";
+import { clock, number } from "./format.js";
+
+let colours = {};
+const drawn = new Set();
+
+export function colour(name) {
+  return (colours[name] ??= getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+}
+
+export function themeChanged() {
+  colours = {};
+  for (const one of drawn) one.draw();
+}
+
+const observer = new ResizeObserver((entries) => entries.forEach((entry) => entry.target.chart?.draw()));
+
+class Chart {
+  constructor(height, label) {
+    this.canvas = h("canvas.chart", { role: "img", ariaLabel: label, style: { height: `${height}px` } });
+    this.canvas.chart = this;
+    this.height = height;
+    this.label = label;
+    observer.observe(this.canvas);
+    drawn.add(this);
+  }
+
+  paper() {
+    const { canvas } = this;
+    const width = canvas.clientWidth;
+    if (!canvas.isConnected) { if (this.shown) drawn.delete(this); return null; }
+    this.shown = true;
+    if (!width) return null;
+    const ratio = window.devicePixelRatio || 1;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(this.height * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(this.height * ratio);
+    }
+    const paper = canvas.getContext("2d");
+    paper.setTransform(ratio, 0, 0, ratio, 0, 0);
+    paper.clearRect(0, 0, width, this.height);
+    return { paper, width, height: this.height };
+  }
+}
+
+function ticks(low, high, wanted) {
+  const raw = (high - low) / Math.max(1, wanted);
+  const size = 10 ** Math.floor(Math.log10(raw || 1));
+  const step = [1, 2, 2.5, 5, 10].map((one) => one * size).find((one) => one >= raw) ?? size;
+  const found = [];
+  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
+  return found;
+}
+
+const MINUTES = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400].map((s) => s * 1000);
+
+// Lines: rows of [x, y1, y2, ...]; `series` says how each y looks. x is ms since the epoch, or a number if not `time`.
+export class Lines extends Chart {
+  constructor({ height = 220, series, label, format = number, zero = true, time = true, xname = "" }) {
+    super(height, label);
+    Object.assign(this, { series, format, zero, time, xname });
+    this.rows = [];
+    this.marks = [];
+    this.tip = h("div.tip", { hidden: true });
+    this.node = h("div.chartbox", this.canvas, this.tip);
+    this.canvas.addEventListener("pointermove", (event) => this.hover(event.offsetX));
+    this.canvas.addEventListener("pointerleave", () => this.hover(null));
+  }
+
+  show(rows, marks = []) {
+    this.rows = rows;
+    this.marks = marks;
+    const last = rows[rows.length - 1];
+    this.canvas.setAttribute("aria-label", last ? `${this.label}: ${this.series.map((one, i) => `${one.name} ${this.format(last[i + 1])}`).join(", ")}` : `${this.label}: nothing yet`);
+    this.draw();
+  }
+
+  hover(x) {
+    this.at = x;
+    this.draw();
+  }
+
+  draw() {
+    const made = this.paper();
+    if (!made) return;
+    const { paper, width, height } = made;
+    paper.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const values = this.rows.flatMap((row) => row.slice(1)).filter((one) => one !== null && one !== undefined && Number.isFinite(one));
+    if (!this.rows.length || !values.length) {
+      paper.fillStyle = colour("faint");
+      paper.textAlign = "center";
+      paper.fillText("nothing yet", width / 2, height / 2);
+      return;
+    }
+    let low = this.zero ? Math.min(0, ...values) : Math.min(...values);
+    let high = Math.max(...values);
+    if (high === low) { high += Math.abs(high) * 0.1 || 1; if (!this.zero) low -= Math.abs(low) * 0.1 || 1; }
+    high += (high - low) * 0.06;
+    const marks = ticks(low, high, Math.max(2, height / 46));
+    const left = Math.max(...marks.map((one) => paper.measureText(this.format(one)).width)) + 12;
+    const [top, right, bottom] = [8, 10, 20];
+    const first = this.rows[0][0];
+    const last = Math.max(this.rows[this.rows.length - 1][0], first + (this.time ? 1000 : 1));
+    const px = (x) => left + ((x - first) / (last - first)) * (width - left - right);
+    const py = (y) => top + (1 - (y - low) / (high - low)) * (height - top - bottom);
+    paper.lineWidth = 1;
+    paper.textBaseline = "middle";
+    paper.textAlign = "right";
+    for (const one of marks) {
+      const y = Math.round(py(one)) + 0.5;
+      paper.strokeStyle = colour("line");
+      paper.beginPath(); paper.moveTo(left, y); paper.lineTo(width - right, y); paper.stroke();
+      paper.fillStyle = colour("faint");
+      paper.fillText(this.format(one), left - 7, y);
+    }
+    paper.textBaseline = "alphabetic";
+    for (const [x, name] of this.axis(first, last, (width - left) / 92)) {
+      const at = px(x);
+      paper.textAlign = at < left + 22 ? "left" : at > width - 34 ? "right" : "center";
+      paper.fillText(name, at, height - 5);
+    }
+    for (const mark of this.marks) {
+      if (mark.x < first || mark.x > last) continue;
+      paper.strokeStyle = colour(mark.colour ?? "strong");
+      paper.setLineDash([2, 3]);
+      paper.beginPath(); paper.moveTo(px(mark.x), top); paper.lineTo(px(mark.x), height - bottom); paper.stroke();
+      paper.setLineDash([]);
+    }
+    this.series.forEach((series, i) => this.line(paper, series, i + 1, px, py, height - bottom));
+    if (this.at !== null && this.at !== undefined) this.cross(paper, px, top, height - bottom, width, py);
+    else this.tip.hidden = true;
+  }
+
+  axis(first, last, wanted) {
+    if (!this.time) return ticks(first, last, Math.min(wanted, last - first)).filter((x) => Number.isInteger(x)).map((x) => [x, `${this.xname}${x}`]);
+    const step = MINUTES.find((one) => (last - first) / one <= Math.max(2, wanted)) ?? 86400000;
+    const zone = new Date(first).getTimezoneOffset() * 60000;
+    const found = [];
+    for (let at = Math.ceil((first - zone) / step) * step + zone; at <= last; at += step) found.push([at, step < 60000 ? clock(at) : clock(at).slice(0, 5)]);
+    return found;
+  }
+
+  line(paper, series, column, px, py, floor) {
+    paper.strokeStyle = colour(series.colour);
+    paper.lineWidth = series.width ?? 1.75;
+    paper.lineJoin = "round";
+    paper.setLineDash(series.dash ?? []);
+    paper.beginPath();
+    let begun = false, firstX = 0, lastX = 0;
+    for (const row of this.rows) {
+      const y = row[column];
+      if (y === null || y === undefined || !Number.isFinite(y)) continue;
+      const x = px(row[0]);
+      if (begun) paper.lineTo(x, py(y)); else { paper.moveTo(x, py(y)); firstX = x; }
+      begun = true;
+      lastX = x;
+    }
+    paper.stroke();
+    paper.setLineDash([]);
+    if (series.fill && begun) {
+      paper.lineTo(lastX, floor); paper.lineTo(firstX, floor); paper.closePath();
+      paper.globalAlpha = 0.1; paper.fillStyle = colour(series.colour); paper.fill(); paper.globalAlpha = 1;
+    }
+  }
+
+  cross(paper, px, top, floor, width, py) {
+    const nearest = this.rows.reduce((best, row) => (Math.abs(px(row[0]) - this.at) < Math.abs(px(best[0]) - this.at) ? row : best));
+    const x = px(nearest[0]);
+    paper.strokeStyle = colour("faint");
+    paper.beginPath(); paper.moveTo(x, top); paper.lineTo(x, floor); paper.stroke();
+    this.series.forEach((series, i) => {
+      if (!Number.isFinite(nearest[i + 1])) return;
+      paper.fillStyle = colour(series.colour);
+      paper.beginPath(); paper.arc(x, py(nearest[i + 1]), 3.2, 0, 7); paper.fill();
+    });
+    const lines = this.series.map((series, i) => h("div", `${series.name} `, h("b", this.format(nearest[i + 1]))));
+    this.tip.replaceChildren(h("div.muted", this.time ? clock(nearest[0]) : `${this.xname}${nearest[0]}`), ...lines);
+    this.tip.hidden = false;
+    const wide = this.tip.offsetWidth;
+    Object.assign(this.tip.style, { left: `${x + wide + 20 > width ? x - wide - 12 : x + 12}px`, top: `${top + 4}px` });
+  }
+
+  legend() {
+    return h("div.legend", this.series.map((one) => h("span", h(`i.swatch-${one.colour}`), one.name)));
+  }
+}
+
+export class Spark extends Chart {
+  constructor(label, name = "accent", height = 26) {
+    super(height, label);
+    this.colour = name;
+    this.values = [];
+    this.node = this.canvas;
+    this.canvas.setAttribute("aria-hidden", "true");
+  }
+
+  show(values) { this.values = values; this.draw(); }
+
+  draw() {
+    const made = this.paper();
+    const values = this.values.filter((one) => one !== null && one !== undefined);
+    if (!made || values.length < 2) return;
+    const { paper, width, height } = made;
+    const high = Math.max(...values, 1e-9), low = Math.min(0, ...values);
+    const x = (i) => (i / (values.length - 1)) * (width - 2) + 1;
+    const y = (value) => height - 2 - ((value - low) / (high - low || 1)) * (height - 4);
+    paper.beginPath();
+    values.forEach((value, i) => (i ? paper.lineTo(x(i), y(value)) : paper.moveTo(x(i), y(value))));
+    paper.strokeStyle = colour(this.colour); paper.lineWidth = 1.5; paper.lineJoin = "round"; paper.stroke();
+    paper.lineTo(x(values.length - 1), height); paper.lineTo(x(0), height); paper.closePath();
+    paper.globalAlpha = 0.12; paper.fillStyle = colour(this.colour); paper.fill(); paper.globalAlpha = 1;
+  }
+}
+
+// Bars of shares with names below: a histogram, or how often each category is there. `against` is drawn as outlines.
+export class Bars extends Chart {
+  constructor({ height = 120, label, format = number }) {
+    super(height, label);
+    this.format = format;
+    this.bars = [];
+    this.tip = h("div.tip", { hidden: true });
+    this.node = h("div.chartbox", this.canvas, this.tip);
+    this.canvas.addEventListener("pointermove", (event) => { this.at = event.offsetX; this.draw(); });
+    this.canvas.addEventListener("pointerleave", () => { this.at = null; this.draw(); });
+  }
+
+  show(bars) { this.bars = bars; this.draw(); } // [{name, value, against}]
+
+  draw() {
+    const made = this.paper();
+    if (!made || !this.bars.length) return;
+    const { paper, width, height } = made;
+    paper.font = `10.5px ${getComputedStyle(document.body).fontFamily}`;
+    const high = Math.max(...this.bars.flatMap((one) => [one.value, one.against ?? 0]), 1e-12);
+    const each = width / this.bars.length, floor = height - 16;
+    const y = (value) => floor - (value / high) * (floor - 6);
+    let chosen = null;
+    this.bars.forEach((bar, i) => {
+      const over = this.at !== null && this.at !== undefined && this.at >= i * each && this.at < (i + 1) * each;
+      if (over) chosen = [bar, i];
+      paper.fillStyle = colour("accent");
+      paper.globalAlpha = over ? 1 : 0.72;
+      const gap = Math.min(3, each * 0.15);
+      paper.fillRect(i * each + gap, y(bar.value), Math.max(1, each - 2 * gap), floor - y(bar.value));
+      paper.globalAlpha = 1;
+      if (bar.against !== undefined && bar.against !== null) {
+        paper.fillStyle = colour("amber");
+        paper.fillRect(i * each, y(bar.against) - 1, each, 2);
+      }
+    });
+    paper.fillStyle = colour("faint");
+    const every = Math.ceil(this.bars.length / Math.max(1, Math.floor(width / 64)));
+    this.bars.forEach((bar, i) => {
+      if (i % every && i !== this.bars.length - 1) return;
+      if (i === this.bars.length - 1 && i % every) { if ((i % every) < every / 2) return; }
+      const at = (i + 0.5) * each;
+      paper.textAlign = i === 0 ? "left" : i === this.bars.length - 1 ? "right" : "center";
+      const name = String(bar.name);
+      paper.fillText(name.length > 11 ? `${name.slice(0, 10)}…` : name, i === 0 ? 1 : i === this.bars.length - 1 ? width - 1 : at, height - 3);
+    });
+    this.tip.hidden = chosen === null;
+    if (chosen) {
+      const [bar, i] = chosen;
+      this.tip.replaceChildren(h("div.muted", bar.title ?? String(bar.name)), h("div", h("b", this.format(bar.value)), bar.against !== undefined && bar.against !== null ? ` beside ${this.format(bar.against)}` : ""));
+      Object.assign(this.tip.style, { left: `${Math.max(0, Math.min(width - this.tip.offsetWidth, i * each))}px`, top: "-8px" });
+    }
+  }
+}

@@ -1,0 +1,9 @@
+// The views, in the order of the menu. Each is loaded when it is first shown: `mount(root, {follow, onLeave, rest})`.
+
+export const VIEWS = [
+  { id: "now", name: "Now", key: "1", load: () => import("./now/view.js") },
+  { id: "models", name: "Models", key: "2", load: () => import("./models/view.js") },
+  { id: "predict", name: "Predict", key: "3", load: () => import("./predict.js") },
+  { id: "playground", name: "Playground", key: "4", load: () => import("./playground.js") },
+  { id: "learning", name: "Learning", key: "5", load: () => import("./learning.js") },
+];

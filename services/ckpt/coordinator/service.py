@@ -158,13 +158,17 @@ class Rollout:
                 self.ledger.refuse(chosen, served=False)
             retired = self.ledger.issue(RETIRE, chosen, verdict.reason, operation_id=staging.operation)
             return [retired, *self._stay(staging.operation, chosen)]
+        return [self._ready(chosen, staging, verdict.reason, now)]
+
+    def _ready(self, chosen: CheckpointPublished, staging: Staging, reason: str, now: float) -> RolloutDirective:
+        """What follows when enough workers have a version ready."""
         if staging.rolls_back:
-            return [self._roll_back_to(chosen, verdict.reason)]
+            return self._roll_back_to(chosen, reason)
         if staging.operation:
-            return [self._deployed(chosen, staging, verdict.reason, now)]
+            return self._deployed(chosen, staging, reason, now)
         if self.canaries.needed(chosen, self.fleet.alive):
-            return [self.canaries.begin(chosen, verdict.reason, now, self.fleet.alive, ready=staging.ready)]
-        return [self._activate(chosen, verdict.reason, now, frozenset(staging.waiting or ()))]
+            return self.canaries.begin(chosen, reason, now, self.fleet.alive, ready=staging.ready)
+        return self._activate(chosen, reason, now, frozenset(staging.waiting or ()))
 
     def _activate(
         self, chosen: CheckpointPublished, reason: str, now: float, voters: frozenset[str], operation: str = ""

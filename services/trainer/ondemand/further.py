@@ -21,7 +21,7 @@ from services.trainer.ondemand.submission import Request, Submission, decoded, d
 class ReportedRecord(Record, kw_only=True):
     """A job that comes to a report. `heard_so_far` is what its process last said of how far it is."""
 
-    heard_so_far: dict[str, Any] = {}
+    heard_so_far: dict[str, Any] = msgspec.field(default_factory=dict)
     report: dict[str, Any] | None = None
 
     def progress(self) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def test_a_successor_goes_on_with_a_deployment_at_each_point():
     assert last.judge.canary is not None
     last.on_alert(alert(4), 9e8)
     directives = last.decide(9e8)
-    assert [d.action for d in directives][0] == RETIRE
+    assert directives[0].action == RETIRE
     assert last.view.pinned
 
 

@@ -133,8 +133,15 @@ REPLAYS = TopicSpec(
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
 
+RULES = TopicSpec(
+    "headrace.rules", "rules", "<pipeline>/run/<id>, /rule/<name> or /positions", "records.RuleRecord (JSON)",
+    "Every run of a rule as of its last change, what is remembered of each rule, and how far triggers were read. "
+    "Partitioned by pipeline.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
+
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS)
+SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, RULES)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

@@ -23,7 +23,8 @@ from services.trainer.learner import load_weights
 from services.trainer.learning.importance import weighted_loss
 from services.trainer.learning.lane import Lane
 from services.trainer.learning.schedule import Schedule
-from services.trainer.offline.examples import AT_ONCE, Examples
+from services.trainer.offline.examples import Examples
+from services.trainer.offline.judging import judged, network_of
 from services.trainer.offline.parts import Parts
 from services.trainer.tree import copied, flatten, unflatten
 
@@ -100,20 +101,8 @@ class Fitting:
 
     def judged(self, part: np.ndarray, weights: dict[str, torch.Tensor] | None = None) -> list[Judged]:
         """Error and evidence of the prediction of each example of a part, with these weights or those of now."""
-        served = self._lane.served
-        if weights is not None:
-            served = self._model.network()
-            load_weights(served, weights)
-        served.eval()
-        made: list[Judged] = []
-        for start in range(0, len(part), AT_ONCE):
-            self._check()
-            some = part[start : start + AT_ONCE]
-            with torch.inference_mode():
-                predictions = self._model.predictions(served(self._examples.features[torch.from_numpy(some)]))
-            judge, labels = self._model.judge, self._examples.labels
-            made += [judge(prediction, labels[i]) for prediction, i in zip(predictions, some, strict=True)]
-        return made
+        served = self._lane.served if weights is None else network_of(self._model, weights)
+        return judged(self._model, served, self._examples, part, self._check)
 
     def _epoch(self, number: int, tell: Tell) -> None:
         started, losses = time.monotonic(), list[float]()

@@ -10,8 +10,6 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 
-from headrace.evaluation.judge import Judged
-from headrace.evaluation.port import Task
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.spec import TrainingSpec
 from headrace.runtime.devices.host import HOST
@@ -25,6 +23,7 @@ from services.trainer.compiler_check import check_compiler
 from services.trainer.offline.examples import Examples, gather
 from services.trainer.offline.fitting import Fitted, Fitting, OnEpoch, Tell
 from services.trainer.offline.handing_over import hand_over
+from services.trainer.offline.judging import baseline_errors, finite_mean, task_metrics
 from services.trainer.offline.parts import Parts, split
 from services.trainer.origin import origin_of
 
@@ -73,7 +72,7 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
     fitted, report = fit(job, prepared, tell, check)
     if job.hand_over:
         version, offsets = hand_over(
-            prepared.pipeline, settings, prepared.examples, fitted, metrics=_metrics(report), job=job.path.name
+            prepared.pipeline, settings, prepared.examples, fitted, metrics=version_metrics(report), job=job.path.name
         )
         report = msgspec.structs.replace(report, version=version, offsets=offsets)
     report = msgspec.structs.replace(report, seconds=time.monotonic() - started)
@@ -172,29 +171,13 @@ def _part(pipeline: Pipeline, examples: Examples, part: np.ndarray, fitting: Fit
         examples=len(part),
         from_ms=int(times[0]),
         to_ms=int(times[-1]),
-        error=_finite_mean(np.array([one.error for one in judged])),
-        metrics=_task_metrics(pipeline.model.judge.task, judged),
-        baselines={
-            name: mean
-            for name, errors in examples.baselines.items()
-            if (mean := _finite_mean(errors[part])) is not None
-        },
+        error=finite_mean(np.array([one.error for one in judged])),
+        metrics=task_metrics(pipeline.model.judge.task, judged),
+        baselines=baseline_errors(examples, part),
     )
 
 
-def _task_metrics(task: Task, judged: list[Judged]) -> dict[str, float]:
-    """The task's metrics over predictions whose evidence is finite."""
-    evidence = np.array([one.evidence for one in judged], np.float64)
-    evidence = evidence[np.isfinite(evidence).all(axis=1)]
-    return task.metrics(task.sums(evidence, np.ones(len(evidence)))) if len(evidence) else {}
-
-
-def _finite_mean(errors: np.ndarray) -> float | None:
-    finite = errors[np.isfinite(errors)]
-    return float(finite.mean()) if len(finite) else None
-
-
-def _metrics(report: Report) -> dict[str, float]:
+def version_metrics(report: Report) -> dict[str, float]:
     """For the version's event: the error on the newest part that was not trained on, beside the baselines' there."""
     part = next((report.parts[name] for name in ("test", "validation") if report.parts[name].examples), None)
     if part is None or part.error is None:

@@ -16,7 +16,16 @@ from services.gateway.upstream import Resolve
 
 FLOW = "flow"
 ASKED = {
-    "training": ("train", "/v1/training/jobs?limit=100"),
+    "training": ("train", "/v1/training/jobs?limit=60"),
+    "studies": ("train", "/v1/training/studies?limit=20"),
+    "datasets": ("datasets", "/v1/datasets"),
+    "imports": ("datasets", "/v1/imports"),
+    "queues": ("labelling", "/v1/labelling/queues"),
+    "drift": ("drift", "/v1/drift"),
+    "alerts": ("drift", "/v1/alerts?state=all"),
+    "silences": ("drift", "/v1/silences"),
+    "rules": ("rules", "/v1/rules"),
+    "runs": ("rules", "/v1/rules/runs?limit=50"),
 }
 """Sections that are a role's answer: the role, and the path."""
 _ASKED_S = 0.8

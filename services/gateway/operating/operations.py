@@ -20,6 +20,27 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = ""
 
 
+class Deployed(Asked, forbid_unknown_fields=True):
+    """The body of a request to deploy: `canary_share` of the workers serve the version first; 0 for all of them."""
+
+    canary_share: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+
+
+def deploy(settings: ServiceSettings, model: str, asked: Deployed) -> dict[str, Any]:
+    """Serve a version that is held or newer: on canaries until a deploy of it without a share, or everywhere.
+
+    Errors as `roll_back`.
+    """
+    request = Operation(
+        model=model,
+        kind=Operation.DEPLOY,
+        version=asked.version,
+        reason=asked.reason or "deployed by an operator",
+        canary_share=asked.canary_share,
+    )
+    return _carry_out(settings, request, lambda _: request)
+
+
 def roll_back(settings: ServiceSettings, model: str, asked: Asked) -> dict[str, Any]:
     """Serve an earlier version and stay there.
 
@@ -54,12 +75,13 @@ def _carry_out(
     with OperatorSession(settings, about.model) as session:
         active, since = session.catch_up(), time.monotonic()
         answer = session.request(request(active), TIMEOUT_S)
-        done = session.wait_served(answer.version, TIMEOUT_S)
+        done = session.wait_followed(TIMEOUT_S)
         return {
             "model": answer.model,
             "version": answer.version,
             "previous": answer.previous_version,
             "pinned": answer.pinned,
+            "canaries": sorted(answer.canaries),
             "done": done,
             "took_ms": round((time.monotonic() - since) * 1000),
             "workers": [

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -13,7 +13,7 @@ from headrace.runtime.settings import ServiceSettings
 from services.gateway.errors import BadRequestError, BusyError, ConflictError, UnavailableError
 from services.gateway.operating import letters, operations, reading
 from services.gateway.operating.letters import Chosen
-from services.gateway.operating.operations import Asked
+from services.gateway.operating.operations import Asked, Deployed
 
 PIPELINE = "/v1/pipelines/{pipeline}"
 _AT_ONCE = 4
@@ -23,7 +23,6 @@ _MOST_LETTERS = 1000
 
 T = TypeVar("T")
 B = TypeVar("B")
-Operate = Callable[[ServiceSettings, str, Asked], dict[str, Any]]
 
 Name = Annotated[str, Path(description="the pipeline's name")]
 ModelName = Annotated[str, Path(description="the model's name in the fleet, or as pipeline.yaml has it")]
@@ -101,27 +100,39 @@ class Operating:
 
 def add_operating(app: FastAPI, operating: Operating) -> None:
     """Add the routes."""
-    for name, operate, summary in (
-        ("rollback", operations.roll_back, "Serve an earlier version everywhere, and stay there"),
-        ("pin", operations.pin, "Stay at the version that is served; newer ones wait"),
-        ("resume", operations.resume, "Let the newest versions be rolled out again"),
+    for one in (
+        Offered("rollback", operations.roll_back, Asked, "Serve an earlier version everywhere, and stay there"),
+        Offered("pin", operations.pin, Asked, "Stay at the version that is served; newer ones wait"),
+        Offered("resume", operations.resume, Asked, "Let the newest versions be rolled out again"),
+        Offered("deploy", operations.deploy, Deployed, "Serve a version: on a share of the workers first, or on all"),
     ):
-        _add_operation(app, operating, name, operate, summary)
+        _add_operation(app, operating, one)
     _add_lineage(app, operating)
     _add_records(app, operating)
     _add_letters(app, operating)
 
 
-def _add_operation(app: FastAPI, operating: Operating, name: str, operate: Operate, summary: str) -> None:
+class Offered(NamedTuple):
+    """An operation: its last part of the path, what does it, and its body."""
+
+    name: str
+    operate: Callable[[ServiceSettings, str, Any], dict[str, Any]]
+    body: type[Asked]
+    summary: str
+
+
+def _add_operation(app: FastAPI, operating: Operating, one: Offered) -> None:
+    schema = _ASKED | _SHARE if one.body is Deployed else _ASKED
+
     @app.post(
-        f"{PIPELINE}/models/{{model}}/{name}", name=name, summary=summary, openapi_extra=_body(_ASKED),
+        f"{PIPELINE}/models/{{model}}/{one.name}", name=one.name, summary=one.summary, openapi_extra=_body(schema),
         responses=errors(400, 404, 409, 413, 429, 503),
     )  # fmt: skip
     async def operation(pipeline: Name, model: ModelName, request: Request) -> Response:
         """Answered when every worker has confirmed, or after 15 seconds with `done` false; 409 if it is refused."""
         operating.gateway.check(pipeline)
-        known, asked = operating.gateway.model(model), await operating.asked(request, Asked)
-        work = lambda: operate(operating.settings, known, asked)  # noqa: E731
+        known, asked = operating.gateway.model(model), await operating.asked(request, one.body)
+        work = lambda: one.operate(operating.settings, known, asked)  # noqa: E731
         return _answer(await operating.do(work, refused=ConflictError))
 
 
@@ -198,6 +209,9 @@ _TEXT = {"type": "string"}
 _ASKED = {
     "version": {"type": "integer", "minimum": 0, "description": "0: the one before the active one"},
     "reason": {"type": "string", "description": "noted with the directive, for whoever asks later"},
+}
+_SHARE = {
+    "canary_share": {"type": "number", "minimum": 0, "exclusiveMaximum": 1, "description": "of the workers; 0: all"}
 }
 _CHOSEN = {
     "places": {"type": "array", "items": _TEXT, "description": "partition:offset of each letter; without it, all"},

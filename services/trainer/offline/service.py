@@ -50,7 +50,13 @@ def prepare(job: TrainingJob, settings: ServiceSettings, check: Callable[[], Non
     return Prepared(pipeline, examples, split(examples, job.validation, job.test))
 
 
-def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Callable[[], None]) -> Report:
+def run_job(
+    job: TrainingJob,
+    settings: ServiceSettings,
+    tell: Tell,
+    check: Callable[[], None],
+    on_epoch: OnEpoch = lambda _: None,
+) -> Report:
     """Do a job, or what is left of it; one that is done is returned as it was.
 
     Args:
@@ -58,6 +64,7 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
         settings: where Kafka and storage are, for jobs that need them.
         tell: hears of each batch.
         check: is called now and then; raises to stop the job, which the same call then goes on with.
+        on_epoch: hears of each epoch at its end; not of those that an earlier call has finished.
 
     Raises:
         ConfigError: something asked for is wrong.
@@ -69,7 +76,7 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
         return done
     job.path.mkdir(parents=True, exist_ok=True)
     prepared = prepare(job, settings, check)
-    fitted, report = fit(job, prepared, tell, check)
+    fitted, report = fit(job, prepared, tell, check, on_epoch)
     if job.hand_over:
         version, offsets = hand_over(
             prepared.pipeline, settings, prepared.examples, fitted, metrics=version_metrics(report), job=job.path.name

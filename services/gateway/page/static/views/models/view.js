@@ -55,6 +55,7 @@ export function mount(root, page) {
       const now = view();
       if (await confirm(`Stay at version ${now.active}?`, [h("p", `Every worker of ${model} goes on with version ${now.active}. Training and publishing go on; newer versions wait until you resume.`)], "Pin it")) await ask("pin", { version: now.active, reason: "pinned on the page" }, "Pinned");
     },
+    deploy: () => deployVersion(of(said?.versions), view(), (body) => ask("deploy", body, body.canary_share ? "On canaries" : "Deployed")),
     resume: async () => { await ask("resume", { reason: "resumed on the page" }, "Resumed"); },
   });
   const view = () => said?.models.find((one) => one.model === model) ?? { active: 0 };
@@ -66,8 +67,9 @@ export function mount(root, page) {
 }
 
 function outcome(done, told) {
-  const left = done.workers.filter((one) => one.version !== done.version);
-  if (done.done) toast(`${told}: ${many(done.workers.length, "worker")} on version ${done.version}${done.pinned ? ", pinned" : ""}, ${seconds(done.took_ms / 1000)}`);
+  const left = done.workers.filter((one) => one.version !== done.version && !done.canaries.length);
+  if (done.done && done.canaries.length) toast(`${told}: ${done.canaries.join(", ")} on version ${done.version}`);
+  else if (done.done) toast(`${told}: ${many(done.workers.length, "worker")} on version ${done.version}${done.pinned ? ", pinned" : ""}, ${seconds(done.took_ms / 1000)}`);
   else failed(new Error(`Told, but not every worker follows yet: ${left.map((one) => `${one.worker} serves ${one.version} ${one.error}`).join("; ")}`));
 }
 
@@ -86,6 +88,21 @@ function chooseVersion(versions, view, carryOut, wanted) {
   ], [h("button", { type: "button", onclick: () => made.close() }, "Leave it"), go]);
 }
 
+function deployVersion(versions, view, carryOut, wanted) {
+  const able = versions.filter((one) => one.version !== view.active && !["refused", "skipped"].includes(one.state));
+  const select = h("select", able.map((one) => h("option", { value: one.version, selected: one.version === wanted }, `${one.version} · ${one.state} · ${moment(one.published_us / 1000)}`)));
+  const share = h("input", { type: "range", min: 0, max: 90, step: 5, value: 0, ariaLabel: "Share of the workers, in percent" });
+  const said = h("output", "all workers");
+  share.addEventListener("input", () => { said.textContent = Number(share.value) ? `${share.value} % of the workers first` : "all workers"; });
+  const reason = h("input", { type: "text", maxLength: 400, placeholder: "for whoever asks later" });
+  const go = action("Deploy", async () => { made.close(); await carryOut({ version: Number(select.value), canary_share: Number(share.value) / 100, reason: reason.value || "deployed on the page" }); }, "button.main");
+  go.disabled = !able.length;
+  const made = dialog("Deploy a version", [
+    h("p", "A version that is held or newer is served: on a share of the workers first, as canaries, until it is deployed without a share, or everywhere at once."),
+    field("Version", select).node, h("div.field", h("span.name", "Canaries"), h("div.buttons", share, said)), field("Reason", reason).node,
+  ], [h("button", { type: "button", onclick: () => made.close() }, "Leave it"), go]);
+}
+
 function makeCard() {
   const fact = {};
   const tile = (id, label) => { fact[id] = [h("span"), h("div.sub")]; return h("div.tile", { id: `model-${id}` }, h("span.label", label), h("div.value", fact[id][0]), fact[id][1]); };
@@ -97,12 +114,12 @@ function makeCard() {
   return {
     node,
     actions(of) {
-      made = { rollBack: action("Roll back …", of.rollBack, "button.danger"), pin: action("Pin here", of.pin), resume: action("Resume", of.resume, "button.main") };
-      buttons.append(made.resume, made.pin, made.rollBack);
+      made = { rollBack: action("Roll back …", of.rollBack, "button.danger"), pin: action("Pin here", of.pin), resume: action("Resume", of.resume, "button.main"), deploy: action("Deploy …", of.deploy) };
+      buttons.append(made.resume, made.deploy, made.pin, made.rollBack);
     },
     show(view, workers, versions) {
       now = view;
-      for (const one of [made.pin, made.rollBack]) if (!now) one.disabled = true; else if (one.disabled && !one.matches(":focus")) one.disabled = false;
+      for (const one of [made.pin, made.rollBack, made.deploy]) if (!now) one.disabled = true; else if (one.disabled && !one.matches(":focus")) one.disabled = false;
       made.resume.hidden = !now?.pinned;
       made.pin.hidden = Boolean(now?.pinned);
       if (!now) { put("active", "–", "no version is rolled out yet"); put("next", "–", ""); put("previous", "–", ""); put("workers", workers.length, ""); return; }

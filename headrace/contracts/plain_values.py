@@ -11,6 +11,7 @@ from headrace.contracts import events_pb2
 from headrace.contracts.topics import CATALOGUE, DEAD_LETTER_SUFFIX
 
 _LONG = 96
+_PROTOBUF = "headrace.v1."
 
 
 def message_type(topic: str) -> type[Message] | None:
@@ -18,7 +19,7 @@ def message_type(topic: str) -> type[Message] | None:
     if topic.endswith(DEAD_LETTER_SUFFIX):
         return events_pb2.DeadLetter
     for spec in CATALOGUE:
-        if not spec.per_pipeline and spec.name() == topic:
+        if not spec.per_pipeline and spec.name() == topic and spec.schema.startswith(_PROTOBUF):
             return getattr(events_pb2, spec.schema.rsplit(".", 1)[-1])  # type: ignore[no-any-return]
     return None
 

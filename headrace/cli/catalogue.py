@@ -45,6 +45,7 @@ COMMANDS = (
     Command("train", PIPELINES, "Train on a range of the examples, on files or on the pipeline's source, and report."),
     Command("tune", PIPELINES, "Search for better training settings, over a range of the examples or the source."),
     Command("experiments", PIPELINES, "Training jobs that were tracked, side by side."),
+    Command("label", PIPELINES, "Label events: take one, say what is true, undo, review, import and export."),
     Command("status", OPERATING, "What runs, how fast, how well."),
     Command("tail", OPERATING, "Show the records of a topic, decoded."),
     Command("dlq", OPERATING, "Dead letters: list them, look at one, put them back."),

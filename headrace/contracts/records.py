@@ -7,6 +7,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from headrace.contracts.labelling import Labelling  # noqa: F401 - the value of headrace.labelling
+
 P = TypeVar("P")
 E = TypeVar("E")
 L = TypeVar("L")

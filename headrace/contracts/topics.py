@@ -132,6 +132,12 @@ REPLAYS = TopicSpec(
     "Dead letters that were put back, each in the transaction that did it. Partitioned by source topic.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
+LABELLING = TopicSpec(
+    "headrace.labelling", "labelling", "<pipeline>/item/<id>, /work/<id> or /positions", "records.Labelling (JSON)",
+    "What people are to label, what they decided, and how far the role has read: its whole state. A pipeline's records "
+    "are in one partition.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
 
 RULES = TopicSpec(
     "headrace.rules", "rules", "<pipeline>/run/<id>, /rule/<name> or /positions", "records.RuleRecord (JSON)",
@@ -141,7 +147,17 @@ RULES = TopicSpec(
 )  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, RULES)
+SYSTEM_TOPICS = (
+    CHECKPOINTS,
+    REFUSALS,
+    OPERATIONS,
+    ROLLOUTS,
+    APPLIED,
+    ALERTS,
+    REPLAYS,
+    RULES,
+    LABELLING,
+)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

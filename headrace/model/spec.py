@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from headrace.evaluation.names import TaskName
 from headrace.model.join_spec import JoinSpec
+from headrace.model.labelling_spec import LabellingSpec, QueueSpec
 from headrace.model.section import Section
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
@@ -194,6 +195,7 @@ class PipelineSpec(Section):
     join: JoinSpec = JoinSpec()
     training: TrainingSpec = TrainingSpec()
     monitor: MonitorSpec = MonitorSpec()
+    labelling: LabellingSpec = LabellingSpec()
     demo: DemoSpec = DemoSpec()
     models: tuple[VariantSpec, ...] = Field((), description="further models over the same events")
 
@@ -202,13 +204,19 @@ class PipelineSpec(Section):
         """Whether a model predicts without answering, which takes a topic of its own."""
         return any(variant.role == SHADOW for variant in self.models)
 
+    @property
+    def label_queues(self) -> tuple[QueueSpec, ...]:
+        """The queues of what people are to label: those of `labelling`, else the default ones."""
+        return self.labelling.queues_of(self.task, shadows=self.has_shadows)
+
     def training_of(self, variant: VariantSpec) -> TrainingSpec:
         """How a further model is trained: as the champion, but for what its own section sets."""
         own = {name: getattr(variant.training, name) for name in variant.training.model_fields_set}
         return self.training.model_copy(update=own)
 
     def conflicts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """What is wrong with the models taken together: the field, and why."""
+        """What is wrong with the models taken together, and with what depends on them: the field, and why."""
+        yield from self.labelling.problems(self.task, shadows=self.has_shadows)
         names: set[str] = {self.name}
         for i, variant in enumerate(self.models):
             if variant.name in names:

@@ -16,7 +16,8 @@ def request(url: str, body: bytes | None = None, timeout: float = 10.0) -> tuple
     connection = http.client.HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=timeout)
     try:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        connection.request("GET" if body is None else "POST", address.path or "/", body, headers)
+        path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+        connection.request("GET" if body is None else "POST", path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:

@@ -60,7 +60,7 @@ class MeanChange:
     ) -> None:  # fmt: skip
         self._delta, self._measure, self._effect = delta, measure, effect
         self._learn, self._adopt, self._thin = learn, adopt, thin
-        self._adwin = ADWIN(delta=delta)
+        self._adwin = _adwin(delta)
         self._kept: deque[float] = deque(maxlen=max(1, KEPT // thin))
         self._recent: deque[float] = deque()
         self._recent_sum = 0.0
@@ -104,7 +104,8 @@ class MeanChange:
         finite = np.asarray(values, dtype=np.float64)
         finite = finite[np.isfinite(finite)]
         if self._thin == 1:
-            return finite.tolist()
+            values_as_they_are: list[float] = finite.tolist()
+            return values_as_they_are
         waiting = np.concatenate([self._waiting, finite])
         whole = len(waiting) // self._thin * self._thin
         self._waiting = waiting[whole:].tolist()
@@ -174,7 +175,7 @@ class MeanChange:
         return Moved(firing, self.mean or 0.0, self.usual or 0.0, self.limit or 0.0, self.taken)
 
     def _again(self) -> None:
-        self._adwin = ADWIN(delta=self._delta)
+        self._adwin = _adwin(self._delta)
         self._kept.clear()
         self._recent.clear()
         self._waiting.clear()
@@ -204,3 +205,8 @@ class MeanChange:
         self._sum, self._squares, self.taken = state["sum"], state["squares"], state["taken"]
         self._since, self.usual, self._deviation = state["since"], state["usual"], state["deviation"]
         self.firing, self._changed = state["firing"], state["changed"]
+
+
+def _adwin(delta: float) -> Any:
+    made: Any = ADWIN  # river's is untyped
+    return made(delta=delta)

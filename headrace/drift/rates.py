@@ -123,8 +123,8 @@ class Baseline:
 class Intervals:
     """Counts of bins by intervals of time, until an interval is over.
 
-    Records come late and out of order by the reading of several partitions: an interval is over once the newest record
-    is `slack` intervals further, or the clock is and everything was read.
+    Several partitions are read, none of them in step with the others: an interval is over once everything was read up
+    to `slack` intervals after its start.
     """
 
     def __init__(self, seconds: float, bins: int, slack: int = 2) -> None:
@@ -144,21 +144,22 @@ class Intervals:
             counts = np.bincount(places[which == interval], minlength=self._bins)
             self._open[interval] = self._open[interval] + counts if interval in self._open else counts
 
-    def over(self, now: float | None = None) -> list[tuple[int, NDArray[np.int64]]]:
-        """The intervals that are over, oldest first, empty ones between them too; the first and last ones are not
-        whole. `now` is the clock where everything was read, else None.
+    def over(self, until: float | None) -> list[tuple[int, NDArray[np.int64]]]:
+        """The intervals that are over, oldest first, empty ones between them too.
+
+        `until` is the time before which everything was read; None while that is not known. The very first interval,
+        which began before the first record, is left out.
         """
-        if not self._open and self._done < 0:
+        if until is None or (not self._open and self._done < 0):
             return []
-        newest = max(self._open, default=self._done)
-        if now is not None:
-            newest = max(newest, int(now // self.seconds))
-        last = newest - self._slack
-        first = self._done + 1 if self._done >= 0 else min(self._open)
-        if self._done < 0 and last >= first:  # the first one began before the first record
-            self._open.pop(first, None)
-            self._done, first = first, first + 1
-        first = max(first, last - _OPEN_MOST)  # a pause of hours is not counted out interval by interval
+        last = int(until // self.seconds) - self._slack
+        if self._done < 0:
+            first = min(self._open)
+            if last < first:
+                return []
+            del self._open[first]
+            self._done = first
+        first = max(self._done + 1, last - _OPEN_MOST)  # a pause of hours is not counted out interval by interval
         empty = np.zeros(self._bins, dtype=np.int64)
         found = [(interval, self._open.pop(interval, empty)) for interval in range(first, last + 1)]
         self._done = max(self._done, last)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from headrace.evaluation.names import TaskName
 from headrace.model.join_spec import JoinSpec
 from headrace.model.section import Section
+from headrace.model.watching_spec import AlertsSpec, WatchSpec
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
@@ -194,6 +195,8 @@ class PipelineSpec(Section):
     join: JoinSpec = JoinSpec()
     training: TrainingSpec = TrainingSpec()
     monitor: MonitorSpec = MonitorSpec()
+    drift: WatchSpec = WatchSpec()
+    alerts: AlertsSpec = AlertsSpec()
     demo: DemoSpec = DemoSpec()
     models: tuple[VariantSpec, ...] = Field((), description="further models over the same events")
 

@@ -732,6 +732,10 @@ class Alert(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     FIRING_FIELD_NUMBER: _builtins.int
     AT_US_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SINCE_US_FIELD_NUMBER: _builtins.int
+    SILENCED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     model: _builtins.str
     name: _builtins.str
@@ -742,6 +746,14 @@ class Alert(_message.Message):
     version: _builtins.int
     firing: _builtins.bool
     at_us: _builtins.int
+    subject: _builtins.str
+    """What it is about within the model: a column, a worker, a version. The last part of the id."""
+    source: _builtins.str
+    """The role that raised it: monitor or drift."""
+    since_us: _builtins.int
+    """When it started; of a record that says it stopped, too."""
+    silenced: _builtins.bool
+    """A silence was in force when the record was written."""
     def __init__(
         self,
         *,
@@ -755,14 +767,93 @@ class Alert(_message.Message):
         version: _builtins.int = ...,
         firing: _builtins.bool = ...,
         at_us: _builtins.int = ...,
+        subject: _builtins.str = ...,
+        source: _builtins.str = ...,
+        since_us: _builtins.int = ...,
+        silenced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "firing", b"firing", "id", b"id", "message", b"message", "model", b"model", "name", b"name", "severity", b"severity", "threshold", b"threshold", "value", b"value", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "firing", b"firing", "id", b"id", "message", b"message", "model", b"model", "name", b"name", "severity", b"severity", "silenced", b"silenced", "since_us", b"since_us", "source", b"source", "subject", b"subject", "threshold", b"threshold", "value", b"value", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
+class Silence(_message.Message):
+    """Drift role and command line to whoever reads, on the compacted headrace.silences, keyed by id. A tombstone ends it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    match: _builtins.str
+    """The id of an alert, in which * stands for anything."""
+    until_us: _builtins.int
+    reason: _builtins.str
+    created_by: _builtins.str
+    at_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        match: _builtins.str = ...,
+        until_us: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "created_by", b"created_by", "id", b"id", "match", b"match", "reason", b"reason", "until_us", b"until_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Silence: _TypeAlias = Silence  # noqa: Y015
+
+@_typing.final
+class DriftState(_message.Message):
+    """The drift role to itself, on the compacted headrace.drift, keyed by pipeline: what it knows, and the offsets up to which
+    it has read. Written in one transaction with the alerts that follow from it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    format: _builtins.int
+    """Of `state`; one of another format is not read, and the role begins anew."""
+    state: _builtins.bytes
+    """msgpack, deflated."""
+    at_us: _builtins.int
+    @_builtins.property
+    def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOffset]: ...
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        offsets: _abc.Iterable[Global___PartitionOffset] | None = ...,
+        format: _builtins.int = ...,
+        state: _builtins.bytes = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "format", b"format", "offsets", b"offsets", "pipeline", b"pipeline", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftState: _TypeAlias = DriftState  # noqa: Y015
 
 @_typing.final
 class Header(_message.Message):

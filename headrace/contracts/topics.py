@@ -123,9 +123,20 @@ APPLIED = TopicSpec(
     partitions=SYSTEM_PARTITIONS, retention=timedelta(days=1),
 )  # fmt: skip
 ALERTS = TopicSpec(
-    "headrace.alerts", "monitor", "model", "headrace.v1.Alert",
+    "headrace.alerts", "monitor, drift", "model", "headrace.v1.Alert",
     "An alert that started or stopped firing. Partitioned as the checkpoints are.",
     partitions=SYSTEM_PARTITIONS, retention=timedelta(days=30), may_grow=True,
+)  # fmt: skip
+SILENCES = TopicSpec(
+    "headrace.silences", "drift, command line", "the silence's id", "headrace.v1.Silence",
+    "Alerts that nobody is told of for a while.",
+    partitions=1, retention=None,
+)  # fmt: skip
+DRIFT = TopicSpec(
+    "headrace.drift", "drift", "pipeline", "headrace.v1.DriftState",
+    "What the drift role knows and up to which offsets, in one transaction with the alerts that follow. Partitioned as "
+    "the checkpoints are, by pipeline.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
 REPLAYS = TopicSpec(
     "headrace.replays", "command line", "topic/partition/offset/timestamp of the record", "headrace.v1.LetterReplayed",
@@ -157,6 +168,8 @@ SYSTEM_TOPICS = (
     REPLAYS,
     RULES,
     LABELLING,
+    SILENCES,
+    DRIFT,
 )
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 

@@ -32,6 +32,7 @@ ROLES = (
     Role("rpc", "services.inference.rpc", "answers single requests by gRPC and REST", ANSWERING),
     Role("gateway", "services.gateway", "one REST address for everything", ANSWERING),
     Role("labelling", "services.labelling", "queues of what people are to label", BESIDE),
+    Role("drift", "services.drift", "drift, volume and latency; alerts, silences, webhooks", BESIDE),
     Role("batch", "services.batch", "predicts files of events, as jobs by REST", ON_REQUEST),
     Role("train", "services.trainer.ondemand", "trains on demand, as jobs by REST", ON_REQUEST),
     Role("triton-bridge", "services.bridge", "gives every activated version to a Triton server", ON_REQUEST),

@@ -11,6 +11,7 @@ from headrace.evaluation.names import TaskName
 from headrace.model.join_spec import JoinSpec
 from headrace.model.labelling_spec import LabellingSpec, QueueSpec
 from headrace.model.section import Section
+from headrace.model.watching_spec import AlertsSpec, WatchSpec
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
@@ -196,6 +197,8 @@ class PipelineSpec(Section):
     training: TrainingSpec = TrainingSpec()
     monitor: MonitorSpec = MonitorSpec()
     labelling: LabellingSpec = LabellingSpec()
+    drift: WatchSpec = WatchSpec()
+    alerts: AlertsSpec = AlertsSpec()
     demo: DemoSpec = DemoSpec()
     models: tuple[VariantSpec, ...] = Field((), description="further models over the same events")
 

@@ -16,6 +16,8 @@ LAYER = {
     "model": 2,
     "platform": 2,
     "rollouts": 2,
+    "drift": 2,
+    "alerts": 2,
     "jobs": 2,
     "deadletters": 3,
     "client": 3,

@@ -3,7 +3,7 @@
 import { get, post, send } from "../core/api.js";
 import { Bars } from "../core/charts.js";
 import { command, dialog, empty, field, h, panel, replace, Rows, table, text } from "../core/dom.js";
-import { ago, count, moment, number, seconds } from "../core/format.js";
+import { count, moment, number, seconds } from "../core/format.js";
 import { action, confirm, toast } from "../core/notify.js";
 import { named, personInput } from "../core/person.js";
 import { asked } from "./role.js";
@@ -14,7 +14,7 @@ const STATE = { drifted: "bad", unsteady: "warn", steady: "good", learning: "hi"
 export function mount(root, page) {
   root.append(h("div.head", h("div", h("h1", "Drift and alerts"), h("p", "Whether what comes in still looks like what the model learned from, and what is wrong now.")), h("span.grow"), personInput()));
   const monitor = mountMonitor(root, page);
-  const holder = h("div.view");
+  const holder = h("div.stack");
   root.append(holder);
   mountAlerts(holder, page, monitor);
   mountColumns(holder, page);
@@ -114,33 +114,54 @@ function mountColumns(holder, page) {
   holder.append(tiles, made.node);
   made.tools.append(h("span.legend", h("span", h("i.swatch-accent"), "now"), h("span", h("i.swatch-amber"), "reference")), action("Take the reference anew …", async () => { if (await confirm("Take the reference anew?", [h("p", "What comes from now on becomes what later events are compared with. Alerts of drift end.")], "Take it anew")) await post("/v1/drift/reset", {}); }, "button.small"));
   const rows = new Rows(list, makeColumn);
-  const box = h("div.view");
+  const box = h("div.stack");
   made.node.before(box); box.append(tiles, made.node);
   asked(page, "drift", "The role drift", box, (said) => {
-    made.note(said.reference?.ready === false ? `the reference is being taken: ${count(said.reference.events)} events so far` : `now, beside the reference: ${said.reference?.kind ?? ""}`);
+    const { reference } = said;
+    const whence = reference.kind === "file" ? "a file" : `the first ${count(reference.events)} events`;
+    made.note(reference.ready ? `now, beside the reference: ${whence}` : `the reference is being taken: ${count(reference.learned)} of ${count(reference.events)} events`);
     const order = { drifted: 0, unsteady: 1, learning: 2, steady: 3, identifier: 4 };
-    rows.show([...said.columns].sort((a, b) => (order[a.state] ?? 5) - (order[b.state] ?? 5)), (one) => `${one.of} ${one.column}`);
-    replace(tiles, Object.entries({ error: said.error, score: said.score, volume: said.volume, latency: said.latency }).filter(([, one]) => one).map(([name, one]) => h("div.tile", h("span.label", name), h("div.value", number(one.mean ?? one.now ?? one.rate ?? one.value)), h("div.sub", [one.state, one.before !== undefined && one.before !== null ? `before ${number(one.before)}` : ""].filter(Boolean).join(" · ")))));
+    rows.show([...said.columns].sort((a, b) => (order[a.state] ?? 5) - (order[b.state] ?? 5)), (one) => `${one.of} ${one.model} ${one.column}`);
+    showTiles(tiles, said);
   });
+}
+
+function showTiles(tiles, said) {
+  const change = ([model, one], name) => [`${name}${Object.keys(said.errors).length > 1 ? `, ${model}` : ""}`, number(one.recent), `${one.state}${one.usual !== null ? ` · usual ${number(one.usual)}` : ""}`, one.state];
+  const made = [
+    ...Object.entries(said.errors ?? {}).map((one) => change(one, "Error")), ...Object.entries(said.scores ?? {}).map((one) => change(one, "Prediction")),
+    ["Events a second", number(said.volume.per_second), said.volume.usual === null ? said.volume.state : `${said.volume.state} · usual ${number(said.volume.usual)}, ${number(said.volume.low)} to ${number(said.volume.high)}`, said.volume.state],
+    ["Latency, p99", seconds(said.latency.p99_s), said.latency.usual_s === null ? said.latency.state : `${said.latency.state} · usual ${seconds(said.latency.usual_s)}, limit ${seconds(said.latency.limit_s)}`, said.latency.state],
+    ["Events taken", count(said.counts.events), `${count(said.counts.predictions)} predictions · ${count(said.counts.labels)} labels`, ""],
+    ["Waiting for a label", count(said.waiting), said.labels_share === null || said.labels_share === undefined ? "" : `${(said.labels_share * 100).toFixed(0)} % of events get one`, ""],
+  ];
+  const key = JSON.stringify(made);
+  if (tiles.dataset.said === key) return;
+  tiles.dataset.said = key;
+  replace(tiles, made.map(([name, value, under, state]) => h("div.tile", h("span.label", name), h("div.value", { class: STATE[state] === "bad" ? "bad" : "" }, value), h("div.sub", under))));
 }
 
 function makeColumn(column) {
   const bars = new Bars({ height: 96, label: `${column.column} now and in the reference`, format: (value) => `${(value * 100).toFixed(1)} %` });
   const state = h("span"), facts = h("div.small.muted"), distances = h("div.small");
-  const node = h("div.profile", h("div.buttons", h("strong", column.column), h("span.muted.small", column.of), h("span.grow"), state), bars.node, distances, facts);
+  const node = h("div.profile", h("div.buttons", h("strong", column.column), h("span.muted.small", column.of === "prediction" ? `predicted by ${column.model}` : "input"), h("span.grow"), state), bars.node, distances, facts);
   return {
     node,
     update(one) {
       if (state.textContent !== one.state) replace(state, h("span.badge", { class: STATE[one.state] ?? "" }, one.state));
-      const { reference = {}, now = {} } = one;
-      const share = (counts) => { const sum = (counts ?? []).reduce((a, b) => a + b, 0) || 1; return (counts ?? []).map((n) => n / sum); };
-      const [before, after] = [share(reference.counts), share(now.counts)];
-      const names = reference.categories ?? before.map((_, i) => (reference.edges?.length > i ? number(reference.edges[i]) : ""));
-      bars.canvas.parentElement.hidden = !before.length;
-      if (before.length) bars.show(before.map((value, i) => ({ name: names[i] ?? i, value: after[i] ?? 0, against: value })));
-      const windows = Object.entries(one.windows ?? {});
-      text(distances, windows.map(([size, each]) => `${size}: PSI ${number(each.psi)}${each.threshold_psi ? ` of ${number(each.threshold_psi)}` : ""}${each.ks !== undefined && each.ks !== null ? `, KS ${number(each.ks)}` : ""}`).join(" · ") || "not measured yet");
-      text(facts, [["missing", one.missing], ["out of range", one.out_of_range], ["unseen", one.unseen]].filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => `${name} ${(value * 100).toFixed(1)} %`).join(" · "));
+      const { reference, now } = one;
+      const share = (counts) => { const sum = counts.reduce((a, b) => a + b, 0) || 1; return counts.map((n) => n / sum); };
+      bars.node.hidden = !reference || one.state === "identifier";
+      if (!reference) {
+        text(distances, `the reference is being taken: ${count(one.learned)} events`);
+      } else {
+        const [before, after] = [share(reference.counts), share(now.counts)];
+        const names = reference.categories ?? before.map((_, i) => (i < reference.edges.length ? number(reference.edges[i]) : ""));
+        if (!bars.node.hidden) bars.show(before.map((value, i) => ({ name: names[i] ?? i, value: after[i], against: value })));
+        const ofLimit = (value, limit) => (value === null ? "" : `${number(value)} of ${number(limit)}`);
+        text(distances, Object.entries(one.windows).map(([window, each]) => `${window}: PSI ${ofLimit(each.psi, each.limit_psi)}${each.ks === null ? "" : `, KS ${ofLimit(each.ks, each.limit_ks)}`}`).join(" · ") || (one.state === "identifier" ? "every value is another: not compared" : "the window is filling"));
+      }
+      text(facts, `missing ${(one.missing * 100).toFixed(1)} % · ${one.kind === "number" ? "out of range" : "unseen"} ${(one.outside * 100).toFixed(1)} %${one.drifted.length ? ` · drifted: ${one.drifted.join(", ")}` : ""}`);
     },
   };
 }

@@ -9,7 +9,7 @@ import { asked } from "./role.js";
 
 export function mount(root, page) {
   root.append(h("div.head", h("div", h("h1", "Labelling"), h("p", "What a person says was true becomes a label on the pipeline's topic; the model learns from it within seconds.")), h("span.grow"), h("div.field", h("span.name", "You are"), personInput(() => work.next()))));
-  const holder = h("div.view");
+  const holder = h("div.stack");
   root.append(holder);
   const queues = makeQueues(), work = makeWork(page), agreement = makeAgreement();
   holder.append(work.node, queues.node, agreement.node);
@@ -211,7 +211,7 @@ function makeAgreement() {
       made.note(agreement.items ? `${count(agreement.items)} items were labelled by two people` : "no item was labelled by two people yet");
       replace(made.body, h("div.grid",
         h("div.w5.scroll", { tabIndex: 0, role: "group", ariaLabel: "Labellers" }, h("table.tight", h("thead", h("tr", ["Labeller", "Labels", "Reviews", "Skips", "Median time"].map((name, i) => h("th", { scope: "col", class: i ? "num" : "" }, name)))), h("tbody", labellers.map((one) => h("tr", h("td", one.labeller), h("td.num", count(one.labels)), h("td.num", count(one.reviews)), h("td.num", count(one.skips)), h("td.num", seconds(one.seconds))))))),
-        h("div.w7", agreement.fields.map((one) => h("div", { style: { marginBottom: "8px" } }, h("div.buttons", h("strong", one.field), h("span.grow"), one.percent === null || one.percent === undefined ? "" : `${number(one.percent)} % agree`, one.kappa !== null && one.kappa !== undefined ? h("span.muted", ` κ ${number(one.kappa)}`) : null, one.mean_absolute_difference !== null && one.mean_absolute_difference !== undefined ? h("span.muted", ` mean difference ${number(one.mean_absolute_difference)}`) : null), h("span.bar", h("i", { style: { width: `${one.percent ?? 0}%` } })))))));
+        h("div.w7", !agreement.items ? h("p.muted", "Where a share of the items is reviewed (labelling: review in pipeline.yaml), this shows how often two people agree.") : agreement.fields.map((one) => h("div", { style: { marginBottom: "8px" } }, h("div.buttons", h("strong", one.field), h("span.grow"), one.percent === null || one.percent === undefined ? "" : `${number(one.percent)} % agree`, one.kappa !== null && one.kappa !== undefined ? h("span.muted", ` κ ${number(one.kappa)}`) : null, one.mean_absolute_difference !== null && one.mean_absolute_difference !== undefined ? h("span.muted", ` mean difference ${number(one.mean_absolute_difference)}`) : null), h("span.bar", h("i", { style: { width: `${one.percent ?? 0}%` } })))))));
     } catch (error) { made.node.hidden = true; }
   }
   return {

@@ -13,7 +13,7 @@ const OVER = ["done", "failed", "cancelled"];
 
 export function mount(root, page) {
   root.append(h("div.head", h("div", h("h1", "Learning"), h("p", "The live trainer learns from the stream all the time. Here are jobs beside it: epochs over a bounded set of examples, compared, and handed over if they are better."))));
-  const holder = h("div.view");
+  const holder = h("div.stack");
   root.append(holder);
   const jobs = makeJobs();
   const compare = makeCompare();
@@ -57,9 +57,9 @@ function makeJobs() {
         bar.style.width = `${at * 100}%`;
         text(done, one.state === "done" ? many(one.report?.epochs?.length, "epoch") : one.epoch ? `epoch ${one.epoch} of ${all}` : one.state === "failed" ? one.error.slice(0, 60) : "not begun");
         const { parts = {}, unit = "" } = one.report ?? {};
-        const last = one.curve?.length ? Math.min(...one.curve.map((each) => each.validation ?? Infinity)) : undefined;
-        const error = parts.validation?.error ?? (Number.isFinite(last) ? last : undefined);
-        text(cells[4], error === undefined ? "–" : `${number(error)} ${unit}`); text(cells[5], parts.test?.error === undefined || parts.test?.error === null ? "–" : `${number(parts.test.error)} ${unit}`);
+        const passed = (one.curve ?? []).map((each) => each.validation).filter((each) => each !== null);
+        const error = parts.validation?.error ?? (passed.length ? Math.min(...passed) : null);
+        text(cells[4], error === null ? "–" : `${number(error)} ${unit}`); text(cells[5], parts.test?.error === undefined || parts.test?.error === null ? "–" : `${number(parts.test.error)} ${unit}`);
         const baselines = Object.values(parts.test?.baselines ?? {});
         text(cells[6], baselines.length ? `${number(Math.min(...baselines))} ${unit}` : "–");
         const ended = one.finished_us ?? Date.now() * 1000;
@@ -142,18 +142,24 @@ function makeCompare() {
       if (!some.length || now === said) return;
       said = now;
       const unit = some.find((one) => one.report)?.report.unit ?? "";
-      chart = new Lines({ height: 240, time: false, zero: false, xname: "epoch ", label: "Validation error", series: some.map((one, i) => ({ name: one.id.slice(0, 6), colour: COLOURS[i], width: 2 })) });
+      // A small set may have no validation part: then the loss on the training part is all there is to draw.
+      const validated = some.some((one) => one.curve.some((each) => each.validation !== null));
+      const what = validated ? "validation" : "loss";
+      chart = new Lines({ height: 240, time: false, zero: false, xname: "epoch ", label: `${what} after each epoch`, series: some.map((one, i) => ({ name: one.id.slice(0, 6), colour: COLOURS[i], width: 2 })) });
       const most = Math.max(...some.map((one) => one.curve.length));
-      const names = [...new Set(some.flatMap((one) => Object.keys(flat(one.report?.settings ?? one.settings))))].sort();
-      const differ = names.filter((name) => new Set(some.map((one) => json(flat(one.report?.settings ?? one.settings)[name]))).size > 1);
-      const line = (name, values) => h("tr", h("th", { scope: "row" }, name), values.map((value) => h("td.num", value)));
+      // What was asked for differs at least; a finished job says all of its settings.
+      const settings = some.map((one) => flat(some.every((each) => each.report) ? one.report.settings : one.settings));
+      const names = [...new Set(settings.flatMap(Object.keys))].sort();
+      const differ = names.filter((name) => new Set(settings.map((one) => json(one[name]))).size > 1);
+      const line = (name, values) => h("tr", h("th", { scope: "row" }, name), values.map((value) => h("td.num", value ?? "–")));
+      const best = (one) => { const some_ = one.curve.map((each) => each.validation).filter((each) => each !== null); return some_.length ? Math.min(...some_) : null; };
       replace(body, h("div.grid", h("div.w7", chart.node), h("div.w5.scroll", { tabIndex: 0, role: "group", ariaLabel: "Compared" }, h("table.tight", h("thead", h("tr", h("th", { scope: "col" }, "Job"), some.map((one) => h("th.num", { scope: "col" }, one.id.slice(0, 6))))), h("tbody",
-        line("data", some.map((one) => one.data)), line("best validation", some.map((one) => number(Math.min(...one.curve.map((each) => each.validation ?? Infinity))))),
+        line("data", some.map((one) => one.data)), line("best validation", some.map((one) => number(best(one)))),
         line("test", some.map((one) => number(one.report?.parts?.test?.error))), line("loss at the end", some.map((one) => number(one.curve[one.curve.length - 1].loss))), line("seconds an epoch", some.map((one) => number(one.curve.reduce((sum, each) => sum + each.seconds, 0) / one.curve.length))),
-        differ.map((name) => line(name, some.map((one) => json(flat(one.report?.settings ?? one.settings)[name]) ?? "–"))))))));
+        differ.map((name) => line(name, settings.map((one) => (one[name] === undefined ? "the pipeline's" : json(one[name]))))))))));
       replace(made.tools, chart.legend());
-      made.note(`validation error${unit ? `, ${unit}` : ""}, after each epoch`);
-      chart.show(Array.from({ length: most }, (_, i) => [i + 1, ...some.map((one) => one.curve.find((each) => each.epoch === i + 1)?.validation ?? null)]));
+      made.note(validated ? `validation error${unit ? `, ${unit}` : ""}, after each epoch` : "loss on the training part after each epoch; there is no validation part");
+      chart.show(Array.from({ length: most }, (_, i) => [i + 1, ...some.map((one) => one.curve.find((each) => each.epoch === i + 1)?.[what] ?? null)]));
     },
   };
 }

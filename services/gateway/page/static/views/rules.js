@@ -11,7 +11,7 @@ const KIND = { done: "good", failed: "bad", cancelled: "warn", running: "hi", ap
 
 export function mount(root, page) {
   root.append(h("div.head", h("div", h("h1", "Rules"), h("p", "What a pipeline does by itself: when something happens, steps follow one another; a person is asked where a rule says so.")), h("span.grow"), personInput()));
-  const holder = h("div.view");
+  const holder = h("div.stack");
   root.append(holder);
   const rules = panel("Rules", "as pipeline.yaml has them");
   const runs = panel("Runs", "the newest first");

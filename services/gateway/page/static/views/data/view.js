@@ -12,11 +12,11 @@ const OVER = ["done", "failed", "cancelled"];
 
 export function mount(root, page) {
   root.append(h("div.head", h("div", h("h1", "Data"), h("p", "Bounded sets with versions that never change: from files, from a range of a topic, or from a query. Training, tuning and batch jobs take them as name@version."))));
-  const holder = h("div.view");
+  const holder = h("div.stack");
   root.append(holder);
   const add = makeImport();
   const sets = makeSets(), imports = makeImports();
-  const detail = h("div.view");
+  const detail = h("div.stack");
   holder.append(add.node, imports.node, sets.node, detail);
   sets.onOpen((name, version) => openSet(detail, name, version));
   asked(page, "datasets", "The role datasets", holder, (said) => sets.show(said.datasets));

@@ -132,6 +132,11 @@ REPLAYS = TopicSpec(
     "Dead letters that were put back, each in the transaction that did it. Partitioned by source topic.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
+DATASETS = TopicSpec(
+    "headrace.datasets", "datasets, command line", "<name>@<version>", "headrace.v1.DatasetVersion",
+    "A version of a data set that was made, or removed: what it is, and where its manifest is.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
 
 RULES = TopicSpec(
     "headrace.rules", "rules", "<pipeline>/run/<id>, /rule/<name> or /positions", "records.RuleRecord (JSON)",
@@ -141,7 +146,7 @@ RULES = TopicSpec(
 )  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, RULES)
+SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, DATASETS, RULES)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from headrace.evaluation.names import TaskName
 from headrace.model.join_spec import JoinSpec
 from headrace.model.section import Section
+from headrace.rules.spec import RuleSpec, problems
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
@@ -196,6 +197,7 @@ class PipelineSpec(Section):
     monitor: MonitorSpec = MonitorSpec()
     demo: DemoSpec = DemoSpec()
     models: tuple[VariantSpec, ...] = Field((), description="further models over the same events")
+    rules: tuple[RuleSpec, ...] = Field((), description="when something happens, do these steps")
 
     @property
     def has_shadows(self) -> bool:
@@ -208,7 +210,7 @@ class PipelineSpec(Section):
         return self.training.model_copy(update=own)
 
     def conflicts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """What is wrong with the models taken together: the field, and why."""
+        """What is wrong with the models and the rules taken together: the field, and why."""
         names: set[str] = {self.name}
         for i, variant in enumerate(self.models):
             if variant.name in names:
@@ -224,6 +226,8 @@ class PipelineSpec(Section):
             )
             return
         yield from _overlaps(canaries)
+        shadows = {variant.name for variant in self.models if variant.role == SHADOW}
+        yield from problems(self.rules, {v.name: v.model for v in self.models}, self.model, shadows)
 
 
 _ROUNDING = 1e-9

@@ -17,6 +17,7 @@ LAYER = {
     "platform": 2,
     "rollouts": 2,
     "jobs": 2,
+    "rules": 2,
     "deadletters": 3,
     "client": 3,
     "launch": 3,

@@ -994,3 +994,100 @@ class LetterReplayed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LetterReplayed: _TypeAlias = LetterReplayed  # noqa: Y015
+
+@_typing.final
+class DatasetVersion(_message.Message):
+    """A version of a data set was made, or removed, on headrace.datasets, keyed by <name>@<version>; the newest record of a key
+    counts. Carries a pointer: the manifest is in the store before this event is sent, and the files before the manifest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
+    MANIFEST_PATH_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    PARENTS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    CREATED_AT_US_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    manifest_digest: _builtins.str
+    """Hex SHA-256 of the manifest's canonical encoding."""
+    manifest_path: _builtins.str
+    """Within the store of data sets."""
+    rows: _builtins.int
+    size: _builtins.int
+    files: _builtins.int
+    columns: _builtins.int
+    source: _builtins.str
+    """file, topic, query, split"""
+    holds: _builtins.str
+    """events, labels or examples of a pipeline; "" for a table of any other kind."""
+    created_at_us: _builtins.int
+    import_id: _builtins.str
+    """Of the import that made it."""
+    removed: _builtins.bool
+    """The version's files are gone, or about to be; its number is not given again."""
+    @_builtins.property
+    def parents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """<name>@<version> of the sets that it was made from."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What its maker says of it: licence, description, ..."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        manifest_digest: _builtins.str = ...,
+        manifest_path: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        size: _builtins.int = ...,
+        files: _builtins.int = ...,
+        columns: _builtins.int = ...,
+        source: _builtins.str = ...,
+        holds: _builtins.str = ...,
+        parents: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        created_at_us: _builtins.int = ...,
+        import_id: _builtins.str = ...,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "created_at_us", b"created_at_us", "files", b"files", "holds", b"holds", "import_id", b"import_id", "manifest_digest", b"manifest_digest", "manifest_path", b"manifest_path", "metadata", b"metadata", "name", b"name", "parents", b"parents", "removed", b"removed", "rows", b"rows", "size", b"size", "source", b"source", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetVersion: _TypeAlias = DatasetVersion  # noqa: Y015

@@ -12,6 +12,7 @@ from headrace.model.join_spec import JoinSpec
 from headrace.model.labelling_spec import LabellingSpec, QueueSpec
 from headrace.model.section import Section
 from headrace.model.watching_spec import AlertsSpec, WatchSpec
+from headrace.rules.spec import RuleSpec, problems
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
@@ -201,6 +202,7 @@ class PipelineSpec(Section):
     alerts: AlertsSpec = AlertsSpec()
     demo: DemoSpec = DemoSpec()
     models: tuple[VariantSpec, ...] = Field((), description="further models over the same events")
+    rules: tuple[RuleSpec, ...] = Field((), description="when something happens, do these steps")
 
     @property
     def has_shadows(self) -> bool:
@@ -220,6 +222,7 @@ class PipelineSpec(Section):
     def conflicts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """What is wrong with the models taken together, and with what depends on them: the field, and why."""
         yield from self.labelling.problems(self.task, shadows=self.has_shadows)
+        """What is wrong with the models and the rules taken together: the field, and why."""
         names: set[str] = {self.name}
         for i, variant in enumerate(self.models):
             if variant.name in names:
@@ -235,6 +238,8 @@ class PipelineSpec(Section):
             )
             return
         yield from _overlaps(canaries)
+        shadows = {variant.name for variant in self.models if variant.role == SHADOW}
+        yield from problems(self.rules, {v.name: v.model for v in self.models}, self.model, shadows)
 
 
 _ROUNDING = 1e-9

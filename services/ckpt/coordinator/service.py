@@ -138,9 +138,9 @@ class Rollout:
             now + timeout_s,
             rolls_back=rolls_back,
             operation=asked.id,
-            canary_share=asked.canary_share,
+            canary_share=0.0 if rolls_back else asked.canary_share,
         )
-        said = {"stage_timeout_s": timeout_s, "operation_id": asked.id, "canary_share": asked.canary_share}
+        said = {"stage_timeout_s": timeout_s, "operation_id": asked.id, "canary_share": self.staging.canary_share}
         return [self.ledger.issue(STAGE, chosen, asked.reason, **said), *self._advance(now)]
 
     def _advance(self, now: float) -> list[RolloutDirective]:
@@ -157,13 +157,13 @@ class Rollout:
             if not staging.rolls_back:
                 self.ledger.refuse(chosen, served=False)
             retired = self.ledger.issue(RETIRE, chosen, verdict.reason, operation_id=staging.operation)
-            return [retired, *self._stay(staging.operation, chosen)]
+            return [retired, *self._stay("" if staging.rolls_back else staging.operation, chosen)]
         return [self._ready(chosen, staging, verdict.reason, now)]
 
     def _ready(self, chosen: CheckpointPublished, staging: Staging, reason: str, now: float) -> RolloutDirective:
         """What follows when enough workers have a version ready."""
         if staging.rolls_back:
-            return self._roll_back_to(chosen, reason)
+            return self._roll_back_to(chosen, reason, staging.operation)
         if staging.operation:
             return self._deployed(chosen, staging, reason, now)
         if self.canaries.needed(chosen, self.fleet.alive):
@@ -247,7 +247,7 @@ class Rollout:
         for held in self.ledger.held:  # they are passed over: what came after them is newer
             self.ledger.refuse(held, served=False)
         reason = request.reason or "resumed"
-        return [*aside, self._activate(active, reason, now, frozenset(self.fleet.alive))]
+        return [*aside, self._activate(active, reason, now, frozenset(self.fleet.alive), request.id)]
 
     def _roll_back(self, request: Operation, active: CheckpointPublished, now: float) -> list[RolloutDirective]:
         # While there are canaries, the version before theirs is the active one.
@@ -258,14 +258,14 @@ class Rollout:
         aside = self._set_aside("an operator rolls back")
         warm = target.version in {active.version, self.view.previous_version}
         if not warm and self.fleet.alive:
-            return [*aside, *self._stage(target, now, rolls_back=True)]
+            return [*aside, *self._stage(target, now, rolls_back=True, request=request)]
         reason = request.reason or f"rolled back by {request.requested_by or 'an operator'}"
-        return [*aside, self._roll_back_to(target, reason)]
+        return [*aside, self._roll_back_to(target, reason, request.id)]
 
-    def _roll_back_to(self, target: CheckpointPublished, reason: str) -> RolloutDirective:
+    def _roll_back_to(self, target: CheckpointPublished, reason: str, operation: str = "") -> RolloutDirective:
         """Let the fleet serve what an operator went back to; it is pinned, and not on trial."""
         self.judge.active = None
-        directive = self.ledger.serve(target, reason, pins=True, cause="operator")
+        directive = self.ledger.serve(target, reason, pins=True, cause="operator", operation=operation)
         self._forget_others()
         return directive
 

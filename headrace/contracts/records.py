@@ -7,11 +7,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-<<<<<<< HEAD
 from headrace.contracts.labelling import Labelling  # noqa: F401 - the value of headrace.labelling
-=======
 from headrace.contracts.rule_records import RuleRecord as RuleRecord  # noqa: PLC0414 - a record like the others here
->>>>>>> 30d4b3d
 
 P = TypeVar("P")
 E = TypeVar("E")

@@ -147,6 +147,8 @@ LABELLING = TopicSpec(
     "headrace.labelling", "labelling", "<pipeline>/item/<id>, /work/<id> or /positions", "records.Labelling (JSON)",
     "What people are to label, what they decided, and how far the role has read: its whole state. A pipeline's records "
     "are in one partition.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
 DATASETS = TopicSpec(
     "headrace.datasets", "datasets, command line", "<name>@<version>", "headrace.v1.DatasetVersion",
     "A version of a data set that was made, or removed: what it is, and where its manifest is.",

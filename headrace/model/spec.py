@@ -220,9 +220,8 @@ class PipelineSpec(Section):
         return self.training.model_copy(update=own)
 
     def conflicts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """What is wrong with the models taken together, and with what depends on them: the field, and why."""
+        """What is wrong with the models, the rules and the queues taken together: the field, and why."""
         yield from self.labelling.problems(self.task, shadows=self.has_shadows)
-        """What is wrong with the models and the rules taken together: the field, and why."""
         names: set[str] = {self.name}
         for i, variant in enumerate(self.models):
             if variant.name in names:

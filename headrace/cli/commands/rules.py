@@ -40,7 +40,8 @@ FolderArgument = Annotated[
 def list_rules(url: UrlOption = None, run_dir: RunOption = None, *, as_json: JsonOption = False) -> None:
     """The rules of the pipeline that runs, each with its state, its last run and the triggers that were dropped."""
     found = _client(url, run_dir).rules()
-    _show(found, as_json) or table_console().print(views.rules_table(found))
+    if not _show(found, as_json):
+        table_console().print(views.rules_table(found))
 
 
 @app.command()
@@ -69,7 +70,8 @@ def runs(
 ) -> None:
     """The newest runs."""
     found = _client(url, run_dir).runs(rule, state, last)
-    _show(found, as_json) or table_console().print(views.runs_table(found))
+    if not _show(found, as_json):
+        table_console().print(views.runs_table(found))
 
 
 @app.command()

@@ -88,9 +88,8 @@ class Bench:
         torch.manual_seed(1)
         store = open_store(self.fleet.settings)
         weights = {name: tensor + 1.0 for name, tensor in network().state_dict().items()}
-        self.fleet.announce(
-            publish_version(weights, VersionFacts(model=self.pipeline, version=1, epoch=1), store=store)
-        )
+        facts = VersionFacts(model=self.pipeline, version=1, base_version=0, epoch=1)
+        self.fleet.announce(publish_version(weights, facts, store=store))
         store.close()
         for worker in self.fleet.locals:
             worker.expect(1)

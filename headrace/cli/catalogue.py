@@ -53,6 +53,7 @@ COMMANDS = (
     Command("ckpt", OPERATING, "The weights: who serves which version, and what became of each."),
     Command("lineage", OPERATING, "From a version or a prediction back to its examples, its code, and who served it."),
     Command("rollback", OPERATING, "Serve an earlier version, and stay there."),
+    Command("rules", OPERATING, "Rules: what they do by themselves, and what waits for a person."),
     Command("resume", OPERATING, "Serve the newest checkpoints again after a rollback."),
     Command("run", PARTS, "Run one role in this process, as a container would."),
     Command("platform", PARTS, "Kafka and Redis on this machine, and nothing else."),

@@ -33,22 +33,26 @@ def step(spec: StepSpec) -> str:
 
 
 def _step(spec: StepSpec) -> str:
-    if spec.train is not None:
-        epochs = f"{spec.train.epochs} epoch{'s' if spec.train.epochs > 1 else ''}"
-        return f"train{_model(spec.train.model)} on {_data(spec.train.data)}, {epochs}"
-    if spec.tune is not None:
-        return f"tune{_model(spec.tune.model)} on {_data(spec.tune.data)}, {spec.tune.trials} trials"
-    if spec.evaluate is not None:
-        on = "the training's test part" if spec.evaluate.data is None else _data(spec.evaluate.data)
-        return f"evaluate against the version that serves on {on}"
     if spec.gate is not None:
         return f"gate: {', '.join(_criteria(spec.gate))}"
     if spec.deploy is not None:
         return _deploy(spec.deploy)
     if spec.command is not None:
         return f"command {' '.join(spec.command.run)}"
-    assert spec.webhook is not None
-    return f"webhook {spec.webhook.url}{' and wait for a call-back' if spec.webhook.wait else ''}"
+    if spec.webhook is not None:
+        return f"webhook {spec.webhook.url}{' and wait for a call-back' if spec.webhook.wait else ''}"
+    return _learning(spec)
+
+
+def _learning(spec: StepSpec) -> str:
+    if spec.train is not None:
+        epochs = f"{spec.train.epochs} epoch{'s' if spec.train.epochs > 1 else ''}"
+        return f"train{_model(spec.train.model)} on {_data(spec.train.data)}, {epochs}"
+    if spec.tune is not None:
+        return f"tune{_model(spec.tune.model)} on {_data(spec.tune.data)}, {spec.tune.trials} trials"
+    data = spec.evaluate.data if spec.evaluate is not None else None
+    on = "the training's test part" if data is None else _data(data)
+    return f"evaluate against the version that serves, on {on}"
 
 
 def _model(name: str) -> str:

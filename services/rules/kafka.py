@@ -8,7 +8,7 @@ Taking a pipeline over, in this order:
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -82,9 +82,8 @@ class RulesLog:
             for key, record in records.items():
                 value = None if record is None else msgspec.json.encode(record)
                 producer.produce(RULES.name(), value, f"{self._pipeline}/{key}".encode(), partition=self._partition)
-            for spec, event in (*((OPERATIONS, one) for one in operations), *((ALERTS, one) for one in alerts)):
-                where = {"key": event.model.encode(), "partition": model_partition(event.model)}
-                producer.produce(spec.name(), event.SerializeToString(), **where)
+            for topic, model, value in _events(operations, alerts):
+                producer.produce(topic, value, model.encode(), partition=model_partition(model))
             producer.commit_transaction(kafka.REQUEST_TIMEOUT_S)
         except (KafkaException, BufferError) as error:
             doing = f"recording on {RULES.name()}[{self._partition}]"
@@ -96,6 +95,13 @@ class RulesLog:
         """Take what the client has to tell; to be called every few seconds."""
         if self._producer is not None:
             self._producer.poll(0)
+
+
+def _events(operations: Sequence[Operation], alerts: Sequence[Alert]) -> Iterator[tuple[str, str, bytes]]:
+    for operation in operations:
+        yield OPERATIONS.name(), operation.model, operation.SerializeToString()
+    for alert in alerts:
+        yield ALERTS.name(), alert.model, alert.SerializeToString()
 
 
 def read_rules(settings: ServiceSettings, pipeline: str) -> Recovered:

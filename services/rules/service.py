@@ -7,7 +7,7 @@ that takes over goes on with exactly that.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -41,8 +41,8 @@ class Log(Protocol):
     def write(
         self,
         records: Mapping[str, RuleRecord | None],
-        operations: Iterable[Operation] = (),
-        alerts: Iterable[Alert] = (),
+        operations: Sequence[Operation] = (),
+        alerts: Sequence[Alert] = (),
     ) -> None:
         """All of it in one transaction, durable when this returns."""
         ...

@@ -18,7 +18,7 @@ class Measured(NamedTuple):
     version: int
 
 
-async def gate(ctx: StepContext, _: World) -> dict[str, Any]:
+async def gate(ctx: StepContext, world: World) -> dict[str, Any]:  # noqa: ARG001 - as every effect
     """Go on, or not."""
     found = measured(ctx)
     checks = list(criteria(ctx.step.spec, found))

@@ -62,7 +62,7 @@ async def webhook(ctx: StepContext, world: World) -> dict[str, Any]:
     return {"status": ctx.phase["status"], **called["result"]}
 
 
-async def alert(ctx: StepContext, _: World) -> dict[str, Any]:
+async def alert(ctx: StepContext, world: World) -> dict[str, Any]:  # noqa: ARG001 - as every effect
     """Write an alert, in the transaction that says it was written."""
     if not ctx.phase.get("sent_us"):
         spec, run, now = ctx.step.spec, ctx.run, ctx.now_us()

@@ -202,7 +202,9 @@ def test_an_event_that_is_gone_or_too_large_or_too_old_joins_no_queue(tmp_path: 
 
 
 def test_items_beyond_the_memory_that_is_allowed_are_passed_over(tmp_path: Path) -> None:
-    made = World(pipeline(tmp_path, queues=queues({"name": "all", "kind": "all", "size": 10_000, "per_minute": 10_000})))
+    made = World(
+        pipeline(tmp_path, queues=queues({"name": "all", "kind": "all", "size": 10_000, "per_minute": 10_000}))
+    )
     made.store._max_bytes = 5000
     for n in range(100):
         made.come(made.predicted(n))

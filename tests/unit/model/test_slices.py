@@ -47,7 +47,7 @@ def test_a_slice_takes_the_events_whose_fields_fit(written: Any, event: Any, tak
 
 @pytest.mark.parametrize("written", [{}, {"zone": {}}, {"zone": {"above": 1}}, {"zone": {"from": "a"}}, {"zone": []}])
 def test_what_is_no_slice_is_refused(written: Any) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"field|range|from|value"):
         parse_slice(written)
 
 

@@ -76,7 +76,8 @@ def label_of(results: Any, fields: Sequence[FormField], where: str) -> dict[str,
         if result.get("type") != TYPES[field.kind]:
             raise StudioError(f"{place}: type {result.get('type')!r}, {name!r} takes {TYPES[field.kind]!r}")
         label[field.name] = _read(field, result.get("value"), place)
-    return label
+    missing = [field.name for field in fields if field.required and field.nullable and field.name not in label]
+    return {**label, **dict.fromkeys(missing)}
 
 
 def _read(field: FormField, value: Any, place: str) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -38,18 +39,21 @@ from services.inference.rpc.service import DataPlane
 from services.ingest import rest as ingest_rest
 from services.ingest.app import schemas
 from services.ingest.service import Ingest
+from services.labelling import rest as labelling_rest
 from services.monitor import rest as monitor_rest
 from services.trainer.ondemand import metrics as train_metrics
 from services.trainer.ondemand import rest as train_rest
 from services.trainer.ondemand.records import TrainingRecord
 from services.trainer.ondemand.settings import TrainSettings
 from services.trainer.ondemand.submission import Submission as TrainSubmission
+from tests.labelling_kit import World
+from tests.labelling_kit import served as labelling_served
 from tests.patience import WAIT_S, eventually
 from tests.unit.gateway.test_gateway_feed import World as Sink
 from tests.unit.ingest.test_ingest_service import MemoryLog
 
 TRIPS = Path(__file__).parents[2] / "integration" / "rpc" / "trips"
-NAMES = ("ingest", "rpc", "gateway", "batch", "train", "monitor")
+NAMES = ("ingest", "rpc", "gateway", "batch", "train", "labelling", "monitor")
 
 
 class Failing:
@@ -133,6 +137,13 @@ async def _services(folder: Path) -> Any:
             stack.push_async_callback(jobs.close)
             jobs.open()
             urls[name] = await serve(app)
+        world = World(pipeline)
+        world.now, world.loop._clock = time.time(), time.time
+        labelling, followers = stack.enter_context(labelling_served(world))
+        followers.start()
+        urls["labelling"] = await serve(labelling_rest.create_app(labelling, followers, max_request_bytes=1 << 20))
+        for number in range(20):
+            world.come(world.predicted(number, 12.0, {"trip_id": f"k{number}", "zone": 3}))
         yield urls
 
 

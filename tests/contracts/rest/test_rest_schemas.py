@@ -50,6 +50,7 @@ def described(served: Served, name: str) -> Any:
     """The document, with what exists among the values of its paths: any text would only ever be unknown."""
     document = served.document(name)
     known = {"pipeline": "trips", "model": "trips", "version": "1", "region": "r", "job": served.job(name)}
+    known |= {"queue": "all", "item": "0-3"}
     for path in document["paths"].values():
         for parameter in (one for method in path.values() for one in method.get("parameters", ())):
             if parameter["in"] == "path":

@@ -47,6 +47,18 @@ def connect_to_stores(run: str | None = None, kafka: str | None = None) -> Servi
     return settings.model_copy(update={"run_dir": found, "storage_dir": found / "storage"})
 
 
+def storage(run: str | None = None) -> ServiceSettings:
+    """Settings with the storage of the run that is meant, unless the environment names one; Kafka is not needed.
+
+    Raises:
+        ConfigError: the run that is named does not exist.
+    """
+    settings, found = load(ServiceSettings, "headrace"), folder_of(run)
+    if found is None or "HEADRACE_STORAGE_DIR" in os.environ:
+        return settings
+    return settings.model_copy(update={"run_dir": found, "storage_dir": found / "storage"})
+
+
 def model_named(model: str | None, run: str | None) -> str:
     """The name in the fleet of the model that is meant: the one named, else the run's champion.
 

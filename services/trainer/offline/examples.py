@@ -19,9 +19,9 @@ from headrace.replay.files import read_files
 from headrace.replay.sources import own_records
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings
+from headrace.runtime.topic_ranges import Offsets, offsets_of
 from headrace.training.job import TrainingJob
 from services.trainer.kafka import read
-from services.trainer.offline.ranges import Offsets, offsets_of
 
 AT_ONCE = 4096
 TOLD = 20

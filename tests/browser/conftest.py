@@ -12,6 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from headrace.runtime.endpoints import find
 from tests.e2e.conftest import Run, wait_for
 from tests.patience import WAIT_S
 
@@ -19,7 +20,17 @@ ROOT = Path(__file__).parents[2]
 RIDES = ROOT / "examples" / "rides"
 SCREENSHOTS = ROOT / "build" / "page"
 CHROMIUM = Path("/usr/bin/chromium")
-BESIDE = ("labelling", "drift")
+BESIDE = ("labelling", "drift", "rules", "train")
+RULES = """
+rules:
+  - name: by-hand
+    description: trains on what the source replays, once a person agrees
+    when: [{call: true}]
+    steps:
+      - name: agree
+        approve: true
+        command: {run: ["true"]}
+"""
 
 expect.set_options(timeout=WAIT_S * 1000)
 
@@ -33,19 +44,16 @@ class World:
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     sent: int = 0
 
-    def start(self, role: str, module: str) -> None:
-        """A role that `headrace up` does not start, until it is ready."""
-        flags = ["--pipeline", str(self.run.pipeline), "--run-dir", str(self.run.folder)]
-        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self.run.kafka, "HEADRACE_INSTANCE": role}
-        with (self.run.folder / "logs" / f"{role}.log").open("wb") as log:
-            self.processes.append(
-                subprocess.Popen([sys.executable, "-m", module, *flags], stdout=log, stderr=log, env=environment)
-            )
-        wait_for(lambda: role in self.roles(ready=True), f"readiness of {role}")
-
-    def roles(self, *, ready: bool) -> set[str]:
-        found = httpx.get(f"{self.url}/v1/status", timeout=WAIT_S).json()["roles"]
-        return {one["role"] for one in found if one["ready"] is ready}
+    def gateway_alone(self) -> str:
+        """The address of a gateway that knows of no other role, on the same Kafka."""
+        folder = self.run.folder.parent / "alone"
+        flags = ["--pipeline", str(self.run.pipeline), "--run-dir", str(folder), "--instance", "alone"]
+        environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": self.run.kafka}
+        argv = [sys.executable, "-m", "services.gateway", *flags]
+        self.processes.append(
+            subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        )
+        return wait_for(lambda: next(iter(find(folder, "gateway", "rest")), ""), "the address of a further gateway")
 
     def send(self, number: int) -> None:
         """Append further events: the newest ones again, with keys of their own."""
@@ -72,6 +80,8 @@ def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("page")
     pipeline = folder / "rides"
     shutil.copytree(RIDES, pipeline, ignore=shutil.ignore_patterns("__pycache__"))
+    with (pipeline / "pipeline.yaml").open("a") as spec:
+        spec.write(RULES)
     run = Run(folder / "run", pipeline)
     made = None
     try:

@@ -1,10 +1,8 @@
-"""The view Learning: what stands there without the role, a job started and followed, jobs compared."""
+"""The view Learning: jobs started, followed and compared, and a study."""
 
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Shown
-
-TRAIN = ("train", "services.trainer.ondemand")
 
 
 def start_job(page: Shown, rate: str) -> None:
@@ -19,12 +17,8 @@ def start_job(page: Shown, rate: str) -> None:
     expect(dialog).to_have_count(0)
 
 
-def test_without_the_role_the_view_says_how_to_start_it_and_then_a_job_is_followed_to_its_end(page: Shown) -> None:
+def test_jobs_are_started_followed_to_their_end_and_compared(page: Shown) -> None:
     tab = page.open("learning")
-    if "train" not in page.world.roles(ready=True):
-        expect(tab.get_by_text("headrace run train").first).to_be_visible()
-        page.picture("learning-away")
-        page.world.start(*TRAIN)
     start_job(page, "0.01")
     start_job(page, "0.001")
     jobs = tab.get_by_role("table", name="Training jobs")
@@ -39,8 +33,6 @@ def test_without_the_role_the_view_says_how_to_start_it_and_then_a_job_is_follow
 
 
 def test_a_study_is_started_and_cancelled(page: Shown) -> None:
-    if "train" not in page.world.roles(ready=True):
-        page.world.start(*TRAIN)
     tab = page.open("learning")
     tab.get_by_role("button", name="Start a study …").click()
     dialog = tab.get_by_role("dialog")

@@ -159,6 +159,8 @@ class Board:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for followed in list(self._followed.values()):  # whose task was cancelled before it began
+            await followed.section.close()
 
     def _follow(self, name: str) -> _Followed:
         if (known := self._followed.get(name)) is not None:

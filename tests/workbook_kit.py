@@ -16,7 +16,11 @@ _TYPES = """<?xml version="1.0" encoding="UTF-8"?>
 {sheets}</Types>"""
 _RELS = """<?xml version="1.0" encoding="UTF-8"?>
 <Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>"""
-_REL = '<Relationship Id="{id}" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/{kind}" Target="{to}"/>'
+_REL = (
+    '<Relationship Id="{id}" Target="{to}" '
+    'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/{kind}"/>'
+)
+_FIRST = datetime(1899, 12, 30)  # noqa: DTZ001 - workbooks know no zones
 _MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 _STYLES = f"""<?xml version="1.0"?><styleSheet {_MAIN}><fonts count="1"><font/></fonts><fills count="1"><fill/></fills>
 <borders count="1"><border/></borders><cellStyleXfs count="1"><xf/></cellStyleXfs>
@@ -26,6 +30,8 @@ _STYLES = f"""<?xml version="1.0"?><styleSheet {_MAIN}><fonts count="1"><font/><
 
 class Error(str):
     """A cell's error, such as #N/A."""
+
+    __slots__ = ()
 
 
 def write_workbook(
@@ -74,7 +80,7 @@ def _cell(value: Any, at: str) -> str:
     if isinstance(value, bool):
         return f'<c r="{at}" t="b"><v>{int(value)}</v></c>'
     if isinstance(value, date):
-        days = (value - datetime(1899, 12, 30)) if isinstance(value, datetime) else value - date(1899, 12, 30)
+        days = (value - _FIRST) if isinstance(value, datetime) else value - date(1899, 12, 30)
         return f'<c r="{at}" s="{2 if isinstance(value, datetime) else 1}"><v>{days.total_seconds() / 86400}</v></c>'
     if isinstance(value, int | float):
         return f'<c r="{at}"><v>{value!r}</v></c>'

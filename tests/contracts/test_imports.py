@@ -25,6 +25,7 @@ LAYER = {
     "launch": 3,
     "replay": 3,
     "batch": 3,
+    "datasets": 3,
     "training": 3,
     "tracking": 3,
     "cli": 4,

@@ -10,8 +10,9 @@ from msgspec import inspect
 from headrace.batch.reading.fields import FieldReader
 from headrace.batch.values import without_none
 from headrace.datasets.errors import BadInput
+from headrace.datasets.form import ColumnType
 from headrace.datasets.manifest import Holds
-from headrace.datasets.reading.port import ColumnType, OnBad, Read
+from headrace.datasets.reading.port import OnBad, Read
 from headrace.datasets.reading.text_columns import kept
 from headrace.datasets.reading.topic import LABEL_PREFIX
 from headrace.model.pipeline import Pipeline

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.datasets.errors import BadInput
+from headrace.datasets.form import Form
 from headrace.datasets.manifest import Holds
 from headrace.datasets.names import check_name
-from headrace.datasets.reading.port import Form
 
 By = Literal["time", "key"]
 

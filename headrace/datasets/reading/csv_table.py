@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from headrace.datasets.errors import BadInput
-from headrace.datasets.reading.port import BATCH_ROWS, Facts, Form, Opening, Read
+from headrace.datasets.form import Form
+from headrace.datasets.reading.port import BATCH_ROWS, Facts, Opening, Read
 from headrace.datasets.reading.text_columns import TextColumns
 from headrace.model.source import BadRow
 from headrace.replay.csv_file import cells_of

@@ -14,7 +14,8 @@ from headrace.datasets.errors import BadInput
 from headrace.datasets.reading.csv_table import CsvTable, column_names
 from headrace.datasets.reading.json_objects import JsonObjects, Row
 from headrace.datasets.reading.port import BATCH_ROWS, Facts, Input, Opening, Read
-from headrace.datasets.reading.workbook import SUFFIXES, Sheet, sheet_names
+from headrace.datasets.reading.workbook import Sheet, sheet_names
+from headrace.datasets.reading.workbook_zip import BOOKS
 from headrace.datasets.storing.digest import sha256_of
 from headrace.model.json_errors import DECODE_ERRORS
 from headrace.model.source import BadRow
@@ -44,7 +45,7 @@ def found_files(given: Sequence[str]) -> tuple[str, list[Path]]:
 
 
 def _kind(path: Path) -> str:
-    return "workbook" if path.suffix.lower() in SUFFIXES else kind_of(path)[0]
+    return "workbook" if path.suffix.lower() in BOOKS else kind_of(path)[0]
 
 
 def open_files(given: Sequence[str], opening: Opening, names: Mapping[str, str] | None = None) -> Input:

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from headrace.datasets.form import ColumnType
 from headrace.datasets.reading.converting import arrow_type, convert, zone_of
 from headrace.datasets.reading.json_kinds import JsonColumn
 from headrace.datasets.reading.kinds import Column, Deciding, Kind
-from headrace.datasets.reading.port import BATCH_ROWS, ColumnType, Opening, Read
+from headrace.datasets.reading.port import BATCH_ROWS, Opening, Read
 from headrace.datasets.reading.spool import Spool
 from headrace.datasets.reading.text_columns import Place, kept
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.datasets.errors import BadInput
-from headrace.datasets.reading.port import ColumnType, Form
+from headrace.datasets.form import ColumnType, Form
 from headrace.replay.csv_file import MISSING
 
 _ZONE = r"\s?(Z|z|UTC|GMT|[+-]\d{2}(:?\d{2})?)(\[[A-Za-z_/+-]+\])?"

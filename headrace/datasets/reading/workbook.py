@@ -20,7 +20,6 @@ from headrace.datasets.reading.port import BATCH_ROWS, Facts, Opening, Read
 from headrace.datasets.reading.text_columns import TextColumns, kept
 from headrace.datasets.reading.workbook_zip import check_errors, check_size
 
-SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _EXACT = 2**53
 _MISSING = {"", "NA", "null", "None"}
 

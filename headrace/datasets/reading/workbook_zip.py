@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 from headrace.datasets.errors import BadInput
 
 SUFFIXES = (".xlsx", ".xlsm")
+BOOKS = (*SUFFIXES, ".xlsb", ".xls", ".ods")
+"""Names of all workbooks end in one of these."""
 MOST_BYTES = 4 << 30
 _CELL = re.compile(rb'<c\s[^>]*\bt="e"[^>]*>')
 _PLACE = re.compile(rb'\br="([A-Z]+[0-9]+)"')

@@ -66,12 +66,12 @@ class ObjectStore:
 
     def local(self, path: str, size: int, sha256: str) -> Path:
         """See `SetStore.local`: from the cache, fetched where it is not there or damaged."""
-        target = self._cache / sha256
+        target = self._cache / f"{sha256}.parquet"
         where = f"{path} in {self.name}"
         if target.exists():
             with contextlib.suppress(DamagedSet):
                 verify(target, size, sha256, str(target))
-                os.utime(target)
+                os.utime(target, (time.time(), target.stat().st_mtime))  # whoever reads it goes by its mtime
                 return target
         self._cache.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{sha256}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -116,7 +116,7 @@ class ObjectStore:
 
     def _evict(self, but: Path) -> None:
         """Remove what was not used for longest; a file that is open somewhere stays readable there."""
-        files = [(one.stat().st_mtime, one.stat().st_size, one) for one in self._cache.iterdir() if one.is_file()]
+        files = [(one.stat().st_atime, one.stat().st_size, one) for one in self._cache.iterdir() if one.is_file()]
         total = sum(size for _, size, _ in files)
         for _, size, one in sorted(files):
             if total <= self._cache_bytes:

@@ -74,8 +74,8 @@ def import_(
 
       headrace datasets import wet --query 'select * from "rides@3" where rain_mm > 0'
     """
+    from headrace.datasets.form import Form
     from headrace.datasets.importing.job import Files, From, ImportJob, Query, Topic
-    from headrace.datasets.reading.port import Form
 
     if sum(map(bool, (files, topic, query))) != 1:
         raise ConfigError("import what?", hint="FILE ..., --topic TOPIC or --query 'select ...': one of them")

@@ -123,7 +123,7 @@ class Feed:
     def _hand_predictions(self, watch: Watch, messages: list[Message], now: float) -> None:
         decode = self._decode
         try:
-            made = [decode(message.value()) for message in messages]  # type: ignore[arg-type]
+            made: list[Any] = [decode(message.value()) for message in messages]  # type: ignore[arg-type]
             keys = [message.key() for message in messages]
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
             made, keys = self._each(watch, messages)
@@ -153,7 +153,7 @@ class Feed:
                     continue
             keys.append(key)
             values.append(value)
-        watch.labels(keys, values, now)  # type: ignore[arg-type]
+        watch.labels(keys, values, now)
 
 
 _MARKERS = 2

@@ -85,15 +85,15 @@ def _histogram(column: Mapping[str, Any]) -> Table:
     for head in ("values", "reference", "", "now", ""):
         table.add_column(head)
     reference, now = column["reference"], column["now"]
-    rows = list(zip(_bins(reference), reference["counts"], now["counts"], strict=True))
+    rows: list[tuple[str, int, int]] = list(zip(_bins(reference), reference["counts"], now["counts"], strict=True))
     rows += [
         ("below", reference["below"], now["below"]), ("above or unseen", reference["above"], now["above"]),
         ("missing", reference["missing"], now["missing"]),
     ]  # fmt: skip
-    totals = [max(1, sum(row[i] for row in rows)) for i in (1, 2)]
-    most = max(max(row[i] / totals[i - 1] for row in rows) for i in (1, 2))
+    before, after = max(1, sum(then for _, then, _ in rows)), max(1, sum(count for _, _, count in rows))
+    most = max(max(then / before, count / after) for _, then, count in rows) or 1.0
     for name, then, count in rows:
-        shares = then / totals[0], count / totals[1]
+        shares = then / before, count / after
         if not any(shares):
             continue
         bars = ["█" * round(share / most * _BAR) for share in shares]

@@ -163,7 +163,7 @@ class Role:
             assert self.process.poll() is None, self.text()
             if (seen := self.get(path)) is not None and condition(seen):
                 return seen
-            time.sleep(0.05)
+            time.sleep(0.3)
         pytest.fail(f"not within {WAIT_S} s: {seen}\n{self.text()}")
 
     def taken(self, events: int) -> Any:

@@ -128,6 +128,15 @@ def test_alerts_of_the_monitor_are_shown_and_told_beside_its_own(toy: Toy, role:
     assert json.loads(listener.requests[0][1])["alerts"] == json.loads(listener.requests[1][1])["alerts"]
 
 
+def test_a_reference_that_was_being_learned_is_learned_again_after_a_kill(toy: Toy, role: Role) -> None:
+    toy.river(1500)
+    assert role.taken(1500)["reference"]["learned"] == 1500
+    role.end(signal.SIGKILL)
+    toy.river(200)
+    role.start()
+    assert role.taken(1700)["reference"]["learned"] == 1700
+
+
 def test_events_that_cannot_be_read_are_told_and_the_others_go_on(toy: Toy, role: Role) -> None:
     toy.river(900)
     toy.broken(100)

@@ -49,6 +49,8 @@ COMMANDS = (
     Command("label", PIPELINES, "Label events: take one, say what is true, undo, review, import and export."),
     Command("status", OPERATING, "What runs, how fast, how well."),
     Command("tail", OPERATING, "Show the records of a topic, decoded."),
+    Command("drift", OPERATING, "How far events, predictions and errors are from what is usual."),
+    Command("alerts", OPERATING, "Alerts of every role, silences, rules for Prometheus and Grafana."),
     Command("dlq", OPERATING, "Dead letters: list them, look at one, put them back."),
     Command("topics", OPERATING, "The topic catalogue: who writes what where."),
     Command("ckpt", OPERATING, "The weights: who serves which version, and what became of each."),

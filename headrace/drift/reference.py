@@ -16,6 +16,8 @@ from headrace.drift.schema import Column, ColumnSpec, Kind
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Steadiness = Literal["steady", "unsteady", "identifier"]
+FOLDED = CATEGORIES + 1
+"""Bins that distances are of, at most."""
 SPREAD = 1.5
 """By which a standard deviation that few windows tell is taken to be larger."""
 _IDENTIFIER = 0.5
@@ -57,6 +59,11 @@ class ColumnReference:
     def bins(self) -> int:
         """K."""
         return max(1, len(self.edges) - 1) if self.kind == "number" else len(self.categories) + bool(self.rare)
+
+    @property
+    def folded_bins(self) -> int:
+        """Bins that distances are of: unseen categories have one of their own, numbers out of range the outer ones."""
+        return self.bins + (self.kind == "category")
 
     def codes(self, values: Column) -> Ints:
         """The place of each value in `counts`."""
@@ -104,12 +111,12 @@ def learn(spec: ColumnSpec, values: Column, limits: Limits, columns: int) -> Col
     rest = blocks.sum(axis=0) - windows
     psi, ks = _own_distances(made, windows, rest)
     observed, reference = float(windows[0].sum()), float(blocks.sum())
-    noise, _ = distances.psi_noise(made.bins, observed, max(reference - observed, 1.0))
+    noise, _ = distances.psi_noise(made.folded_bins, observed, max(reference - observed, 1.0))
     state: Steadiness = "unsteady" if float(psi.mean()) - noise > limits.unsteady else "steady"
     return ColumnReference(
         kind=made.kind, state=state, counts=made.counts, edges=made.edges, categories=made.categories, rare=made.rare,
         spread=made.spread,
-        psi=_psi_limits(psi, made.bins, reference, limits, columns),
+        psi=_psi_limits(psi, made.folded_bins, reference, limits, columns),
         ks=_ks_limits(ks, reference, limits, columns),
         missing=_rate_limit(windows[:, MISSING] / observed, observed, limits, columns),
         outside=_rate_limit(np.full(len(windows), outside / reference), observed, limits, columns),
@@ -161,11 +168,11 @@ def _blocks(codes: Ints) -> Ints:
 
 
 def folded(counts: Any, bins: Ints | int) -> Any:
-    """Counts [..., WIDTH] as the bins that distances are of [..., CATEGORIES]: what is outside in the outer bins.
+    """Counts [..., WIDTH] as the bins that distances are of [..., FOLDED]: what is outside in the outer bins.
 
-    `bins` is K, or one K for each column of [..., C, WIDTH].
+    `bins` is `ColumnReference.folded_bins`, or one for each column of [..., C, WIDTH].
     """
-    inside = np.array(counts[..., 1 : CATEGORIES + 1])
+    inside = np.concatenate([counts[..., 1 : CATEGORIES + 1], np.zeros_like(counts[..., :1])], axis=-1)
     inside[..., 0] += counts[..., BELOW]
     last = np.asarray(bins) - 1
     if last.ndim:
@@ -176,14 +183,14 @@ def folded(counts: Any, bins: Ints | int) -> Any:
 
 
 def smoothing(bins: Ints | int) -> Floats:
-    """What `distances.psi` adds to the bins that there are, of K or of one K for each column."""
-    return np.where(np.arange(CATEGORIES) < np.asarray(bins)[..., None], distances.SMOOTHING, 0.0)
+    """What `distances.psi` adds to the bins that there are, of so many or of one number for each column."""
+    return np.where(np.arange(FOLDED) < np.asarray(bins)[..., None], distances.SMOOTHING, 0.0)
 
 
 def _own_distances(made: ColumnReference, windows: Ints, rest: Ints) -> tuple[Floats, Floats]:
-    own, others = folded(windows, made.bins), folded(rest, made.bins)
+    own, others = folded(windows, made.folded_bins), folded(rest, made.folded_bins)
     ks = distances.ks(others, own) if made.kind == "number" else np.zeros(len(windows))
-    return distances.psi(others, own, smoothing(made.bins)), ks
+    return distances.psi(others, own, smoothing(made.folded_bins)), ks
 
 
 def _psi_limits(own: Floats, bins: int, reference: float, limits: Limits, columns: int) -> tuple[float, float]:
@@ -200,26 +207,29 @@ def _psi_limits(own: Floats, bins: int, reference: float, limits: Limits, column
         spread = SPREAD * float(np.sqrt(deviation**2 + wider))
         chance = distances.gamma_quantile(mean + beyond, spread, tail)
         found.append(max(least, chance, float(own.max(initial=0.0)) if window == limits.windows[0] else 0.0))
-    return found[0], found[1]
+    return float(found[0]), float(found[1])
 
 
 def _ks_limits(own: Floats, reference: float, limits: Limits, columns: int) -> tuple[float, float]:
     """As of PSI, by the distances' mean and deviation, and never below what the DKW inequality says of chance."""
     tail, sigmas, found = limits.tail(columns), limits.sigmas(columns), []
     for window, least in zip(limits.windows, limits.ks, strict=True):
-        part = np.sqrt(limits.windows[0] / window)  # of what chance adds to a window's distance
+        part = (limits.windows[0] / window) ** 0.5  # of what chance adds to a window's distance
         chance = distances.ks_critical(0.5, limits.windows[0], reference)
         level = max(0.0, float(own.mean()) - chance) + chance * part
         spread = max(float(own.std()), chance / 3 * part)
         found.append(max(least, distances.ks_critical(tail, window, reference), level + sigmas * SPREAD * spread))
-    return found[0], found[1]
+    return float(found[0]), float(found[1])
 
 
 def _rate_limit(shares: Floats, window: float, limits: Limits, columns: int) -> float:
-    """The share from which a window has too many: the reference's, chance, and the least rise that matters."""
+    """The share from which a window has too many: the reference's, chance, and the least rise that matters.
+
+    Above 1 where nothing is left to rise.
+    """
     mean = float(shares.mean())
     spread = SPREAD * float(np.sqrt(shares.var() + mean * (1 - mean) / max(window, 1.0)))
-    return min(1.0, mean + max(limits.rate, limits.sigmas(columns) * spread))
+    return mean + max(limits.rate, limits.sigmas(columns) * spread)
 
 
 def as_plain(reference: ColumnReference) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.drift import distances
-from headrace.drift.limits import ABOVE, BELOW, BLOCK, CATEGORIES, MISSING, WIDTH, Limits
-from headrace.drift.reference import ColumnReference, Ints, as_plain, folded, from_plain, learn, smoothing
+from headrace.drift.limits import ABOVE, BELOW, BLOCK, MISSING, WIDTH, Limits
+from headrace.drift.reference import FOLDED, ColumnReference, Ints, as_plain, folded, from_plain, learn, smoothing
 from headrace.drift.schema import Column, ColumnSpec
 
 Floats = NDArray[np.float64]
@@ -237,16 +237,16 @@ class Group:
         count, short = len(self.specs), len(self._limits.windows)
         self._bins = np.ones(count, dtype=np.int64)
         self._ordered, self._compared = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        self._edges, self._spread = np.zeros((count, CATEGORIES + 1)), np.ones(count)
+        self._edges, self._spread = np.zeros((count, FOLDED + 1)), np.ones(count)
         self._psi, self._ks = np.ones((short, count)), np.ones((short, count))
         self._missing, self._outside = np.ones(count), np.ones(count)
         reference = np.zeros((count, WIDTH), dtype=np.int64)
         for i, one in enumerate(self.references):
             if one is None or one.state != "steady":
                 continue
-            self._bins[i], self._compared[i], self._ordered[i] = one.bins, True, one.kind == "number"
+            self._bins[i], self._compared[i], self._ordered[i] = one.folded_bins, True, one.kind == "number"
             if len(one.edges):
-                self._edges[i] = np.pad(one.edges, (0, CATEGORIES + 1 - len(one.edges)), mode="edge")
+                self._edges[i] = np.pad(one.edges, (0, FOLDED + 1 - len(one.edges)), mode="edge")
             self._spread[i], self._psi[:, i], self._ks[:, i] = one.spread, one.psi, one.ks
             self._missing[i], self._outside[i] = one.missing, one.outside
             reference[i] = one.counts

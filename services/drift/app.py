@@ -44,12 +44,10 @@ class DriftApp:
     def __init__(self, context: Context[DriftSettings], pipeline: Pipeline, hooks: Sequence[Webhook]) -> None:
         self._context, self._settings, self._pipeline = context, context.settings, pipeline
         self._watched = watched(pipeline, self._settings)
-        self._hub = Hub(self._settings, self._watched.models + _shadows(pipeline))
+        models = frozenset(self._watched.models + _shadows(pipeline))
+        self._hub = Hub(self._settings, models)
         self._deliveries = [
-            Delivery(
-                self._settings, hook, pipeline.name, frozenset(self._watched.models + _shadows(pipeline)), self._hub
-            )
-            for hook in hooks
+            Delivery(self._settings, hook, pipeline=pipeline.name, models=models, hub=self._hub) for hook in hooks
         ]
         self._latest = b""
         self._resets: Resets = queue.SimpleQueue()

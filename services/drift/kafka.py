@@ -45,6 +45,7 @@ class Feed:
         self._decode = msgspec.json.Decoder(kind).decode
         self._newest: dict[tuple[str, int], float] = {}
         self._partitions: list[tuple[str, int]] = []
+        self._start: dict[tuple[str, int], int] = {}
 
     def open(self, stop: Stop, offsets: Offsets) -> None:
         """Wait for the topics and begin to read: at these offsets, of other partitions `history_s` ago.
@@ -64,6 +65,7 @@ class Feed:
         for topic, partition in [lane for lane, offset in start.items() if offset < 0]:  # no record is that late
             start[topic, partition] = kafka.end_offsets(self._consumer, topic, [partition])[partition]
         start.update({lane: offset for lane, offset in offsets.items() if lane in self._partitions})
+        self._start = start
         self._consumer.assign([TopicPartition(topic, p, offset) for (topic, p), offset in start.items()])
 
     def read(self, watch: Watch) -> int:
@@ -87,9 +89,10 @@ class Feed:
         return len(messages)
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """The next offset of every partition that has been read from."""
+        """The next offset to read of every partition."""
         lanes = [TopicPartition(topic, partition) for topic, partition in self._partitions]
-        return {(p.topic, p.partition): p.offset for p in self._consumer.position(lanes) if p.offset >= 0}
+        read = {(p.topic, p.partition): p.offset for p in self._consumer.position(lanes) if p.offset >= 0}
+        return {**self._start, **read}
 
     def lag(self) -> tuple[int, float | None]:
         """Records that are still to be read, and the time, in seconds, before which all events and predictions were."""
@@ -123,7 +126,7 @@ class Feed:
     def _hand_predictions(self, watch: Watch, messages: list[Message], now: float) -> None:
         decode = self._decode
         try:
-            made = [decode(message.value()) for message in messages]  # type: ignore[arg-type]
+            made: list[Any] = [decode(message.value()) for message in messages]  # type: ignore[arg-type]
             keys = [message.key() for message in messages]
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
             made, keys = self._each(watch, messages)
@@ -153,7 +156,7 @@ class Feed:
                     continue
             keys.append(key)
             values.append(value)
-        watch.labels(keys, values, now)  # type: ignore[arg-type]
+        watch.labels(keys, values, now)
 
 
 _MARKERS = 2

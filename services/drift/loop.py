@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from headrace.contracts.events_pb2 import Alert
 from headrace.runtime.lifecycle import Stop
 from services.drift import metrics, state
 from services.drift.kafka import Feed, Ledger
@@ -38,6 +39,8 @@ class Loop:
     def run(self, stop: Stop) -> None:
         """Until `stop` is set; what was read is then written down."""
         next_tick = next_lag = 0.0
+        if self._watch.learns_first:
+            self._commit([])  # where it begins
         lag = 0
         while not stop.is_set():
             self._feed.read(self._watch)
@@ -64,8 +67,11 @@ class Loop:
     def _write(self, *, force: bool) -> None:
         """Alerts at once, with the state that they follow from; else the state every now and then, if anything came."""
         alerts = self._watch.drain()
-        if not alerts and not force:
+        if not alerts and (not force or self._watch.learns_first):  # a first reference is read again after a restart
             return
+        self._commit(alerts)
+
+    def _commit(self, alerts: Sequence[Alert]) -> None:
         self._next_state = time.time() + self._settings.state_s
         offsets = self._feed.positions()
         data, pipeline, started = state.encode(self._watch), self._watch.watched.pipeline, time.perf_counter()

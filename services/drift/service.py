@@ -158,6 +158,13 @@ class Watch:
                         self._moved(model, what, moved)
         return sorted(set(done))
 
+    @property
+    def learns_first(self) -> bool:
+        """Whether the first references are being learned, of columns that are given none."""
+        own = [one for one, spec in zip(self.inputs.references, self.inputs.specs, strict=True)
+               if spec.name not in self.inputs.given]  # fmt: skip
+        return bool(own) and all(one is None for one in own)
+
     def drain(self) -> list[Alert]:
         """The alerts that started or stopped since the last call."""
         pending, self._pending = self._pending, []

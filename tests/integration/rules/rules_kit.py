@@ -29,18 +29,18 @@ from tests.patience import WAIT_S, wait_for
 
 
 class Hook:
-    """Somebody's server: what was posted to it, in order. `statuses` are answered first, then 200."""
+    """Somebody's server: what was posted to it, in order. It takes nothing while it is on `hold`."""
 
     def __init__(self) -> None:
         self.posts: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.statuses: list[int] = []
+        self.hold = False
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 hook.posts.append((self.path, dict(self.headers.items()), body))
-                self.send_response(hook.statuses.pop(0) if hook.statuses else 200)
+                self.send_response(503 if hook.hold else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

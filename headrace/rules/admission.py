@@ -22,7 +22,7 @@ def verdict(rule: RuleSpec, memory: RuleMemory, running: Collection[RuleRun], tr
         return "duplicate"
     if len(running) >= rule.at_most:
         return "busy"
-    if memory.started_us and trigger.at_us < memory.started_us + rule.cooldown_s * 1e6:
+    if rule.cooldown_s and memory.started_us and trigger.at_us < memory.started_us + rule.cooldown_s * 1e6:
         return "cooldown"
     return "admitted"
 

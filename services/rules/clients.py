@@ -120,7 +120,7 @@ class Outside:
             else:
                 if answer.is_success:
                     return answer.status_code
-                if answer.is_client_error and answer.status_code not in _AGAIN:
+                if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR and answer.status_code not in _AGAIN:
                     raise StepFailed(f"{url} answers {answer.status_code}: {answer.text[:200]}")
                 log.info("a webhook is not taken", url=url, status=answer.status_code)
             await asyncio.sleep(pause)

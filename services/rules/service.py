@@ -148,7 +148,10 @@ class Rules:
         asked = RuleTrigger(kind="call", what=what, identity=identity, at_us=now_us(), by=by, details=details)
         ((verdict, run),) = await self._consider([(rule, asked)], {})
         if run is None:
-            why = {"busy": f"as many runs as may are not over (at_most: {rule.at_most})"}
+            why = {
+                "busy": f"as many runs as may are not over (at_most: {rule.at_most})",
+                "duplicate": "this Idempotency-Key began a run that is not kept any more",
+            }
             raise ConflictError(why.get(verdict, f"the rule's cooldown of {rule.cooldown_s:g} s is not over"))
         return run, True
 

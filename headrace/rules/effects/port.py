@@ -76,7 +76,7 @@ class Web(Protocol):
         """POST JSON until somebody takes it; the status.
 
         Raises:
-            StepFailed: it is refused: a status of 4xx but 408, 425 and 429.
+            StepFailed: it is refused: a status of 3xx, or of 4xx but 408, 425 and 429.
         """
         ...
 

@@ -64,7 +64,9 @@ def hand_over(
         header = _header(pipeline, examples, resumed, offsets)
         data = msgspec.json.encode(examples.described).decode()
         origin = {**origin_of(pipeline), "job": job, "data": data}
-        header = msgspec.structs.replace(header, step=fitted.best_steps, metrics=dict(metrics), origin=origin, held=held)
+        header = msgspec.structs.replace(
+            header, step=fitted.best_steps, metrics=dict(metrics), origin=origin, held=held
+        )
         if sets := examples.described.get("datasets"):
             # Before the version is known to anybody: from now on retention keeps what it comes from.
             from headrace.datasets.opening import open_catalogue

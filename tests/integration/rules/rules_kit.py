@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition
 from google.protobuf.message import Message as Proto
 
 from headrace.contracts.events_pb2 import Alert
-from headrace.contracts.rule_records import RuleRun, StepState
+from headrace.contracts.rule_records import RuleRun, RunState, StepState
 from headrace.contracts.topics import ALERTS, EXAMPLES, TopicSpec, model_partition, pipeline_topics
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime import kafka as clients
@@ -29,18 +29,18 @@ from tests.patience import WAIT_S, wait_for
 
 
 class Hook:
-    """Somebody's server: what was posted to it, in order. `statuses` are answered first, then 200."""
+    """Somebody's server: what was posted to it, in order. It takes nothing while it is on `hold`."""
 
     def __init__(self) -> None:
         self.posts: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.statuses: list[int] = []
+        self.hold = False
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 hook.posts.append((self.path, dict(self.headers.items()), body))
-                self.send_response(hook.statuses.pop(0) if hook.statuses else 200)
+                self.send_response(503 if hook.hold else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -93,8 +93,9 @@ class Bench:
         store.close()
         for worker in self.fleet.locals:
             worker.expect(1)
+        began_ms = int(time.time() * 1000) - 400 * 20
         for offset in range(400):
-            value = example(offset % 2, offset // 2, int(time.time() * 1000), offset / 400)
+            value = example(offset % 2, offset // 2, began_ms + 20 * offset, offset * 37 % 400 / 400)
             self.fleet.producer.produce(EXAMPLES.name(self.pipeline), value, partition=offset % 2)
         self.fleet.producer.flush(WAIT_S)
 
@@ -144,20 +145,15 @@ class Bench:
         return [run for run in self.recorded().runs.values() if run.rule == rule]
 
     def at_step(self, rule: str, number: int) -> RuleRun:
-        """Wait until a rule's only run has got to a step, or beyond; the run."""
+        """Wait until a rule's only run has got to a step; the run."""
 
         def there() -> bool:
             runs = self.runs(rule)
-            return bool(runs) and (
-                runs[0].state.over or (runs[0].steps[number - 1 :][:1] != [] and self._begun(runs[0], number))
-            )
+            assert not runs or not runs[0].state.over or runs[0].state is RunState.DONE, runs[0].reason
+            return bool(runs) and [s for s in runs[0].steps[number - 1 :] if s.state is not StepState.PENDING] != []
 
         wait_for(there)
         return self.runs(rule)[0]
-
-    @staticmethod
-    def _begun(run: RuleRun, number: int) -> bool:
-        return run.steps[number - 1].state is not StepState.PENDING
 
     def ended(self, rule: str) -> RuleRun:
         wait_for(lambda: any(run.state.over for run in self.runs(rule)))

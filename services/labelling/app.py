@@ -64,7 +64,9 @@ def loop_of(pipeline: Pipeline, settings: LabellingSettings, form: LabelForm, st
     queues = [Queue(queue, scorer) for queue in pipeline.spec.label_queues]
     admission = Admission(store, queues, ends.fetch, max_event_bytes=settings.max_event_bytes)
     shown = Shown(desk, form, pipeline.spec.label_queues, admission.passed_over)
-    parts = Parts(desk, shown, admission, Candidates(round(spec.after_s * 1000)), ends.state, ends.inputs)
+    parts = Parts(
+        desk, shown, admission, Candidates(round(spec.after_s * 1000), store.window_ms), ends.state, ends.inputs
+    )
     return Loop(parts, ends.observer, described(pipeline))
 
 

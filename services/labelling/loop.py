@@ -177,8 +177,8 @@ class Loop:
         read = parts.inputs.read(0.0)
         if read:
             parts.candidates.add(read, before, now_ms)
-            for key in read.labels:
-                parts.desk.labelled_elsewhere(key)
+            for key, at_ms in read.labels:
+                parts.desk.labelled_elsewhere(key, at_ms)
         if parts.inputs.slices is not self._slices:
             self._slices = parts.inputs.slices
             named = [parse_slice(one) for one in self._slices.values()]

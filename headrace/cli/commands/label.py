@@ -148,7 +148,9 @@ def skip(
 
       headrace label skip 2-1043 --reason "the photo is missing"
     """
-    _said(LabellingClient(url, run).post("items", item, "skip", body={"labeller": who, "reason": reason}))
+    skipped = LabellingClient(url, run).post("items", item, "skip", body={"labeller": who, "reason": reason})
+    others = "nobody is offered it any more" if skipped["state"] == "closed" else "others may be offered it"
+    typer.echo(f"item {item} is skipped: {others}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from headrace.contracts.topics import EVENTS
 from headrace.runtime import kafka
 from headrace.runtime.errors import DependencyError
 from headrace.runtime.settings import ServiceSettings
+from services.labelling.kafka.inputs import AHEAD
 from services.labelling.queues.candidates import Source
 
 _NEAR = 2000
@@ -22,7 +23,7 @@ class EventReader:
     def __init__(self, settings: ServiceSettings, pipeline: str) -> None:
         self._topic = EVENTS.name(pipeline)
         self._consumer: Consumer = kafka.consumer(
-            settings, f"headrace.labelling.events.{pipeline}", **{"enable.partition.eof": True}
+            settings, f"headrace.labelling.events.{pipeline}", **AHEAD, **{"enable.partition.eof": True}
         )
         kafka.end_offsets(self._consumer, self._topic, [0])  # makes it know the leaders: its first fetch is then soon
 

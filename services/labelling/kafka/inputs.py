@@ -29,6 +29,10 @@ _BATCH = 5000
 _LABELS_AGAIN = 10_000
 """Labels of each partition that are read again at a start: those that came before their event was predicted."""
 _LONGEST_LETTER = 2000
+AHEAD = {"queued.max.messages.kbytes": 16_384, "queued.min.messages": 10_000}
+"""What a client fetches ahead at most: by default it would be four times as much, and ten times as many records."""
+_MOST_SLICES = 1000
+"""Slices that alerts name at the same time; more are not looked at."""
 _LATE = "join"
 """The phase of labels that came too late: another label would come later still."""
 
@@ -44,7 +48,7 @@ class Inputs:
 
     def __init__(self, settings: ServiceSettings, pipeline: Pipeline, history_s: float) -> None:
         self._pipeline, self._history_s = pipeline, history_s
-        self._consumer = kafka.consumer(settings, f"headrace.labelling.{pipeline.name}")
+        self._consumer = kafka.consumer(settings, f"headrace.labelling.{pipeline.name}", **AHEAD)
         self._models = {pipeline.model_name, *(other.model_name for other in pipeline.others)}
         self._fields = event_fields(pipeline.model.event_type())
         named = {spec: spec.name(pipeline.name) for spec in topics.PIPELINE_TOPICS}
@@ -142,7 +146,7 @@ class Inputs:
         key = message.key()
         if key is None:  # the producer sets no key, but the struct holds it
             key = self._pipeline.model.key_of(self._pipeline.label_decoder.decode(message.value() or b"")).encode()
-        found.labels.append(key.decode())
+        found.labels.append((key.decode(), message.timestamp()[1]))
 
     def _event_letter(self, found: Read, message: Message) -> None:
         """An event that could not be predicted; one that cannot be decoded either is nothing to label."""
@@ -170,7 +174,7 @@ class Inputs:
         if alert.model not in self._models:
             return
         named = slice_of_alert(alert.id, self._fields) if alert.firing else None
-        if named is not None:
+        if named is not None and len(self.slices) < _MOST_SLICES:
             self.slices = {**self.slices, alert.id: named}
         elif alert.id in self.slices:
             self.slices = {name: one for name, one in self.slices.items() if name != alert.id}

@@ -130,7 +130,11 @@ class Admission:
             event = events.get(item)
             if event is None and candidate.source is not None:
                 continue
-            self._store.add(_item(candidate, event, now), LabelWork(item, queues[item]))
+            made = _item(candidate, event, now)
+            if len(bytes(made.prediction)) > self._max_event_bytes:
+                self.lost += 1
+                continue
+            self._store.add(made, LabelWork(item, queues[item]))
             added += 1
         return added
 

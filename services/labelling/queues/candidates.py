@@ -36,12 +36,12 @@ class Candidate:
 
 @dataclass
 class Read:
-    """What one read of the topics brought. `labels` are the keys of labels that others gave."""
+    """What one read of the topics brought. `labels`: of each label that others gave, its key and Kafka timestamp."""
 
     predictions: list[Prediction[Any]] = field(default_factory=list)
     shadows: list[Prediction[Any]] = field(default_factory=list)
     letters: list[Candidate] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    labels: list[tuple[str, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.predictions or self.shadows or self.letters or self.labels)
@@ -63,15 +63,16 @@ class Candidates:
 
     Args:
         after_ms: how long each waits.
+        window_ms: a label further than this from its event is another event's.
     """
 
-    def __init__(self, after_ms: int) -> None:
-        self._after_ms = after_ms
+    def __init__(self, after_ms: int, window_ms: int) -> None:
+        self._after_ms, self._window_ms = after_ms, window_ms
         self._batches = deque[_Batch]()
         self._by_source: dict[Source, Candidate] = {}
         self._by_key: dict[str, Candidate] = {}
         self._early: dict[Source, list[Any]] = {}
-        self._labelled: dict[str, None] = {}
+        self._labelled: dict[str, int] = {}
         self._pending = 0
 
     def __len__(self) -> int:
@@ -83,10 +84,10 @@ class Candidates:
 
     def add(self, read: Read, before: Offsets, now_ms: int) -> None:
         """Take what was read; `before` is where the topics stood before."""
-        for key in read.labels:
-            self._label(key)
-        made = [self._candidate(prediction) for prediction in read.predictions if prediction.key not in self._labelled]
-        made += [letter for letter in read.letters if letter.key not in self._labelled]
+        for key, at_ms in read.labels:
+            self._label(key, at_ms)
+        made = [self._candidate(one) for one in read.predictions if not self._has_label(one.key, one.event_ms)]
+        made += [letter for letter in read.letters if not self._has_label(letter.key, letter.event_ms)]
         for shadow in read.shadows:
             self._shadow(shadow)
         for memory in (self._early, self._labelled):
@@ -120,10 +121,15 @@ class Candidates:
         else:
             self._early.setdefault(shadow.source, []).append(shadow.prediction)
 
-    def _label(self, key: str) -> None:
-        if (candidate := self._by_key.get(key)) is not None:
+    def _label(self, key: str, at_ms: int) -> None:
+        self._labelled.pop(key, None)  # the newest stay longest
+        self._labelled[key] = at_ms
+        if (candidate := self._by_key.get(key)) is not None and self._has_label(key, candidate.event_ms):
             candidate.labelled = True
-        self._labelled[key] = None
+
+    def _has_label(self, key: str, event_ms: int) -> bool:
+        at_ms = self._labelled.get(key)
+        return at_ms is not None and abs(at_ms - event_ms) <= self._window_ms
 
     def _forget(self, candidates: Iterable[Candidate]) -> None:
         for candidate in candidates:

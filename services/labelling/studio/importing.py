@@ -8,7 +8,7 @@ import msgspec
 from headrace.contracts.labelling import NULL, Decision, LabelItem, LabelWork
 from services.labelling.errors import ConflictError
 from services.labelling.studio.reading import Annotation, Task
-from services.labelling.work.desk import Desk, Labels
+from services.labelling.work.desk import MOST_BYTES, Desk, Labels
 from services.labelling.work.entry import Entry
 
 
@@ -43,15 +43,16 @@ class Importer:
         known = {d.id for d in entry.work.decisions} if entry is not None else set[str]()
         fresh = [one for one in task.annotations if one.id not in known]
         decisions = [self._decision(item, one, queue, now) for one in fresh]
+        is_new = entry is None
         if entry is None:
             self._check_room(queue, waits=not decisions)
+            if (size := len(msgspec.json.encode(item))) > MOST_BYTES:
+                raise ConflictError(f"the task has {size} bytes, {MOST_BYTES} may be kept")
+            self._desk.check_size([], decisions)
             # In the order of the file, between what came before and what comes later.
             entry = self._store.add(item, LabelWork(item.id, {queue: -(now + number / 1000)}))
-            is_new = True
-        else:
-            is_new = False
-            if decisions:
-                self._check_window(entry, now)
+        elif decisions:
+            self._check_window(entry, now)
         if decisions:
             self._desk.adopt(entry, decisions, now)
         return Brought(is_new, len(decisions), len(task.annotations) - len(fresh))

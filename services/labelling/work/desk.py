@@ -22,6 +22,9 @@ from services.labelling.work.store import Store
 from services.labelling.work.tally import SKIPPED
 
 Reviews = Literal["also", "only", "never"]
+MOST_BYTES = 400_000
+"""Of all that was decided on one item: its record must be one that the broker takes."""
+_DECISION_BYTES = 600
 WINDOW = "its window is closed: the join would not take a label any more"
 
 
@@ -178,6 +181,7 @@ class Desk:
         """
         entry = self._leased(item, labeller)
         decision = self._decision(self._lease_of(entry), now, "skip", NULL, reason)
+        self.check_size(entry.work.decisions, [decision])
         with self.store.changing(entry):
             entry.work.decisions.append(decision)
             self._settle(entry, now, has_label=False)
@@ -221,7 +225,11 @@ class Desk:
         """Take decisions that were made elsewhere, in their order: a second person's label is a review.
 
         A further label of the same person replaces theirs.
+
+        Raises:
+            ConflictError: there would be too many on one item.
         """
+        self.check_size(entry.work.decisions, decisions)
         with self.store.changing(entry):
             for decision in decisions:
                 if decision.kind != "skip":
@@ -248,13 +256,14 @@ class Desk:
             self.close(entry, "its window has closed")
         self.store.trim()
 
-    def labelled_elsewhere(self, key: str) -> bool:
-        """Somebody else has put a label of this key on the topic; whether an item of it was waiting."""
-        name = self.store.by_key.get(key)
-        if name is None:
-            return False
-        self.close(self.store.entries[name], "it was labelled elsewhere")
-        return True
+    def labelled_elsewhere(self, key: str, at_ms: int) -> None:
+        """Somebody else has put a label of this key on the topic at a time: an item of it need not wait any more.
+
+        A label that is further than a window from the item's event is of an earlier event with the same key.
+        """
+        entry = self.store.entries.get(self.store.by_key.get(key, ""))
+        if entry is not None and (not entry.item.event_ms or abs(at_ms - entry.item.event_ms) <= self.store.window_ms):
+            self.close(entry, "it was labelled elsewhere")
 
     def close(self, entry: Entry, why: str) -> None:
         """End the waiting of an item; without any decision it is forgotten."""
@@ -315,6 +324,19 @@ class Desk:
         if 0 < self.store.expires_ms(entry) <= now:
             raise ConflictError(f"item {entry.id}: {WINDOW}")
 
+    @staticmethod
+    def check_size(known: Sequence[Decision], further: Sequence[Decision]) -> None:
+        """Check that an item may have further decisions.
+
+        Raises:
+            ConflictError: they are more than are kept of one item.
+        """
+        size = sum(
+            _DECISION_BYTES + len(bytes(d.label)) + len(bytes(d.extra)) + len(d.reason) for d in (*known, *further)
+        )
+        if size > MOST_BYTES:
+            raise ConflictError(f"more than is kept of one item: {size} bytes of decisions, at most {MOST_BYTES}")
+
     def _has_said(self, entry: Entry, labeller: str, value: bytes) -> bool:
         return any(d.labeller == labeller and bytes(d.label) == value for d in entry.labels)
 
@@ -326,6 +348,7 @@ class Desk:
 
     def _decide(self, entry: Entry, decision: Decision, now: int) -> None:
         """Take a label: it waits for a second person, or is held, or is published at once."""
+        self.check_size(entry.work.decisions, [decision])
         with self.store.changing(entry):
             entry.work.decisions.append(decision)
             self._settle(entry, now, has_label=True)

@@ -214,7 +214,7 @@ def test_who_skips_is_not_asked_again_and_after_some_people_nobody_is(tmp_path: 
 
 def test_an_item_leaves_when_its_window_closes_or_somebody_else_labels_it(tmp_path: Path) -> None:
     w = world(tmp_path, 3, window_s=100)
-    w.come(labels=["k2"])
+    w.come(labels=[("k2", w.now_ms), ("k1", w.now_ms - 200_000)])  # the second is of an earlier event of that key
     w.desk.lease("all", "ana", w.now_ms)
     w.desk.skip("0-0", "ana", "", w.now_ms)
     w.round()
@@ -254,3 +254,20 @@ def test_finished_items_beyond_those_kept_are_forgotten_the_oldest_first(tmp_pat
     assert sorted(w.store.entries) == ["0-3", "0-4"]
     assert len([key for key in w.state.records if b"/item/" in key]) == 2
     assert len(w.state.labels) == 5
+
+
+def test_no_item_takes_more_decisions_than_its_record_may_hold(tmp_path: Path) -> None:
+    """Else the broker would refuse the record, and the process would end at each further try."""
+    w = world(tmp_path, 1, hold_s=60)
+    w.desk.lease("all", "ana", w.now_ms)
+    for n in range(1000):
+        try:
+            w.desk.label("0-0", "ana", {"y": float(n)}, w.now_ms)
+        except ConflictError as error:
+            assert "at most" in str(error)  # noqa: PT017 - after some hundred that were taken
+            break
+        w.desk.undo("0-0", "ana", w.now_ms)
+    else:
+        pytest.fail("it took any number of decisions")
+    w.round()
+    assert 50_000 < len(w.state.records[b"toy/work/0-0"]) < 900_000

@@ -83,10 +83,10 @@ def prediction(number: int, value: float = 0.5) -> Prediction[Any]:
 
 
 def test_a_candidate_waits_and_goes_if_it_is_labelled_meanwhile_or_was_before() -> None:
-    candidates = Candidates(2000)
-    candidates.add(Read(labels=["k3"]), {"t": {0: 0}}, 0)
+    candidates = Candidates(2000, 500)
+    candidates.add(Read(labels=[("k3", 700), ("k1", 400)]), {"t": {0: 0}}, 0)  # k1: of an earlier event
     candidates.add(Read([prediction(1), prediction(2), prediction(3)]), {"t": {0: 5}}, 1000)
-    candidates.add(Read(labels=["k2"], shadows=[prediction(1, 0.9)]), {"t": {0: 8}}, 1500)
+    candidates.add(Read(labels=[("k2", 1500)], shadows=[prediction(1, 0.9)]), {"t": {0: 8}}, 1500)
     assert candidates.ripe(2999) == []
     assert candidates.offsets({"t": {0: 9}}) == {"t": {0: 5}}
     (ripe,) = candidates.ripe(3000)
@@ -95,14 +95,14 @@ def test_a_candidate_waits_and_goes_if_it_is_labelled_meanwhile_or_was_before() 
 
 
 def test_a_shadow_that_comes_first_is_kept_for_its_champion() -> None:
-    candidates = Candidates(0)
+    candidates = Candidates(0, 500)
     candidates.add(Read(shadows=[prediction(1, 0.1)]), {}, 0)
     candidates.add(Read([prediction(1)]), {}, 0)
     assert [one.others for one in candidates.ripe(0)] == [[0.1]]
 
 
 def test_more_candidates_than_may_wait_stop_waiting_the_oldest_first() -> None:
-    candidates = Candidates(10**9)
+    candidates = Candidates(10**9, 500)
     candidates.add(Read([prediction(n) for n in range(MOST_PENDING)]), {}, 0)
     candidates.add(Read([prediction(-1)]), {}, 0)
     assert len(candidates.ripe(1)) == MOST_PENDING

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 RIDES = ROOT / "examples" / "rides"
 SCREENSHOTS = ROOT / "build" / "page"
 CHROMIUM = Path("/usr/bin/chromium")
-BESIDE = ("labelling", "drift", "rules", "train")
+BESIDE = ("labelling", "drift", "rules", "train", "datasets")
 RULES = """
 rules:
   - name: by-hand

@@ -29,7 +29,13 @@ function makeNav() {
   const nav = document.getElementById("nav");
   for (const view of VIEWS) {
     const count = h("span.count", { hidden: true });
-    const link = h("a", { href: `#/${view.id}` }, h("span", view.name), count, h("kbd", { ariaHidden: "true" }, view.key));
+    const link = h(
+      "a",
+      { href: `#/${view.id}` },
+      h("span", view.name),
+      count,
+      h("kbd", { ariaHidden: "true" }, view.key),
+    );
     links.set(view.id, { link, count });
     nav.append(link);
   }
@@ -43,7 +49,8 @@ async function route() {
   leave = () => {};
   shown = view;
   for (const [name, { link }] of links) {
-    if (name === view.id) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (name === view.id) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   links.get(view.id).link.scrollIntoView({ block: "nearest", inline: "nearest" });
   document.title = `${view.name} · ${state.pipeline} · Headrace`;
@@ -56,14 +63,29 @@ async function route() {
   leave = () => stops.splice(0).forEach((stop) => stop());
   module.mount(root, {
     rest: rest.map(decodeURIComponent),
-    follow: (section, fn) => { const stop = follow(section, fn); stops.push(stop); return stop; },
+    follow: (section, fn) => {
+      const stop = follow(section, fn);
+      stops.push(stop);
+      return stop;
+    },
     onLeave: (fn) => stops.push(fn),
   });
 }
 
 function help() {
-  const rows = [...VIEWS.map((view) => [view.key, view.name]), ["t", "dark or light"], ["?", "this list"], ["Esc", "close a dialog"]];
-  dialog("Keyboard", h("dl.pairs", rows.map(([key, what]) => [h("dt", h("kbd", key)), h("dd", what)])));
+  const rows = [
+    ...VIEWS.map((view) => [view.key, view.name]),
+    ["t", "dark or light"],
+    ["?", "this list"],
+    ["Esc", "close a dialog"],
+  ];
+  dialog(
+    "Keyboard",
+    h(
+      "dl.pairs",
+      rows.map(([key, what]) => [h("dt", h("kbd", key)), h("dd", what)]),
+    ),
+  );
 }
 
 function keys(event) {
@@ -110,7 +132,10 @@ async function start() {
   text(document.getElementById("pipeline"), state.pipeline);
   document.getElementById("pipeline").title = state.description;
   makeNav();
-  window.addEventListener("hashchange", () => { route(); main.focus({ preventScroll: true }); });
+  window.addEventListener("hashchange", () => {
+    route();
+    main.focus({ preventScroll: true });
+  });
   follow("flow", alerts);
   await route();
 }

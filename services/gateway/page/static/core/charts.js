@@ -30,7 +30,10 @@ class Chart {
   paper() {
     const { canvas } = this;
     const width = canvas.clientWidth;
-    if (!canvas.isConnected) { if (this.shown) drawn.delete(this); return null; }
+    if (!canvas.isConnected) {
+      if (this.shown) drawn.delete(this);
+      return null;
+    }
     this.shown = true;
     if (!width) return null;
     const ratio = window.devicePixelRatio || 1;
@@ -50,11 +53,14 @@ function ticks(low, high, wanted) {
   const size = 10 ** Math.floor(Math.log10(raw || 1));
   const step = [1, 2, 2.5, 5, 10].map((one) => one * size).find((one) => one >= raw) ?? size;
   const found = [];
-  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
+  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step)
+    found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
   return found;
 }
 
-const MINUTES = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400].map((s) => s * 1000);
+const MINUTES = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400].map(
+  (s) => s * 1000,
+);
 
 // Lines: rows of [x, y1, y2, ...]; `series` says how each y looks. x is ms since the epoch, or a number if not `time`.
 export class Lines extends Chart {
@@ -73,7 +79,12 @@ export class Lines extends Chart {
     this.rows = rows;
     this.marks = marks;
     const last = rows[rows.length - 1];
-    this.canvas.setAttribute("aria-label", last ? `${this.label}: ${this.series.map((one, i) => `${one.name} ${this.format(last[i + 1])}`).join(", ")}` : `${this.label}: nothing yet`);
+    this.canvas.setAttribute(
+      "aria-label",
+      last
+        ? `${this.label}: ${this.series.map((one, i) => `${one.name} ${this.format(last[i + 1])}`).join(", ")}`
+        : `${this.label}: nothing yet`,
+    );
     this.draw();
   }
 
@@ -87,7 +98,9 @@ export class Lines extends Chart {
     if (!made) return;
     const { paper, width, height } = made;
     paper.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    const values = this.rows.flatMap((row) => row.slice(1)).filter((one) => one !== null && one !== undefined && Number.isFinite(one));
+    const values = this.rows
+      .flatMap((row) => row.slice(1))
+      .filter((one) => one !== null && one !== undefined && Number.isFinite(one));
     if (!this.rows.length || !values.length) {
       paper.fillStyle = colour("faint");
       paper.textAlign = "center";
@@ -96,10 +109,18 @@ export class Lines extends Chart {
     }
     let low = this.zero ? Math.min(0, ...values) : Math.min(...values);
     let high = Math.max(...values);
-    if (high === low) { high += Math.abs(high) * 0.1 || 1; if (!this.zero) low -= Math.abs(low) * 0.1 || 1; }
+    if (high === low) {
+      high += Math.abs(high) * 0.1 || 1;
+      if (!this.zero) low -= Math.abs(low) * 0.1 || 1;
+    }
     high += (high - low) * 0.06;
     const marks = ticks(low, high, Math.max(2, height / 46));
-    const left = Math.max(...marks.map((one) => paper.measureText(this.format(one)).width)) + 12;
+    const places =
+      this.format === number && marks.length > 1
+        ? Math.max(0, Math.min(6, -Math.floor(Math.log10((marks[1] - marks[0]) * 0.999))))
+        : null;
+    const label = (value) => (places === null || Math.abs(value) >= 1000 ? this.format(value) : value.toFixed(places));
+    const left = Math.max(...marks.map((one) => paper.measureText(label(one)).width)) + 12;
     const [top, right, bottom] = [8, 10, 20];
     const first = this.rows[0][0];
     const last = Math.max(this.rows[this.rows.length - 1][0], first + (this.time ? 1000 : 1));
@@ -111,9 +132,12 @@ export class Lines extends Chart {
     for (const one of marks) {
       const y = Math.round(py(one)) + 0.5;
       paper.strokeStyle = colour("line");
-      paper.beginPath(); paper.moveTo(left, y); paper.lineTo(width - right, y); paper.stroke();
+      paper.beginPath();
+      paper.moveTo(left, y);
+      paper.lineTo(width - right, y);
+      paper.stroke();
       paper.fillStyle = colour("faint");
-      paper.fillText(this.format(one), left - 7, y);
+      paper.fillText(label(one), left - 7, y);
     }
     paper.textBaseline = "alphabetic";
     for (const [x, name] of this.axis(first, last, (width - left) / 92)) {
@@ -125,7 +149,10 @@ export class Lines extends Chart {
       if (mark.x < first || mark.x > last) continue;
       paper.strokeStyle = colour(mark.colour ?? "strong");
       paper.setLineDash([2, 3]);
-      paper.beginPath(); paper.moveTo(px(mark.x), top); paper.lineTo(px(mark.x), height - bottom); paper.stroke();
+      paper.beginPath();
+      paper.moveTo(px(mark.x), top);
+      paper.lineTo(px(mark.x), height - bottom);
+      paper.stroke();
       paper.setLineDash([]);
     }
     this.series.forEach((series, i) => this.line(paper, series, i + 1, px, py, height - bottom));
@@ -134,11 +161,15 @@ export class Lines extends Chart {
   }
 
   axis(first, last, wanted) {
-    if (!this.time) return ticks(first, last, Math.min(wanted, last - first)).filter((x) => Number.isInteger(x)).map((x) => [x, `${this.xname}${x}`]);
+    if (!this.time)
+      return ticks(first, last, Math.min(wanted, last - first))
+        .filter((x) => Number.isInteger(x))
+        .map((x) => [x, `${this.xname}${x}`]);
     const step = MINUTES.find((one) => (last - first) / one <= Math.max(2, wanted)) ?? 86400000;
     const zone = new Date(first).getTimezoneOffset() * 60000;
     const found = [];
-    for (let at = Math.ceil((first - zone) / step) * step + zone; at <= last; at += step) found.push([at, step < 60000 ? clock(at) : clock(at).slice(0, 5)]);
+    for (let at = Math.ceil((first - zone) / step) * step + zone; at <= last; at += step)
+      found.push([at, step < 60000 ? clock(at) : clock(at).slice(0, 5)]);
     return found;
   }
 
@@ -148,32 +179,60 @@ export class Lines extends Chart {
     paper.lineJoin = "round";
     paper.setLineDash(series.dash ?? []);
     paper.beginPath();
-    let begun = false, firstX = 0, lastX = 0;
+    let begun = false,
+      firstX = 0,
+      lastX = 0,
+      points = 0,
+      lastY = 0;
     for (const row of this.rows) {
       const y = row[column];
       if (y === null || y === undefined || !Number.isFinite(y)) continue;
       const x = px(row[0]);
-      if (begun) paper.lineTo(x, py(y)); else { paper.moveTo(x, py(y)); firstX = x; }
+      if (begun) paper.lineTo(x, py(y));
+      else {
+        paper.moveTo(x, py(y));
+        firstX = x;
+      }
       begun = true;
       lastX = x;
+      lastY = py(y);
+      points += 1;
     }
     paper.stroke();
+    if (points === 1) {
+      paper.fillStyle = colour(series.colour);
+      paper.beginPath();
+      paper.arc(lastX, lastY, 3, 0, 7);
+      paper.fill();
+    }
     paper.setLineDash([]);
     if (series.fill && begun) {
-      paper.lineTo(lastX, floor); paper.lineTo(firstX, floor); paper.closePath();
-      paper.globalAlpha = 0.1; paper.fillStyle = colour(series.colour); paper.fill(); paper.globalAlpha = 1;
+      paper.lineTo(lastX, floor);
+      paper.lineTo(firstX, floor);
+      paper.closePath();
+      paper.globalAlpha = 0.1;
+      paper.fillStyle = colour(series.colour);
+      paper.fill();
+      paper.globalAlpha = 1;
     }
   }
 
   cross(paper, px, top, floor, width, py) {
-    const nearest = this.rows.reduce((best, row) => (Math.abs(px(row[0]) - this.at) < Math.abs(px(best[0]) - this.at) ? row : best));
+    const nearest = this.rows.reduce((best, row) =>
+      Math.abs(px(row[0]) - this.at) < Math.abs(px(best[0]) - this.at) ? row : best,
+    );
     const x = px(nearest[0]);
     paper.strokeStyle = colour("faint");
-    paper.beginPath(); paper.moveTo(x, top); paper.lineTo(x, floor); paper.stroke();
+    paper.beginPath();
+    paper.moveTo(x, top);
+    paper.lineTo(x, floor);
+    paper.stroke();
     this.series.forEach((series, i) => {
       if (!Number.isFinite(nearest[i + 1])) return;
       paper.fillStyle = colour(series.colour);
-      paper.beginPath(); paper.arc(x, py(nearest[i + 1]), 3.2, 0, 7); paper.fill();
+      paper.beginPath();
+      paper.arc(x, py(nearest[i + 1]), 3.2, 0, 7);
+      paper.fill();
     });
     const lines = this.series.map((series, i) => h("div", `${series.name} `, h("b", this.format(nearest[i + 1]))));
     this.tip.replaceChildren(h("div.muted", this.time ? clock(nearest[0]) : `${this.xname}${nearest[0]}`), ...lines);
@@ -183,7 +242,10 @@ export class Lines extends Chart {
   }
 
   legend() {
-    return h("div.legend", this.series.map((one) => h("span", h(`i.swatch-${one.colour}`), one.name)));
+    return h(
+      "div.legend",
+      this.series.map((one) => h("span", h(`i.swatch-${one.colour}`), one.name)),
+    );
   }
 }
 
@@ -196,21 +258,33 @@ export class Spark extends Chart {
     this.canvas.setAttribute("aria-hidden", "true");
   }
 
-  show(values) { this.values = values; this.draw(); }
+  show(values) {
+    this.values = values;
+    this.draw();
+  }
 
   draw() {
     const made = this.paper();
     const values = this.values.filter((one) => one !== null && one !== undefined);
     if (!made || values.length < 2) return;
     const { paper, width, height } = made;
-    const high = Math.max(...values, 1e-9), low = Math.min(0, ...values);
+    const high = Math.max(...values, 1e-9),
+      low = Math.min(0, ...values);
     const x = (i) => (i / (values.length - 1)) * (width - 2) + 1;
     const y = (value) => height - 2 - ((value - low) / (high - low || 1)) * (height - 4);
     paper.beginPath();
     values.forEach((value, i) => (i ? paper.lineTo(x(i), y(value)) : paper.moveTo(x(i), y(value))));
-    paper.strokeStyle = colour(this.colour); paper.lineWidth = 1.5; paper.lineJoin = "round"; paper.stroke();
-    paper.lineTo(x(values.length - 1), height); paper.lineTo(x(0), height); paper.closePath();
-    paper.globalAlpha = 0.12; paper.fillStyle = colour(this.colour); paper.fill(); paper.globalAlpha = 1;
+    paper.strokeStyle = colour(this.colour);
+    paper.lineWidth = 1.5;
+    paper.lineJoin = "round";
+    paper.stroke();
+    paper.lineTo(x(values.length - 1), height);
+    paper.lineTo(x(0), height);
+    paper.closePath();
+    paper.globalAlpha = 0.12;
+    paper.fillStyle = colour(this.colour);
+    paper.fill();
+    paper.globalAlpha = 1;
   }
 }
 
@@ -222,11 +296,20 @@ export class Bars extends Chart {
     this.bars = [];
     this.tip = h("div.tip", { hidden: true });
     this.node = h("div.chartbox", this.canvas, this.tip);
-    this.canvas.addEventListener("pointermove", (event) => { this.at = event.offsetX; this.draw(); });
-    this.canvas.addEventListener("pointerleave", () => { this.at = null; this.draw(); });
+    this.canvas.addEventListener("pointermove", (event) => {
+      this.at = event.offsetX;
+      this.draw();
+    });
+    this.canvas.addEventListener("pointerleave", () => {
+      this.at = null;
+      this.draw();
+    });
   }
 
-  show(bars) { this.bars = bars; this.draw(); } // [{name, value, against}]
+  show(bars) {
+    this.bars = bars;
+    this.draw();
+  } // [{name, value, against}]
 
   draw() {
     const made = this.paper();
@@ -234,7 +317,8 @@ export class Bars extends Chart {
     const { paper, width, height } = made;
     paper.font = `10.5px ${getComputedStyle(document.body).fontFamily}`;
     const high = Math.max(...this.bars.flatMap((one) => [one.value, one.against ?? 0]), 1e-12);
-    const each = width / this.bars.length, floor = height - 16;
+    const each = width / this.bars.length,
+      floor = height - 16;
     const y = (value) => floor - (value / high) * (floor - 6);
     let chosen = null;
     this.bars.forEach((bar, i) => {
@@ -254,17 +338,33 @@ export class Bars extends Chart {
     const every = Math.ceil(this.bars.length / Math.max(1, Math.floor(width / 64)));
     this.bars.forEach((bar, i) => {
       if (i % every && i !== this.bars.length - 1) return;
-      if (i === this.bars.length - 1 && i % every) { if ((i % every) < every / 2) return; }
+      if (i === this.bars.length - 1 && i % every) {
+        if (i % every < every / 2) return;
+      }
       const at = (i + 0.5) * each;
       paper.textAlign = i === 0 ? "left" : i === this.bars.length - 1 ? "right" : "center";
       const name = String(bar.name);
-      paper.fillText(name.length > 11 ? `${name.slice(0, 10)}…` : name, i === 0 ? 1 : i === this.bars.length - 1 ? width - 1 : at, height - 3);
+      paper.fillText(
+        name.length > 11 ? `${name.slice(0, 10)}…` : name,
+        i === 0 ? 1 : i === this.bars.length - 1 ? width - 1 : at,
+        height - 3,
+      );
     });
     this.tip.hidden = chosen === null;
     if (chosen) {
       const [bar, i] = chosen;
-      this.tip.replaceChildren(h("div.muted", bar.title ?? String(bar.name)), h("div", h("b", this.format(bar.value)), bar.against !== undefined && bar.against !== null ? ` beside ${this.format(bar.against)}` : ""));
-      Object.assign(this.tip.style, { left: `${Math.max(0, Math.min(width - this.tip.offsetWidth, i * each))}px`, top: "-8px" });
+      this.tip.replaceChildren(
+        h("div.muted", bar.title ?? String(bar.name)),
+        h(
+          "div",
+          h("b", this.format(bar.value)),
+          bar.against !== undefined && bar.against !== null ? ` beside ${this.format(bar.against)}` : "",
+        ),
+      );
+      Object.assign(this.tip.style, {
+        left: `${Math.max(0, Math.min(width - this.tip.offsetWidth, i * each))}px`,
+        top: "-8px",
+      });
     }
   }
 }

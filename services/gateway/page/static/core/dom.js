@@ -13,7 +13,10 @@ export function svg(tag, props, ...children) {
 function fill(node, tag, props, children) {
   const classes = tag.split(".").slice(1);
   if (classes.length) node.setAttribute("class", classes.join(" "));
-  if (props !== undefined && (props === null || props instanceof Node || typeof props !== "object" || Array.isArray(props))) {
+  if (
+    props !== undefined &&
+    (props === null || props instanceof Node || typeof props !== "object" || Array.isArray(props))
+  ) {
     children.unshift(props);
     props = {};
   }
@@ -25,7 +28,8 @@ function fill(node, tag, props, children) {
 function set(node, name, value) {
   if (value === undefined || value === null || value === false) return;
   if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-  else if (name === "style") Object.assign(node.style, value); // by the object model: a policy may forbid the attribute
+  else if (name === "style")
+    Object.assign(node.style, value); // by the object model: a policy may forbid the attribute
   else if (name === "class") node.classList.add(...value.split(" ").filter(Boolean));
   else if (name in node && !(node instanceof SVGElement) && name !== "list" && name !== "form") node[name] = value;
   else node.setAttribute(name, value === true ? "" : value);
@@ -79,7 +83,12 @@ export class Rows {
 export function table(heads, options = {}) {
   const body = h("tbody");
   const cells = heads.map((one) => h("th", { scope: "col", class: one.num ? "num" : "" }, one.name));
-  const node = h("table" + (options.tight ? ".tight" : ""), options.label ? h("caption.sr", options.label) : null, h("thead", h("tr", cells)), body);
+  const node = h(
+    "table" + (options.tight ? ".tight" : ""),
+    options.label ? h("caption.sr", options.label) : null,
+    h("thead", h("tr", cells)),
+    body,
+  );
   return { node: h("div.scroll", { tabIndex: 0, role: "group", ariaLabel: options.label ?? "table" }, node), body };
 }
 
@@ -99,8 +108,15 @@ export function command(line) {
   const button = h("button.small.quiet", { type: "button", onclick: copy }, "Copy");
   function copy() {
     navigator.clipboard?.writeText(line).then(
-      () => { button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); },
-      () => { button.textContent = "Not allowed"; },
+      () => {
+        button.textContent = "Copied";
+        setTimeout(() => {
+          button.textContent = "Copy";
+        }, 1500);
+      },
+      () => {
+        button.textContent = "Not allowed";
+      },
     );
   }
   return h("span.command", h("code", { tabIndex: 0 }, line), button);
@@ -116,23 +132,41 @@ export function field(name, input, hint) {
     fail(said) {
       problem.hidden = !said;
       problem.textContent = said ?? "";
-      if (said) { input.setAttribute("aria-invalid", "true"); input.setAttribute("aria-describedby", problem.id); }
-      else { input.removeAttribute("aria-invalid"); input.removeAttribute("aria-describedby"); }
+      if (said) {
+        input.setAttribute("aria-invalid", "true");
+        input.setAttribute("aria-describedby", problem.id);
+      } else {
+        input.removeAttribute("aria-invalid");
+        input.removeAttribute("aria-describedby");
+      }
     },
   };
 }
 
 export function pairs(entries) {
-  return h("dl.pairs", entries.filter(([, value]) => value !== undefined && value !== null && value !== "").map(([name, value]) => [h("dt", name), h("dd", value)]));
+  return h(
+    "dl.pairs",
+    entries
+      .filter(([, value]) => value !== undefined && value !== null && value !== "")
+      .map(([name, value]) => [h("dt", name), h("dd", value)]),
+  );
 }
 
 // A dialog; `done` is called with what closes it. Escape closes it, and the focus goes back to where it was.
 export function dialog(title, body, actions = [], large = false) {
   const close = () => node.close();
-  const node = h("dialog" + (large ? ".large" : ""), { ariaLabel: title },
-    h("header", h("h2", title), h("span.grow"), h("button.quiet", { type: "button", onclick: close, ariaLabel: "Close" }, "✕")),
+  const node = h(
+    "dialog" + (large ? ".large" : ""),
+    { ariaLabel: title },
+    h(
+      "header",
+      h("h2", title),
+      h("span.grow"),
+      h("button.quiet", { type: "button", onclick: close, ariaLabel: "Close" }, "✕"),
+    ),
     h("div.body", body),
-    actions.length ? h("footer", actions) : null);
+    actions.length ? h("footer", actions) : null,
+  );
   node.addEventListener("close", () => node.remove());
   document.body.append(node);
   node.showModal();

@@ -36,7 +36,10 @@ export function bytes(value) {
   if (value === null || value === undefined) return "–";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;
-  while (value >= 1024 && at < units.length - 1) { value /= 1024; at += 1; }
+  while (value >= 1024 && at < units.length - 1) {
+    value /= 1024;
+    at += 1;
+  }
   return `${at === 0 ? value : value.toFixed(1)} ${units[at]}`;
 }
 
@@ -49,7 +52,9 @@ export function moment(ms) {
   if (!ms) return "–";
   const at = new Date(ms);
   const day = at.toLocaleDateString("en-CA");
-  return day === new Date().toLocaleDateString("en-CA") ? at.toLocaleTimeString("en-GB") : `${day} ${at.toLocaleTimeString("en-GB").slice(0, 5)}`;
+  return day === new Date().toLocaleDateString("en-CA")
+    ? at.toLocaleTimeString("en-GB")
+    : `${day} ${at.toLocaleTimeString("en-GB").slice(0, 5)}`;
 }
 
 export function ago(ms) {
@@ -72,5 +77,9 @@ export function many(value, one, more = `${one}s`) {
 export function brief(value) {
   if (value === null || value === undefined) return "–";
   if (value < 10000) return count(value);
-  return value < 1e6 ? `${Math.round(value / 1000)}k` : value < 1e9 ? `${(value / 1e6).toFixed(1)}M` : `${(value / 1e9).toFixed(1)}G`;
+  return value < 1e6
+    ? `${Math.round(value / 1000)}k`
+    : value < 1e9
+      ? `${(value / 1e6).toFixed(1)}M`
+      : `${(value / 1e9).toFixed(1)}G`;
 }

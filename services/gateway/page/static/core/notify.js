@@ -14,7 +14,17 @@ export const failed = (error) => toast(error.message ?? String(error), "bad");
 export function confirm(title, body, action, danger = false) {
   return new Promise((resolve) => {
     let said = false;
-    const yes = h(danger ? "button.danger" : "button.main", { type: "button", onclick: () => { said = true; made.close(); } }, action);
+    const yes = h(
+      danger ? "button.danger" : "button.main",
+      {
+        type: "button",
+        onclick: () => {
+          said = true;
+          made.close();
+        },
+      },
+      action,
+    );
     const no = h("button", { type: "button", onclick: () => made.close() }, "Leave it");
     const made = dialog(title, body, [no, yes]);
     made.node.addEventListener("close", () => resolve(said));
@@ -27,7 +37,13 @@ export function action(name, work, kind = "button") {
   const button = h(kind, { type: "button" }, name);
   button.addEventListener("click", async () => {
     button.disabled = true;
-    try { await work(button); } catch (error) { failed(error); } finally { button.disabled = false; }
+    try {
+      await work(button);
+    } catch (error) {
+      failed(error);
+    } finally {
+      button.disabled = false;
+    }
   });
   return button;
 }

@@ -7,8 +7,19 @@ const KEY = "headrace.person";
 export const person = () => localStorage.getItem(KEY) ?? "";
 
 export function personInput(changed = () => {}) {
-  const input = h("input", { type: "text", value: person(), maxLength: 100, placeholder: "your name", autocomplete: "nickname", style: { width: "160px" }, ariaLabel: "Your name" });
-  input.addEventListener("change", () => { localStorage.setItem(KEY, input.value.trim()); changed(); });
+  const input = h("input", {
+    type: "text",
+    value: person(),
+    maxLength: 100,
+    placeholder: "your name",
+    autocomplete: "nickname",
+    style: { width: "160px" },
+    ariaLabel: "Your name",
+  });
+  input.addEventListener("change", () => {
+    localStorage.setItem(KEY, input.value.trim());
+    changed();
+  });
   return input;
 }
 

@@ -8,7 +8,9 @@ let tell = () => {};
 let retry = null;
 export const timing = { last: 0 };
 
-export function onState(fn) { tell = fn; }
+export function onState(fn) {
+  tell = fn;
+}
 
 // Call `fn` with each state of a section, until the function that is returned is called.
 export function follow(section, fn) {
@@ -19,7 +21,10 @@ export function follow(section, fn) {
   refresh();
   return () => {
     known.delete(fn);
-    if (!known.size) { listeners.delete(section); newest.delete(section); }
+    if (!known.size) {
+      listeners.delete(section);
+      newest.delete(section);
+    }
     refresh();
   };
 }
@@ -28,11 +33,17 @@ let waiting = false;
 function refresh() {
   if (waiting) return;
   waiting = true;
-  queueMicrotask(() => { waiting = false; connect(); });
+  queueMicrotask(() => {
+    waiting = false;
+    connect();
+  });
 }
 
 function connect(again = false) {
-  const wanted = [...listeners.keys()].filter((name) => name !== "history").sort().join(",");
+  const wanted = [...listeners.keys()]
+    .filter((name) => name !== "history")
+    .sort()
+    .join(",");
   if (!again && wanted === asked && source !== null) return;
   source?.close();
   clearTimeout(retry);
@@ -50,7 +61,11 @@ function connect(again = false) {
 
 function hear(event) {
   let said;
-  try { said = JSON.parse(event.data); } catch { return; }
+  try {
+    said = JSON.parse(event.data);
+  } catch {
+    return;
+  }
   timing.last = performance.now();
   newest.set(event.type, said);
   for (const fn of [...(listeners.get(event.type) ?? [])]) fn(said);
@@ -58,5 +73,8 @@ function hear(event) {
 
 document.addEventListener("visibilitychange", () => {
   // A hidden page follows nothing: it costs the gateway nothing.
-  if (document.hidden) { source?.close(); source = null; } else connect(true);
+  if (document.hidden) {
+    source?.close();
+    source = null;
+  } else connect(true);
 });

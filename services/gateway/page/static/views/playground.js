@@ -8,13 +8,39 @@ import { action, failed, toast } from "../core/notify.js";
 const SHOWN = 60;
 
 export function mount(root, page) {
-  root.append(h("div.head", h("div", h("h1", "Playground"), h("p", "The stream of predictions as your programs get it: server-sent events, which go on after a lost connection without missing or repeating one."))));
-  const follow = panel("Follow"), stream = panel("Events", "not connected"), put = panel("Send", "a record by hand, as a producer would");
+  root.append(
+    h(
+      "div.head",
+      h(
+        "div",
+        h("h1", "Playground"),
+        h(
+          "p",
+          "The stream of predictions as your programs get it: server-sent events, which go on after a lost connection without missing or repeating one.",
+        ),
+      ),
+    ),
+  );
+  const follow = panel("Follow"),
+    stream = panel("Events", "not connected"),
+    put = panel("Send", "a record by hand, as a producer would");
   root.append(h("div.grid", h("div.w4", follow.node), h("div.w8", stream.node)), put.node);
-  const what = h("select", h("option", { value: "predictions" }, "predictions"), state.shadows ? h("option", { value: "shadows" }, "shadows") : null);
-  const from = h("select", h("option", { value: "latest" }, "now on (latest)"), h("option", { value: "earliest" }, "the beginning (earliest)"));
+  const what = h(
+    "select",
+    h("option", { value: "predictions" }, "predictions"),
+    state.shadows ? h("option", { value: "shadows" }, "shadows") : null,
+  );
+  const from = h(
+    "select",
+    h("option", { value: "latest" }, "now on (latest)"),
+    h("option", { value: "earliest" }, "the beginning (earliest)"),
+  );
   const keys = h("input", { type: "text", placeholder: "all; or a, b, c", autocomplete: "off" });
-  const model = h("select", h("option", { value: "" }, "every model"), state.models.map((one) => h("option", { value: one.model }, one.model)));
+  const model = h(
+    "select",
+    h("option", { value: "" }, "every model"),
+    state.models.map((one) => h("option", { value: one.model }, one.model)),
+  );
   const curl = h("div");
   const live = { source: null, total: 0, times: [], id: "", timer: null, waiting: [] };
   const list = h("div.records", { tabIndex: 0, role: "log", ariaLabel: "Events", ariaLive: "off" });
@@ -23,7 +49,11 @@ export function mount(root, page) {
   const path = () => {
     const query = new URLSearchParams();
     if (from.value !== "latest") query.set("from", from.value);
-    for (const key of keys.value.split(",").map((one) => one.trim()).filter(Boolean)) query.append("key", key);
+    for (const key of keys.value
+      .split(",")
+      .map((one) => one.trim())
+      .filter(Boolean))
+      query.append("key", key);
     if (model.value) query.set("model", model.value);
     const said = query.toString();
     return `${base()}/${what.value}${said ? `?${said}` : ""}`;
@@ -37,20 +67,43 @@ export function mount(root, page) {
     Object.assign(live, { total: 0, times: [], id: "", waiting: [] });
     live.source = new EventSource(path());
     live.source.onopen = () => stream.note("connected");
-    live.source.onerror = () => stream.note(live.source?.readyState === EventSource.CLOSED ? "refused: is the role gateway's topic there?" : "lost; it goes on after the last id");
-    live.source.addEventListener("prediction", (event) => { live.total += 1; live.id = event.lastEventId; live.times.push(performance.now()); live.waiting.push(event); if (live.waiting.length > SHOWN) live.waiting.shift(); });
-    for (const name of ["dropped", "closed", "error"]) live.source.addEventListener(name, (event) => { if (event.data) note(name, event.data); });
+    live.source.onerror = () =>
+      stream.note(
+        live.source?.readyState === EventSource.CLOSED
+          ? "refused: is the role gateway's topic there?"
+          : "lost; it goes on after the last id",
+      );
+    live.source.addEventListener("prediction", (event) => {
+      live.total += 1;
+      live.id = event.lastEventId;
+      live.times.push(performance.now());
+      live.waiting.push(event);
+      if (live.waiting.length > SHOWN) live.waiting.shift();
+    });
+    for (const name of ["dropped", "closed", "error"])
+      live.source.addEventListener(name, (event) => {
+        if (event.data) note(name, event.data);
+      });
     live.timer = setInterval(draw, 250);
     text(go, "Stop");
   }
 
-  function note(name, data) { list.prepend(h("div.record", h("span.badge.warn", name), h("pre", data))); }
+  function note(name, data) {
+    list.prepend(h("div.record", h("span.badge.warn", name), h("pre", data)));
+  }
 
   // A fast stream would fill the page: what came is drawn four times a second, the newest first.
   function draw() {
     const rows = live.waiting.splice(0).map((event) => {
       const one = JSON.parse(event.data);
-      const node = h("div.record", { onclick: () => node.classList.toggle("whole") }, h("span.muted", clock(one.at_us / 1000)), h("span.muted", `version ${one.version}`), h("span.key-b", { title: one.key }, one.key), h("pre", json(one.prediction)));
+      const node = h(
+        "div.record",
+        { onclick: () => node.classList.toggle("whole") },
+        h("span.muted", clock(one.at_us / 1000)),
+        h("span.muted", `version ${one.version}`),
+        h("span.key-b", { title: one.key }, one.key),
+        h("pre", json(one.prediction)),
+      );
       return node;
     });
     list.prepend(...rows.reverse());
@@ -69,10 +122,30 @@ export function mount(root, page) {
   }
 
   const go = h("button.main", { type: "button", onclick: () => (live.source ? stop() : start()) }, "Connect");
-  for (const one of [what, from, keys, model]) one.addEventListener("input", () => { showCurl(); if (live.source) start(); });
-  follow.body.append(h("div.form", field("Stream", what).node, field("From", from).node, field("Keys", keys, "comma-separated").node, field("Model", model).node), h("div.buttons", { style: { margin: "14px 0" } }, go), curl);
+  for (const one of [what, from, keys, model])
+    one.addEventListener("input", () => {
+      showCurl();
+      if (live.source) start();
+    });
+  follow.body.append(
+    h(
+      "div.form",
+      field("Stream", what).node,
+      field("From", from).node,
+      field("Keys", keys, "comma-separated").node,
+      field("Model", model).node,
+    ),
+    h("div.buttons", { style: { margin: "14px 0" } }, go),
+    curl,
+  );
   stream.tools.append(facts);
-  replace(stream.body, empty("Not connected", "Press Connect. Every event's id is a position; a client that sends it as Last-Event-ID goes on after that event."));
+  replace(
+    stream.body,
+    empty(
+      "Not connected",
+      "Press Connect. Every event's id is a position; a client that sends it as Last-Event-ID goes on after that event.",
+    ),
+  );
   stream.body.classList.add("flush");
   showCurl();
   page.onLeave(stop);
@@ -88,18 +161,40 @@ function mountSend(put) {
     if (!records.length) throw new Error("none is on the topic yet");
     body.value = JSON.stringify(records[0].value, null, 2);
   });
-  const go = action("Send", async () => {
-    let content;
-    try { content = JSON.parse(body.value); } catch (error) { throw new Error(`not JSON: ${error.message}`); }
-    try {
-      const done = await post(`${base()}/${kind.value}`, content);
-      const bad = done.rejected ?? [];
-      replace(said, h(`div.notice${bad.length ? ".warn" : ""}`, h("div.text", `${count(done.accepted)} accepted by the broker`, bad.map((one) => h("div", `record ${one.index}: ${one.reason}`)))));
-      toast(`${count(done.accepted)} sent`);
-    } catch (error) {
-      replace(said, h("div.notice.bad", h("div.text", error.message)));
-      failed(error);
-    }
-  }, "button.main");
-  put.body.append(h("div.grid", h("div.w4", field("Kind", kind).node), h("div.w8", field("Record, as JSON", body).node)), h("div.buttons", { style: { margin: "12px 0" } }, go, example), said);
+  const go = action(
+    "Send",
+    async () => {
+      let content;
+      try {
+        content = JSON.parse(body.value);
+      } catch (error) {
+        throw new Error(`not JSON: ${error.message}`);
+      }
+      try {
+        const done = await post(`${base()}/${kind.value}`, content);
+        const bad = done.rejected ?? [];
+        replace(
+          said,
+          h(
+            `div.notice${bad.length ? ".warn" : ""}`,
+            h(
+              "div.text",
+              `${count(done.accepted)} accepted by the broker`,
+              bad.map((one) => h("div", `record ${one.index}: ${one.reason}`)),
+            ),
+          ),
+        );
+        toast(`${count(done.accepted)} sent`);
+      } catch (error) {
+        replace(said, h("div.notice.bad", h("div.text", error.message)));
+        failed(error);
+      }
+    },
+    "button.main",
+  );
+  put.body.append(
+    h("div.grid", h("div.w4", field("Kind", kind).node), h("div.w8", field("Record, as JSON", body).node)),
+    h("div.buttons", { style: { margin: "12px 0" } }, go, example),
+    said,
+  );
 }

@@ -10,12 +10,29 @@ export function asked(page, section, what, holder, fn) {
     const there = said.running === true;
     holder.hidden = !there;
     away.hidden = there;
-    if (there) { fn(said.answer); return; }
+    if (there) {
+      fn(said.answer);
+      return;
+    }
     const reason = said.error ?? "";
     if (away.dataset.said === reason + said.start && away.childElementCount) return;
     away.dataset.said = reason + said.start;
-    replace(away, h("section.panel", empty(`${what} ${said.start ? "is not running" : "cannot be read"}`, reason || "This starts it, beside the run:", said.start ? command(said.start) : null)));
+    replace(
+      away,
+      h(
+        "section.panel",
+        empty(
+          `${what} ${said.start ? "is not running" : "cannot be read"}`,
+          reason || "This starts it, beside the run:",
+          said.start ? command(said.start) : null,
+        ),
+      ),
+    );
   });
 }
 
-export const badge = (state) => h(`span.badge.${{ done: "good", failed: "bad", cancelled: "warn", running: "hi", waiting: "warn" }[state] ?? "plain"}`, state);
+export const badge = (state) =>
+  h(
+    `span.badge.${{ done: "good", failed: "bad", cancelled: "warn", running: "hi", waiting: "warn" }[state] ?? "plain"}`,
+    state,
+  );

@@ -43,8 +43,15 @@ export class River {
     const main = svg("text.river-value", { x: 14, y: 46 }, "–");
     const sub = svg("text.river-sub", { x: 14, y: 64 }, "");
     const mark = svg("circle.river-mark", { cx: w - 16, cy: 18, r: 4 });
-    const node = svg("g.river-box", { transform: `translate(${x} ${y})` },
-      svg("rect", { width: w, height: TALL, rx: 10 }), svg("text.river-title", { x: 14, y: 22 }, title), main, sub, mark);
+    const node = svg(
+      "g.river-box",
+      { transform: `translate(${x} ${y})` },
+      svg("rect", { width: w, height: TALL, rx: 10 }),
+      svg("text.river-title", { x: 14, y: 22 }, title),
+      main,
+      sub,
+      mark,
+    );
     this.boxes[name] = { node, main, sub };
     return node;
   }
@@ -58,27 +65,64 @@ export class River {
 
   show({ snapshot, roles }) {
     const { rates, counts, versions, lag } = snapshot;
-    const put = (name, main, sub) => { text(this.boxes[name].main, main); text(this.boxes[name].sub, sub); };
+    const put = (name, main, sub) => {
+      text(this.boxes[name].main, main);
+      text(this.boxes[name].sub, sub);
+    };
     put("events", `${rate(rates.events)} /s`, `${count(counts.events)} in all`);
     const serving = versions.serving ?? [];
-    put("stream", serving.length ? `version ${serving.join(", ")}` : "no version", `lag ${count(lag?.stream ?? counts.unpredicted)} · p50 ${seconds(snapshot.latency?.p50)}`);
-    put("predictions", `${rate(rates.predictions)} /s`, `${count(counts.predictions)} · ${count(counts.duplicates)} twice`);
+    put(
+      "stream",
+      serving.length ? `version ${serving.join(", ")}` : "no version",
+      `lag ${count(lag?.stream ?? counts.unpredicted)} · p50 ${seconds(snapshot.latency?.p50)}`,
+    );
+    put(
+      "predictions",
+      `${rate(rates.predictions)} /s`,
+      `${count(counts.predictions)} · ${count(counts.duplicates)} twice`,
+    );
     put("labels", `${rate(rates.labels)} /s`, `${count(counts.labels)} in all`);
     put("join", `${count(counts.joined)}`, `joined · lag ${brief(lag?.join ?? 0)}`);
-    put("trainer", versions.newest ? `version ${versions.newest}` : "none yet", `lag ${brief(lag?.trainer ?? 0)} · ${brief(versions.examples)} learned`);
-    put("rollout", versions.active ? `version ${versions.active}` : "none yet", versions.pinned ? "pinned" : versions.canary ? `canary ${versions.canary.version}` : `${count(versions.swaps)} swaps`);
-    put("monitor", snapshot.model?.window === null || snapshot.model?.window === undefined ? "no labels yet" : `${Number(snapshot.model.window).toPrecision(3)} ${snapshot.error_unit ?? ""}`, `error, last ${count(snapshot.window)}`);
+    put(
+      "trainer",
+      versions.newest ? `version ${versions.newest}` : "none yet",
+      `lag ${brief(lag?.trainer ?? 0)} · ${brief(versions.examples)} learned`,
+    );
+    put(
+      "rollout",
+      versions.active ? `version ${versions.active}` : "none yet",
+      versions.pinned
+        ? "pinned"
+        : versions.canary
+          ? `canary ${versions.canary.version}`
+          : `${count(versions.swaps)} swaps`,
+    );
+    put(
+      "monitor",
+      snapshot.model?.window === null || snapshot.model?.window === undefined
+        ? "no labels yet"
+        : `${Number(snapshot.model.window).toPrecision(3)} ${snapshot.error_unit ?? ""}`,
+      `error, last ${count(snapshot.window)}`,
+    );
     const there = { stream: "stream", join: "join", trainer: "trainer", monitor: "monitor", rollout: "coordinator" };
-    for (const [box, role] of Object.entries(there)) this.health(box, roles?.filter((one) => one.role === role));
+    for (const [box, role] of Object.entries(there))
+      this.health(
+        box,
+        roles?.filter((one) => one.role === role),
+      );
     const flow = { events: rates.events, predictions: rates.predictions, labels: rates.labels };
     for (const one of this.flows) {
-      const perSecond = one.kind === "versions" ? (versions.newest > (this.newest ?? versions.newest) ? 30 : 1) : flow[one.kind] ?? 0;
+      const perSecond =
+        one.kind === "versions" ? (versions.newest > (this.newest ?? versions.newest) ? 30 : 1) : (flow[one.kind] ?? 0);
       // So many dots as the rate has orders of magnitude, times three; faster where there is more.
       one.shown = perSecond > 0.05 ? Math.min(one.dots.length, 2 + Math.round(Math.log10(1 + perSecond) * 3)) : 0;
       one.speed = 0.06 + 0.05 * Math.log10(1 + perSecond);
     }
     this.newest = versions.newest;
-    this.picture.setAttribute("aria-label", `${rate(rates.events)} events a second, ${rate(rates.predictions)} predictions a second, version ${serving.join(", ")} serves, version ${versions.newest} is the newest`);
+    this.picture.setAttribute(
+      "aria-label",
+      `${rate(rates.events)} events a second, ${rate(rates.predictions)} predictions a second, version ${serving.join(", ")} serves, version ${versions.newest} is the newest`,
+    );
   }
 
   health(box, processes) {
@@ -96,9 +140,18 @@ export class River {
       flow.length ||= flow.line.getTotalLength();
       if (!this.still) flow.phase = (flow.phase + passed * flow.speed * (124 / flow.length + 0.35)) % 1;
       flow.dots.forEach((dot, i) => {
-        if (i >= flow.shown) { if (dot.shown !== false) { dot.setAttribute("opacity", 0); dot.shown = false; } return; }
+        if (i >= flow.shown) {
+          if (dot.shown !== false) {
+            dot.setAttribute("opacity", 0);
+            dot.shown = false;
+          }
+          return;
+        }
         const at = flow.line.getPointAtLength(((flow.phase + i / flow.shown) % 1) * flow.length);
-        if (dot.shown !== true) { dot.setAttribute("opacity", 1); dot.shown = true; }
+        if (dot.shown !== true) {
+          dot.setAttribute("opacity", 1);
+          dot.shown = true;
+        }
         dot.setAttribute("transform", `translate(${at.x + 9} ${at.y + 9})`);
       });
     }

@@ -16,7 +16,8 @@ export function mount(root, page) {
         h("h1", "Playground"),
         h(
           "p",
-          "The stream of predictions as your programs get it: server-sent events, which go on after a lost connection without missing or repeating one.",
+          "The stream of predictions as your programs get it: server-sent events, which go on after a lost " +
+            "connection without missing or repeating one.",
         ),
       ),
     ),
@@ -143,7 +144,8 @@ export function mount(root, page) {
     stream.body,
     empty(
       "Not connected",
-      "Press Connect. Every event's id is a position; a client that sends it as Last-Event-ID goes on after that event.",
+      "Press Connect. Every event's id is a position; a client that sends it as Last-Event-ID goes on " +
+        "after that event.",
     ),
   );
   stream.body.classList.add("flush");

@@ -18,7 +18,8 @@ export function mount(root, page) {
         h("h1", "Rules"),
         h(
           "p",
-          "What a pipeline does by itself: when something happens, steps follow one another; a person is asked where a rule says so.",
+          "What a pipeline does by itself: when something happens, steps follow one another; a person is " +
+            "asked where a rule says so.",
         ),
       ),
       h("span.grow"),
@@ -34,7 +35,8 @@ export function mount(root, page) {
   holder.append(rules.node, runs.node);
   const noRules = empty(
     "No rule yet",
-    "Rules stand under rules: in pipeline.yaml. A rule says when (a drift alert, a new data set, an hour of the day, a call), which steps follow, and who is asked.",
+    "Rules stand under rules: in pipeline.yaml. A rule says when (a drift alert, a new data set, an hour " +
+      "of the day, a call), which steps follow, and who is asked.",
   );
   const noRuns = empty("No run yet", "A run begins when a rule's condition holds, or when you trigger it.");
   const ruleList = h("div"),

@@ -98,11 +98,9 @@ function shares(column, rows) {
       against: other?.length === counts.length ? other[i] / otherSum : undefined,
     }));
   }
-  return (column.top ?? [])
-    .slice(0, 12)
-    .map((one) => ({
-      name: String(one.value),
-      value: one.count / all,
-      against: beside.top?.find((each) => each.value === one.value)?.count / all || undefined,
-    }));
+  return (column.top ?? []).slice(0, 12).map((one) => ({
+    name: String(one.value),
+    value: one.count / all,
+    against: beside.top?.find((each) => each.value === one.value)?.count / all || undefined,
+  }));
 }

@@ -21,12 +21,10 @@ export class Timelines {
 
   show(timelines, workers) {
     const there = workers.filter((one) => one.state !== "left").map((one) => one.worker);
-    this.versions = timelines
-      .slice(0, SHOWN)
-      .map((one) => ({
-        ...one,
-        names: [...new Set([...Object.keys(one.staged), ...Object.keys(one.served), ...there])].sort().slice(0, 24),
-      }));
+    this.versions = timelines.slice(0, SHOWN).map((one) => ({
+      ...one,
+      names: [...new Set([...Object.keys(one.staged), ...Object.keys(one.served), ...there])].sort().slice(0, 24),
+    }));
     const said = JSON.stringify(this.versions);
     if (said === this.said) return;
     this.said = said;

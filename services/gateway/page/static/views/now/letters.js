@@ -51,7 +51,8 @@ export function mountLetters(root, page) {
           ? empty("None fits the filter")
           : empty(
               "No dead letters",
-              "What cannot be decoded, computed or joined goes here with its original bytes, so that it can be put back once the cause is repaired.",
+              "What cannot be decoded, computed or joined goes here with its original bytes, so that it " +
+                "can be put back once the cause is repaired.",
             ),
       );
       return;
@@ -171,7 +172,8 @@ export function mountLetters(root, page) {
         h("ul", lines),
         h(
           "p.muted",
-          "Each record goes back on its topic and partition, once. Repair what made it fail first, or it comes here again.",
+          "Each record goes back on its topic and partition, once. Repair what made it fail first, or it " +
+            "comes here again.",
         ),
       ],
       `Put ${count(fresh)} back`,

@@ -1,11 +1,11 @@
 // Studies: searches for better training settings, their trials, and the best of them.
 
-import { post, send, state } from "../core/api.js";
-import { Lines } from "../core/charts.js";
-import { command, dialog, empty, field, h, pairs, panel, replace, Rows, table, text } from "../core/dom.js";
-import { json, moment, number, seconds } from "../core/format.js";
-import { action, confirm, toast } from "../core/notify.js";
-import { asked, badge } from "./role.js";
+import { post, send, state } from "../../core/api.js";
+import { Lines } from "../../core/charts.js";
+import { command, dialog, empty, field, h, pairs, panel, replace, Rows, table, text } from "../../core/dom.js";
+import { json, moment, number, seconds } from "../../core/format.js";
+import { action, confirm, toast } from "../../core/notify.js";
+import { asked, badge } from "../role.js";
 
 const OVER = ["done", "failed", "cancelled"];
 
@@ -27,7 +27,8 @@ export function mountStudies(root, page) {
   );
   const nothing = empty(
     "No study yet",
-    "A study trains the model again and again with other settings, and compares each with the pipeline's own on a part that nothing was chosen by.",
+    "A study trains the model again and again with other settings, and compares each with the pipeline's " +
+      "own on a part that nothing was chosen by.",
   );
   made.body.append(list.node, nothing);
   root.append(made.node);

@@ -69,15 +69,17 @@ export async function openSet(detail, name, version) {
       ]),
     );
     const profile = panel("Profile", "distributions of each column"),
-      rows = panel("Rows", "the first 50");
+      rows = panel("Rows", "the first 25");
     replace(detail, made.node, profile.node, rows.node);
     made.node.scrollIntoView({ behavior: "smooth", block: "start" });
     showProfile(profile, path, manifest, all.versions);
-    showRows(rows, `${path}/versions/${manifest.version}/rows?offset=0&limit=50`, manifest.columns);
+    showRows(rows, `${path}/versions/${manifest.version}/rows?offset=0&limit=25`, manifest.columns);
   } catch (error) {
     failed(error);
   }
 }
+
+const NUMBERS = /^(u?int|double|float|decimal)/i;
 
 async function showRows(made, path, columns) {
   made.body.classList.add("flush");
@@ -93,7 +95,7 @@ async function showRows(made, path, columns) {
             typeof value === "object" ? json(value).slice(0, 120) : String(value),
           );
     const list = table(
-      names.map((name) => ({ name })),
+      columns.map((one) => ({ name: one.name, num: NUMBERS.test(one.type) })),
       { label: "Rows", tight: true },
     );
     list.body.append(

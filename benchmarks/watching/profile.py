@@ -49,18 +49,15 @@ def batches(rows: int, seed: int = 0) -> Iterator[pa.RecordBatch]:
         distance = made.lognormal(1.0, 0.8, count)
         city = _CITIES[np.minimum(made.zipf(1.4, count) - 1, 299)]
         missing = made.random(count) < 0.05
-        yield pa.record_batch(
-            [
-                pa.array([f"ride-{n:09d}" for n in number]), pa.array(1_790_000_000_000_000 + number * 250_000).cast(
-                    pa.timestamp("us", "UTC")
-                ),
-                pa.array(made.integers(1, 266, count)), pa.array(city),
-                pa.array(distance), pa.array(distance * 3 + made.gamma(2.0, 2.0, count), mask=missing),
-                pa.array(made.poisson(1.3, count)), pa.array(made.random(count) < 0.2),
-                pa.array(made.lognormal(2.5, 2.0, count)), pa.array(np.where(missing, "late", None)),
-            ],
-            schema=_SCHEMA,
-        )  # fmt: skip
+        at = pa.array(1_790_000_000_000_000 + number * 250_000).cast(pa.timestamp("us", "UTC"))
+        columns = [
+            pa.array(np.char.add("ride-", np.char.zfill(number.astype("U9"), 9))), at,
+            pa.array(made.integers(1, 266, count)), pa.array(city), pa.array(distance),
+            pa.array(distance * 3 + made.gamma(2.0, 2.0, count), mask=missing), pa.array(made.poisson(1.3, count)),
+            pa.array(made.random(count) < 0.2), pa.array(made.lognormal(2.5, 2.0, count)),
+            pa.array(np.where(missing, "late", None)),
+        ]  # fmt: skip
+        yield pa.record_batch(columns, schema=_SCHEMA)
 
 
 def make_set(catalogue: Catalogue, name: str, rows: int, seed: int, work: Path) -> Manifest:
@@ -88,8 +85,18 @@ def measured(root: Path, name: str, against: str = "") -> dict[str, Any]:
 def child(root: str, name: str, against: str) -> None:
     """The process of `measured`."""
     profile: SetProfile = profile_of(Catalogue(FolderStore(Path(root))), name, against)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"peak_bytes": peak, "rows": profile.rows, "columns": len(profile.columns)}))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = round(used.ru_utime + used.ru_stime, 2)
+    print(
+        json.dumps(
+            {
+                "peak_bytes": used.ru_maxrss * 1024,
+                "cpu_seconds": seconds,
+                "rows": profile.rows,
+                "columns": len(profile.columns),
+            }
+        )
+    )
 
 
 def run(rows: int, out: Path) -> dict[str, Any]:

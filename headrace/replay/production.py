@@ -27,9 +27,9 @@ class Wanted:
     """What to produce and how.
 
     With `events` or `labels` it is files, read by `form` and merged by `time_field`. With `sets` it is data sets,
-    merged by their own times, or by `time_field`. Else it is the pipeline's own source with `options` (`name=value`), over and
-    over with `loop`. `speed` (event-time seconds a second) and `rate` (events a second) exclude each other; without
-    either it is as fast as Kafka takes the records.
+    merged by their own times, or by `time_field`. Else it is the pipeline's own source with `options` (`name=value`),
+    over and over with `loop`. `speed` (event-time seconds a second) and `rate` (events a second) exclude each other;
+    without either it is as fast as Kafka takes the records.
     """
 
     events: Path | None = None

@@ -55,6 +55,15 @@ class World:
         )
         return wait_for(lambda: next(iter(find(folder, "gateway", "rest")), ""), "the address of a further gateway")
 
+    def label(self, number: int) -> None:
+        """Append labels of the newest events, from which the trainer learns a further version."""
+        path = f"{self.url}/v1/pipelines/rides"
+        found = httpx.get(f"{path}/topics/events/records?last={number}", timeout=WAIT_S).json()["records"]
+        events = [one["value"] for one in found]
+        labels = [{"ride_id": e["ride_id"], "minutes": 12.0, "arrived": e["requested"] + 720} for e in events]
+        answer = httpx.post(f"{path}/labels", json=labels, timeout=WAIT_S)
+        assert answer.json()["accepted"] == number, answer.text
+
     def send(self, number: int) -> None:
         """Append further events: the newest ones again, with keys of their own."""
         path = f"{self.url}/v1/pipelines/rides"
@@ -88,6 +97,7 @@ def world(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         run.wait_ready("gateway", "rpc", "ingest", "stream", "monitor", "join", "trainer", *BESIDE)
         made = World(run, run.endpoint("gateway", "rest"))
         run.produce(1200)
+        made.label(100)
         yield made
     finally:
         for process in made.processes if made else ():

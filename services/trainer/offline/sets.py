@@ -1,6 +1,7 @@
 """The examples of a training job from data sets."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from headrace.model.pipeline import Pipeline
@@ -32,7 +33,7 @@ def of_sets(
     opened = [OpenSet.of(catalogue, name) for name in job.datasets]
     records = [SetRecords(pipeline, one, job.time_field) for one in opened]
     if all(one.has_events and one.has_labels for one in records):
-        found = (row for number, one in enumerate(records) for row in _examples(one, number, left_out))
+        found: Iterator[Row] = chain.from_iterable(_examples(one, i, left_out) for i, one in enumerate(records))
     else:
         found = joined(records_of_sets(pipeline, opened, job.time_field), pipeline, left_out)
     rows = list[Row]()

@@ -18,7 +18,7 @@ from headrace.runtime import endpoints
 from headrace.runtime.files import synced
 from headrace.runtime.logging import get_logger
 
-log = get_logger("headrace.rules")
+log = get_logger("headrace.rule")
 
 _AGAIN = frozenset({408, 425, 429})
 """Statuses of 4xx after which another attempt may succeed, as after every 5xx."""

@@ -25,7 +25,7 @@ from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
-log = get_logger("headrace.rules")
+log = get_logger("headrace.rule")
 
 Positions = dict[str, dict[int, int]]
 _TRANSACTION_MS = 15_000

@@ -27,7 +27,7 @@ from headrace.runtime.logging import get_logger
 from services.rules import metrics
 from services.rules.errors import ConflictError, UnknownError
 
-log = get_logger("headrace.rules")
+log = get_logger("headrace.rule")
 
 Positions = dict[str, dict[int, int]]
 T = TypeVar("T")

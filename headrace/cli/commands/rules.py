@@ -22,7 +22,20 @@ from headrace.rules.spec import RuleSpec
 from headrace.runtime.endpoints import find
 from headrace.runtime.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Rules: when something happens, do these steps.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="""Rules: when something happens, do these steps, then tell. They stand in pipeline.yaml.
+
+    For example:
+
+      headrace rules list
+
+      headrace rules follow 8391
+
+      headrace rules approve 8391 --comment "looks good at night, too"
+    """,
+)
 
 UrlOption = Annotated[
     str | None, typer.Option(help="REST address of the role `rules`, or of a gateway (default: the run's)")

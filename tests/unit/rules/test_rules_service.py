@@ -295,3 +295,65 @@ async def test_whoever_follows_sees_each_change_to_the_end() -> None:
             await rules.approve(run_id, "ann", "")
     assert (seen[0], "waiting" in seen, seen[-1]) == ("running", True, "done")
     await rules.close()
+
+
+async def test_a_shadow_gets_the_weights_without_a_request_and_serves_for_a_while() -> None:
+    stage = Stage(TRAIN, {"deploy": {"as": "shadow", "model": "twin"}}, {"gate": {"error": 1}})
+    rules = stage.role()
+    run_id = await begun(rules)
+    await eventually(lambda: "shadow" in rules.run(run_id).steps[1].phase)
+    assert rules.run(run_id).steps[1].state == "running"
+    stage.fleet.serves["p.twin"] = 4
+    run = await ended(rules, run_id)
+    assert (run.state, run.steps[1].result) == (RunState.DONE, {"model": "p.twin", "version": 4})
+    asked = next(job["request"] for job in stage.jobs.submitted.values() if job["kind"] == "hand-overs")
+    assert (asked["model"], asked["held"]) == ("twin", False)
+    assert stage.log.operations == []
+    await rules.close()
+
+
+async def test_an_answer_that_compaction_took_is_known_by_a_newer_version_that_serves() -> None:
+    stage = Stage(TRAIN, FULL)
+    stage.fleet.answering = False
+    rules = stage.role()
+    run_id = await begun(rules)
+    await eventually(lambda: stage.log.operations)
+    stage.fleet.serves["p"] = 9
+    run = await ended(rules, run_id)
+    assert run.steps[1].result["said"] == "a newer version serves by now"
+    await rules.close()
+
+
+async def test_where_no_version_served_before_there_is_nothing_to_go_back_to() -> None:
+    stage = Stage(TRAIN, FULL, {"gate": {"error": 1e-9}}, on_failure="roll back")
+    stage.fleet.serves = {}
+    rules = stage.role()
+    run = await ended(rules, await begun(rules))
+    assert (run.state, [one.kind for one in stage.log.operations]) == (RunState.FAILED, [Operation.DEPLOY])
+    assert "nothing" in run.steps[3].result
+    await rules.close()
+
+
+async def test_what_serves_before_the_first_deployment_of_a_run_is_what_it_goes_back_to() -> None:
+    stage = Stage(TRAIN, CANARY, FULL, {"command": {"run": ["x"]}}, on_failure="roll back")
+    stage.programs.code = 3
+    rules = stage.role()
+    run = await ended(rules, await begun(rules))
+    assert run.reason == "step 4, command: x ended with exit code 3: said"
+    assert [(one.kind, one.version) for one in stage.log.operations] == [
+        (Operation.DEPLOY, 4), (Operation.DEPLOY, 4), (Operation.ROLL_BACK, 3),
+    ]  # fmt: skip
+    await rules.close()
+
+
+async def test_the_error_the_labels_and_the_clock_begin_runs_whose_memory_survives() -> None:
+    stage = Stage({"gate": {"error": 1}}, when=[{"error": {"above": 5}}, {"labels": 10}])
+    first = stage.role()
+    await first.on_figures(100, {"": 6.0})
+    await eventually(lambda: all(run.state.over for run in first.runs.values()))
+    assert [run.trigger.kind for run in first.runs.values()] == ["error"]
+    await first.close()
+    second = stage.role()
+    await second.on_figures(110, {"": 7.0})
+    assert [run.trigger.kind for run in second.runs.values()] == ["error", "labels"]
+    await second.close()

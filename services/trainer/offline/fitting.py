@@ -26,7 +26,6 @@ from services.trainer.learning.schedule import Schedule
 from services.trainer.offline.examples import Examples
 from services.trainer.offline.judging import judged, network_of
 from services.trainer.offline.parts import Parts
-from services.trainer.offline.rows import AT_ONCE
 from services.trainer.tree import copied, flatten, unflatten
 
 _STATE = "state.safetensors"

@@ -29,7 +29,7 @@ import httpx
 import psutil
 
 from headrace.platform.state import read_status
-from headrace.runtime.endpoints import read_endpoints
+from headrace.runtime.endpoints import find, read_endpoints
 
 RESULTS = Path("build/bench/page.json")
 PIPELINE = Path("examples/rides")
@@ -90,7 +90,7 @@ class _Run:
         self.process = psutil.Process(next(one.pid for one in read_endpoints(folder) if one.role == "gateway"))
 
     def _rest(self, role: str) -> str:
-        return next(one.endpoints["rest"] for one in read_endpoints(self._folder) if one.role == role)
+        return find(self._folder, role, "rest")[0]
 
 
 @asynccontextmanager
@@ -101,7 +101,7 @@ async def _run(folder: Path, role_urls: dict[str, str]) -> AsyncIterator[_Run]:
         up = _start("up", str(PIPELINE), "--plain", "--run-dir", str(where), out=log, more=_as_setting(role_urls))
     started = [up]
     try:
-        await _until(lambda: {"gateway", "drift"} <= {one.role for one in read_endpoints(where)})
+        await _until(lambda: all(find(where, role, "rest") for role in ("gateway", "drift")))
         run = _Run(where)
         kafka = {"KAFKA_BOOTSTRAP_SERVERS": read_status(where / "platform").address("kafka")}
         started.append(_start("produce", str(PIPELINE), "--rate", str(RATE), out=subprocess.DEVNULL, more=kafka))

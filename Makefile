@@ -19,7 +19,7 @@ demo: $(STAMP)            ## the whole river on this machine: make demo ARGS="ri
 
 test: lint types          ## everything that CI runs
 	$(BIN)/python -m pytest tests/unit tests/contracts -m "not slow" $(TWO) --cov --cov-report= $(ARGS)
-	$(BIN)/python -m pytest tests/faults tests/e2e tests/integration -m "not slow" $(TWO) --cov --cov-append --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/e2e tests/browser tests/integration -m "not slow" $(TWO) --cov --cov-append --cov-report=term $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -32,7 +32,7 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
 
 integration: $(STAMP)
-	$(BIN)/python -m pytest tests/integration tests/e2e -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest tests/integration tests/e2e tests/browser -m "not slow" $(ARGS)
 
 faults: $(STAMP)          ## the long form of the fault tests
 	$(BIN)/python -m pytest tests/faults $(ARGS)

@@ -4,6 +4,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -55,16 +56,25 @@ def settle(job: Job, pipeline: Pipeline, settings: ServiceSettings, into: Path) 
     if job.weights:
         return _from_file(Path(job.weights), pipeline, into)
     manifest = _published(pipeline.model_name, job.version, settings)
-    store = open_store(settings)
-    try:
-        tensors = fetch(manifest, store)
-    finally:
-        store.close()
+    tensors = tensors_of(manifest, settings)
     if pipeline.model.finite:
         check_finite(tensors)
     with synced(into) as file:
         file.write(dump(tensors))
     return Version(pipeline.model_name, manifest.version, manifest.digest, str(into))
+
+
+def tensors_of(manifest: Manifest, settings: ServiceSettings) -> dict[str, torch.Tensor]:
+    """A version's tensors, out of the stores.
+
+    Raises:
+        WeightsError: chunks are missing or damaged.
+    """
+    store = open_store(settings)
+    try:
+        return fetch(manifest, store)
+    finally:
+        store.close()
 
 
 def _from_file(path: Path, pipeline: Pipeline, into: Path) -> Version:

@@ -109,6 +109,7 @@ class CheckpointPublished(_message.Message):
     CREATED_AT_US_FIELD_NUMBER: _builtins.int
     NEWEST_LABEL_US_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.int
     base_version: _builtins.int
@@ -126,6 +127,8 @@ class CheckpointPublished(_message.Message):
     created_at_us: _builtins.int
     newest_label_us: _builtins.int
     """When the newest label contained in this checkpoint was appended to its topic; 0 if none. Freshness is measured from it."""
+    held: _builtins.bool
+    """It, and every version after it, waits until an operator deploys it or resumes. It is kept until then."""
     @_builtins.property
     def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOffset]: ...
     @_builtins.property
@@ -152,10 +155,11 @@ class CheckpointPublished(_message.Message):
         created_at_us: _builtins.int = ...,
         newest_label_us: _builtins.int = ...,
         origin: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "created_at_us", b"created_at_us", "epoch", b"epoch", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "metrics", b"metrics", "model", b"model", "newest_label_us", b"newest_label_us", "offsets", b"offsets", "origin", b"origin", "signature", b"signature", "step", b"step", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "created_at_us", b"created_at_us", "epoch", b"epoch", "held", b"held", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "metrics", b"metrics", "model", b"model", "newest_label_us", b"newest_label_us", "offsets", b"offsets", "origin", b"origin", "signature", b"signature", "step", b"step", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -410,6 +414,7 @@ class RolloutDirective(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     CANARY_UNTIL_US_FIELD_NUMBER: _builtins.int
     STAGE_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    CANARY_SHARE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     action: Global___RolloutDirective.Action.ValueType
     version: _builtins.int
@@ -429,13 +434,15 @@ class RolloutDirective(_message.Message):
     """created_at_us and newest_label_us of the checkpoint, for measuring staleness at the worker."""
     newest_label_us: _builtins.int
     operation_id: _builtins.str
-    """The Operation that a REFUSE answers."""
+    """The Operation that a REFUSE answers, or by which a version is staged, on canaries, active or given up."""
     cause: _builtins.str
     """Of a ROLL_BACK and of a canary's RETIRE, who or what caused it: operator, failures, alert or silence."""
     canary_until_us: _builtins.int
-    """Of a CANARY: when it is over, if nothing speaks against the version until then."""
+    """Of a CANARY: when it is over, if nothing speaks against the version until then; 0: when an operator says so."""
     stage_timeout_s: _builtins.float
     """Of a STAGE: seconds after which workers that are not ready are left behind; 0 from a coordinator that does not say."""
+    canary_share: _builtins.float
+    """Of a STAGE by an Operation: the share of the workers that serve the version first, until an operator goes on."""
     @_builtins.property
     def peers(self) -> Global___RolloutDirective.Peers:
         """Of a STAGE; absent where each agent takes everything from the store."""
@@ -472,10 +479,11 @@ class RolloutDirective(_message.Message):
         cause: _builtins.str = ...,
         canary_until_us: _builtins.int = ...,
         stage_timeout_s: _builtins.float = ...,
+        canary_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["peers", b"peers", "refusals", b"refusals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "canaries", b"canaries", "canary_until_us", b"canary_until_us", "cause", b"cause", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "peers", b"peers", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "refusals", b"refusals", "sequence", b"sequence", "signature", b"signature", "stage_timeout_s", b"stage_timeout_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "canaries", b"canaries", "canary_share", b"canary_share", "canary_until_us", b"canary_until_us", "cause", b"cause", "checkpoint_created_at_us", b"checkpoint_created_at_us", "coordinator_epoch", b"coordinator_epoch", "issued_at_us", b"issued_at_us", "manifest", b"manifest", "manifest_digest", b"manifest_digest", "model", b"model", "newest_label_us", b"newest_label_us", "operation_id", b"operation_id", "peers", b"peers", "pinned", b"pinned", "previous_version", b"previous_version", "reason", b"reason", "refusals", b"refusals", "sequence", b"sequence", "signature", b"signature", "stage_timeout_s", b"stage_timeout_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -640,6 +648,8 @@ class Operation(_message.Message):
         """to `version`, or to the one before the active one when 0; pins"""
         RESUME: Operation._Kind.ValueType  # 2
         """unpin: the newest checkpoint may be rolled out again"""
+        DEPLOY: Operation._Kind.ValueType  # 3
+        """serve `version`: on canaries where `canary_share` is above 0, until a DEPLOY without one; unpins then"""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_UNSPECIFIED: Operation.Kind.ValueType  # 0
@@ -647,6 +657,8 @@ class Operation(_message.Message):
     """to `version`, or to the one before the active one when 0; pins"""
     RESUME: Operation.Kind.ValueType  # 2
     """unpin: the newest checkpoint may be rolled out again"""
+    DEPLOY: Operation.Kind.ValueType  # 3
+    """serve `version`: on canaries where `canary_share` is above 0, until a DEPLOY without one; unpins then"""
 
     ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
@@ -655,6 +667,7 @@ class Operation(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUESTED_BY_FIELD_NUMBER: _builtins.int
     REQUESTED_AT_US_FIELD_NUMBER: _builtins.int
+    CANARY_SHARE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     model: _builtins.str
     kind: Global___Operation.Kind.ValueType
@@ -662,6 +675,8 @@ class Operation(_message.Message):
     reason: _builtins.str
     requested_by: _builtins.str
     requested_at_us: _builtins.int
+    canary_share: _builtins.float
+    """Of a DEPLOY: the share of the workers that serve the version until the next DEPLOY of it; 0 for all of them."""
     def __init__(
         self,
         *,
@@ -672,10 +687,11 @@ class Operation(_message.Message):
         reason: _builtins.str = ...,
         requested_by: _builtins.str = ...,
         requested_at_us: _builtins.int = ...,
+        canary_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "model", b"model", "reason", b"reason", "requested_at_us", b"requested_at_us", "requested_by", b"requested_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_share", b"canary_share", "id", b"id", "kind", b"kind", "model", b"model", "reason", b"reason", "requested_at_us", b"requested_at_us", "requested_by", b"requested_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -716,6 +732,10 @@ class Alert(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     FIRING_FIELD_NUMBER: _builtins.int
     AT_US_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SINCE_US_FIELD_NUMBER: _builtins.int
+    SILENCED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     model: _builtins.str
     name: _builtins.str
@@ -726,6 +746,14 @@ class Alert(_message.Message):
     version: _builtins.int
     firing: _builtins.bool
     at_us: _builtins.int
+    subject: _builtins.str
+    """What it is about within the model: a column, a worker, a version. The last part of the id."""
+    source: _builtins.str
+    """The role that raised it: monitor or drift."""
+    since_us: _builtins.int
+    """When it started; of a record that says it stopped, too."""
+    silenced: _builtins.bool
+    """A silence was in force when the record was written."""
     def __init__(
         self,
         *,
@@ -739,14 +767,93 @@ class Alert(_message.Message):
         version: _builtins.int = ...,
         firing: _builtins.bool = ...,
         at_us: _builtins.int = ...,
+        subject: _builtins.str = ...,
+        source: _builtins.str = ...,
+        since_us: _builtins.int = ...,
+        silenced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "firing", b"firing", "id", b"id", "message", b"message", "model", b"model", "name", b"name", "severity", b"severity", "threshold", b"threshold", "value", b"value", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "firing", b"firing", "id", b"id", "message", b"message", "model", b"model", "name", b"name", "severity", b"severity", "silenced", b"silenced", "since_us", b"since_us", "source", b"source", "subject", b"subject", "threshold", b"threshold", "value", b"value", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
+class Silence(_message.Message):
+    """Drift role and command line to whoever reads, on the compacted headrace.silences, keyed by id. A tombstone ends it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MATCH_FIELD_NUMBER: _builtins.int
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    match: _builtins.str
+    """The id of an alert, in which * stands for anything."""
+    until_us: _builtins.int
+    reason: _builtins.str
+    created_by: _builtins.str
+    at_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        match: _builtins.str = ...,
+        until_us: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "created_by", b"created_by", "id", b"id", "match", b"match", "reason", b"reason", "until_us", b"until_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Silence: _TypeAlias = Silence  # noqa: Y015
+
+@_typing.final
+class DriftState(_message.Message):
+    """The drift role to itself, on the compacted headrace.drift, keyed by pipeline: what it knows, and the offsets up to which
+    it has read. Written in one transaction with the alerts that follow from it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_FIELD_NUMBER: _builtins.int
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    pipeline: _builtins.str
+    format: _builtins.int
+    """Of `state`; one of another format is not read, and the role begins anew."""
+    state: _builtins.bytes
+    """msgpack, deflated."""
+    at_us: _builtins.int
+    @_builtins.property
+    def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionOffset]: ...
+    def __init__(
+        self,
+        *,
+        pipeline: _builtins.str = ...,
+        offsets: _abc.Iterable[Global___PartitionOffset] | None = ...,
+        format: _builtins.int = ...,
+        state: _builtins.bytes = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "format", b"format", "offsets", b"offsets", "pipeline", b"pipeline", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftState: _TypeAlias = DriftState  # noqa: Y015
 
 @_typing.final
 class Header(_message.Message):

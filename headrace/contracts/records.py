@@ -7,6 +7,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from headrace.contracts.labelling import Labelling  # noqa: F401 - the value of headrace.labelling
+from headrace.contracts.rule_records import RuleRecord as RuleRecord  # noqa: PLC0414 - a record like the others here
+
 P = TypeVar("P")
 E = TypeVar("E")
 L = TypeVar("L")

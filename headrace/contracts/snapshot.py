@@ -94,7 +94,7 @@ class Canary(msgspec.Struct, frozen=True):
     version: int
     workers: tuple[str, ...]
     until_us: int
-    """When the others follow, if nothing speaks against it."""
+    """When the others follow, if nothing speaks against it; 0: when an operator says so."""
 
 
 class Versions(msgspec.Struct, frozen=True):

@@ -123,14 +123,48 @@ APPLIED = TopicSpec(
     partitions=SYSTEM_PARTITIONS, retention=timedelta(days=1),
 )  # fmt: skip
 ALERTS = TopicSpec(
-    "headrace.alerts", "monitor", "model", "headrace.v1.Alert",
+    "headrace.alerts", "monitor, drift", "model", "headrace.v1.Alert",
     "An alert that started or stopped firing. Partitioned as the checkpoints are.",
     partitions=SYSTEM_PARTITIONS, retention=timedelta(days=30), may_grow=True,
+)  # fmt: skip
+SILENCES = TopicSpec(
+    "headrace.silences", "drift, command line", "the silence's id", "headrace.v1.Silence",
+    "Alerts that nobody is told of for a while.",
+    partitions=1, retention=None,
+)  # fmt: skip
+DRIFT = TopicSpec(
+    "headrace.drift", "drift", "pipeline", "headrace.v1.DriftState",
+    "What the drift role knows and up to which offsets, in one transaction with the alerts that follow. Partitioned as "
+    "the checkpoints are, by pipeline.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
 REPLAYS = TopicSpec(
     "headrace.replays", "command line", "topic/partition/offset/timestamp of the record", "headrace.v1.LetterReplayed",
     "Dead letters that were put back, each in the transaction that did it. Partitioned by source topic.",
     partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
+DATASETS = TopicSpec(
+    "headrace.datasets", "datasets, command line", "<name>@<version>", "headrace.v1.DatasetVersion",
+    "A version of a data set that was made, or removed: what it is, and where its manifest is.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
+LABELLING = TopicSpec(
+    "headrace.labelling", "labelling", "<pipeline>/item/<id>, /work/<id> or /positions", "records.Labelling (JSON)",
+    "What people are to label, what they decided, and how far the role has read: its whole state. A pipeline's records "
+    "are in one partition.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
+RULES = TopicSpec(
+    "headrace.rules", "rules", "<pipeline>/run/<id>, /rule/<name> or /positions", "records.RuleRecord (JSON)",
+    "Every run of a rule as of its last change, what is remembered of each rule, and how far triggers were read. "
+    "Partitioned by pipeline.",
+    partitions=SYSTEM_PARTITIONS, retention=None,
+)  # fmt: skip
+METRICS = TopicSpec(
+    "headrace.metrics", "archive", "pipeline", "records.Samples (JSON)",
+    "Samples of every metric, taken every few seconds from the monitor and the roles; other producers may add theirs. "
+    "Partitioned as the checkpoints are, by pipeline.",
+    partitions=SYSTEM_PARTITIONS,
 )  # fmt: skip
 KEYS = TopicSpec(
     "headrace.keys", "command line", "the key's id", "access.ApiKey (JSON)",
@@ -142,14 +176,25 @@ AUDIT = TopicSpec(
     "Requests that changed something or were to, and those that were refused: who, what, when, from where.",
     partitions=1, retention=timedelta(days=90),
 )  # fmt: skip
-DATASETS = TopicSpec(
-    "headrace.datasets", "datasets, command line", "<name>@<version>", "headrace.v1.DatasetVersion",
-    "A version of a data set that was made, or removed: what it is, and where its manifest is.",
-    partitions=SYSTEM_PARTITIONS, retention=None,
-)  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, KEYS, AUDIT, DATASETS)
+SYSTEM_TOPICS = (
+    CHECKPOINTS,
+    REFUSALS,
+    OPERATIONS,
+    ROLLOUTS,
+    APPLIED,
+    ALERTS,
+    SILENCES,
+    DRIFT,
+    REPLAYS,
+    DATASETS,
+    LABELLING,
+    RULES,
+    METRICS,
+    KEYS,
+    AUDIT,
+)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

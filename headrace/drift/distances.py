@@ -25,13 +25,17 @@ SMOOTHING = 0.5
 """Added to each count by `psi`: without it a bin that one side has none in makes the distance infinite."""
 
 
-def psi(reference: Counts, observed: Counts, smoothing: float = SMOOTHING) -> Floats:
+def psi(reference: Counts, observed: Counts, smoothing: float | Floats = SMOOTHING) -> Floats:
     """The population stability index: sum of (p - q) ln(p / q) over the bins; 0 of equal shares, without a bound.
 
-    Readers are used to: below 0.1 nothing has changed, from 0.25 on much has.
+    Readers are used to: below 0.1 nothing has changed, from 0.25 on much has. Where columns have fewer than K bins,
+    `smoothing` is 0 for those that are none.
     """
     p, q = _shares(observed, smoothing), _shares(reference, smoothing)
-    found: Floats = ((p - q) * np.log(p / q)).sum(axis=-1)
+    none = (p == 0) & (q == 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(none, 0.0, (p - q) * (np.log(p) - np.log(q)))
+    found: Floats = terms.sum(axis=-1)
     return np.where(_both(reference, observed), found, 0.0)
 
 
@@ -172,7 +176,7 @@ def ks_critical(tail: float, observed: float, reference: float) -> float:
     return float(min(1.0, np.sqrt(np.log(2 / tail) / 2 * (1 / observed + 1 / reference))))
 
 
-def _shares(counts: Counts, smoothing: float = 0.0) -> Floats:
+def _shares(counts: Counts, smoothing: float | Floats = 0.0) -> Floats:
     smooth = np.asarray(counts, dtype=np.float64) + smoothing
     total = smooth.sum(axis=-1, keepdims=True)
     return smooth / np.where(total > 0, total, 1.0)

@@ -27,9 +27,9 @@ def jobs_of(settings: JobSettings, folder: Folder[R], module: str, observer: Obs
 
 
 class JobsApp:
-    """Serves `app`, and runs the jobs that it submits."""
+    """Serves `app`, and runs the jobs that it submits, of one kind or of several."""
 
-    def __init__(self, context: Context[Any], jobs: Jobs[Any], app: FastAPI) -> None:
+    def __init__(self, context: Context[Any], app: FastAPI, *jobs: Jobs[Any]) -> None:
         self._context, self._jobs = context, jobs
         settings: JobSettings = context.settings
         self._rest = WebServer(app, settings.host, settings.rest_port, edge=context.edge)
@@ -38,7 +38,8 @@ class JobsApp:
     async def run(self, stop: Stop) -> None:
         """Answer requests and run jobs until `stop` is set; then stop them: the next start goes on with them."""
         serving = asyncio.create_task(self._rest.serve())
-        self._jobs.open()
+        for jobs in self._jobs:
+            jobs.open()
         self._context.publish_endpoint("rest", self._rest.url)
         self._context.ready.set("rest", True, self._rest.url)  # noqa: FBT003 - the value is the point
         self._context.log.info("listening", transport="rest", address=self._rest.url)
@@ -47,6 +48,6 @@ class JobsApp:
             await asyncio.wait([stopped, serving], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
-            await self._jobs.close()
+            await asyncio.gather(*(jobs.close() for jobs in self._jobs))
             self._rest.stop()
             await serving

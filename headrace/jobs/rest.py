@@ -1,10 +1,10 @@
 """The REST routes that every service of jobs has, and how their errors are answered."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import orjson
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
@@ -47,6 +47,51 @@ async def small_body(request: Request) -> bytes:
         if size > _MOST_JSON:
             raise TooLargeError(f"the body is larger than {_MOST_JSON} bytes")
     return b"".join(parts)
+
+
+class Submission(Protocol):
+    """Makes records of requests."""
+
+    def new(self, body: bytes, key: str) -> Any:
+        """A record for a request with an Idempotency-Key, "" for none.
+
+        Raises:
+            JobError, ConfigError: it cannot be done.
+        """
+        ...
+
+
+def add_submit(
+    app: FastAPI, path: str, jobs: Jobs[Any], submission: Submission, *, summary: str, body: dict[str, Any]
+) -> None:
+    """Submitting a job that takes no upload, by a POST of JSON, which `body` describes as a JSON schema."""
+
+    @app.post(
+        path,
+        status_code=202,
+        summary=summary,
+        openapi_extra={"requestBody": {"content": {"application/json": {"schema": body}}}},
+        responses=errors(400, 403, 404, 409, 413, 422, 429),
+    )
+    async def submit(
+        request: Request,
+        key: Annotated[
+            str, Header(alias="Idempotency-Key", max_length=200, description="the same key again: the same job")
+        ] = "",
+    ) -> Response:
+        """Answered once the job is durable. A new one is 202, one that this key submitted before is 200."""
+        record = submission.new(await small_body(request), key)
+        if not jobs.has(key):
+            jobs.check_room()
+        jobs.folder.begin(record.id)
+        try:
+            taken = jobs.submit(record)
+        except BaseException:
+            if not (jobs.folder.of(record.id) / "record.json").exists():
+                jobs.folder.remove(record.id)
+            raise
+        again = taken.id != record.id
+        return json_answer(taken.shown(), 200 if again else 202, {"Location": f"{path}/{taken.id}"})
 
 
 def add_routes(app: FastAPI, jobs: Jobs[Any], path: str, *, plural: str = "jobs") -> None:

@@ -141,7 +141,12 @@ class PipelineRun:
         self.phase = "running" if self.phase == "starting" else self.phase
 
     def _wave(self, wave: int) -> StartWave:
-        return StartWave([*(self._role(role) for role in ROLES if role.wave == wave), *self._further_trainers(wave)])
+        roles = (role for role in ROLES if role.wave == wave and self._has_what(role))
+        return StartWave([*map(self._role, roles), *self._further_trainers(wave)])
+
+    def _has_what(self, role: Role) -> bool:
+        """Whether pipeline.yaml has the section that a role is for."""
+        return not role.needs or bool(getattr(self.spec, role.needs))
 
     def _further_trainers(self, wave: int) -> list[RoleSpec]:
         """One for each further model, in the last wave: the stream answers without them."""

@@ -13,6 +13,8 @@ class Role:
     module: str
     what: str
     wave: int
+    needs: str = ""
+    """A section of pipeline.yaml without which a run does not start it."""
 
 
 PREDICTING, COUNTING, ANSWERING, BESIDE = range(4)
@@ -31,9 +33,12 @@ ROLES = (
     Role("ingest", "services.ingest", "takes events and labels by REST and gRPC", ANSWERING),
     Role("rpc", "services.inference.rpc", "answers single requests by gRPC and REST", ANSWERING),
     Role("gateway", "services.gateway", "one REST address for everything", ANSWERING),
+    Role("labelling", "services.labelling", "queues of what people are to label", BESIDE),
+    Role("drift", "services.drift", "drift, volume and latency; alerts, silences, webhooks", BESIDE),
+    Role("train", "services.trainer.ondemand", "trains on demand, as jobs by REST", BESIDE, needs="rules"),
+    Role("rules", "services.rules", "runs the pipeline's rules", BESIDE, needs="rules"),
     Role("datasets", "services.datasets", "sets of data: imports, uploads, profiles, by REST", BESIDE),
     Role("batch", "services.batch", "predicts files of events, as jobs by REST", ON_REQUEST),
-    Role("train", "services.trainer.ondemand", "trains on demand, as jobs by REST", ON_REQUEST),
     Role("triton-bridge", "services.bridge", "gives every activated version to a Triton server", ON_REQUEST),
 )
 

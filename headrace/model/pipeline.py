@@ -119,6 +119,8 @@ def load_pipeline(folder: Path | str) -> Pipeline:
     _check_model(folder / spec.model.split(":")[0], model, spec)
     for location, text in label_problems(spec.join.labels, model.label_type(), model.key):
         raise spec_problem(folder, location, text)
+    for location, text in spec.labelling.field_problems(model.event_type()):
+        raise spec_problem(folder, location, text)
     others = tuple(_load_variant(folder, spec, i, model) for i in range(len(spec.models)))
     return Pipeline(folder, spec, model, others=others)
 

@@ -9,7 +9,10 @@ from pydantic_core import PydanticCustomError
 
 from headrace.evaluation.names import TaskName
 from headrace.model.join_spec import JoinSpec
+from headrace.model.labelling_spec import LabellingSpec, QueueSpec
 from headrace.model.section import Section
+from headrace.model.watching_spec import AlertsSpec, WatchSpec
+from headrace.rules.spec import RuleSpec, problems
 
 NAME = r"^[a-z][a-z0-9_-]{0,48}$"
 CHAMPION, SHADOW = "champion", "shadow"
@@ -194,13 +197,22 @@ class PipelineSpec(Section):
     join: JoinSpec = JoinSpec()
     training: TrainingSpec = TrainingSpec()
     monitor: MonitorSpec = MonitorSpec()
+    labelling: LabellingSpec = LabellingSpec()
+    drift: WatchSpec = WatchSpec()
+    alerts: AlertsSpec = AlertsSpec()
     demo: DemoSpec = DemoSpec()
     models: tuple[VariantSpec, ...] = Field((), description="further models over the same events")
+    rules: tuple[RuleSpec, ...] = Field((), description="when something happens, do these steps")
 
     @property
     def has_shadows(self) -> bool:
         """Whether a model predicts without answering, which takes a topic of its own."""
         return any(variant.role == SHADOW for variant in self.models)
+
+    @property
+    def label_queues(self) -> tuple[QueueSpec, ...]:
+        """The queues of what people are to label: those of `labelling`, else the default ones."""
+        return self.labelling.queues_of(self.task, shadows=self.has_shadows)
 
     def training_of(self, variant: VariantSpec) -> TrainingSpec:
         """How a further model is trained: as the champion, but for what its own section sets."""
@@ -208,7 +220,8 @@ class PipelineSpec(Section):
         return self.training.model_copy(update=own)
 
     def conflicts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """What is wrong with the models taken together: the field, and why."""
+        """What is wrong with the models, the rules and the queues taken together: the field, and why."""
+        yield from self.labelling.problems(self.task, shadows=self.has_shadows)
         names: set[str] = {self.name}
         for i, variant in enumerate(self.models):
             if variant.name in names:
@@ -224,6 +237,8 @@ class PipelineSpec(Section):
             )
             return
         yield from _overlaps(canaries)
+        shadows = {variant.name for variant in self.models if variant.role == SHADOW}
+        yield from problems(self.rules, {v.name: v.model for v in self.models}, self.model, shadows)
 
 
 _ROUNDING = 1e-9

@@ -55,4 +55,5 @@ def as_checkpoint(directive: RolloutDirective) -> CheckpointPublished:
         signature=directive.signature,
         created_at_us=directive.checkpoint_created_at_us,
         newest_label_us=directive.newest_label_us,
+        held=bool(directive.operation_id) and directive.action in {STAGE, CANARY},
     )

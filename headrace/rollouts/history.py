@@ -5,7 +5,7 @@ from headrace.rollouts.agents import agent_statuses
 from headrace.rollouts.directives import REFUSE
 from headrace.rollouts.reports import ACTIVE, STAGED, ReportedWorker, WorkerReports
 from headrace.rollouts.states import VersionState, version_states, worker_state
-from headrace.rollouts.status import AgentStatus, VersionStatus, WorkerStatus
+from headrace.rollouts.status import AgentStatus, RolloutTimeline, VersionStatus, WorkerStatus
 from headrace.rollouts.timeline import VersionTimeline
 from headrace.rollouts.view import RolloutView
 
@@ -65,6 +65,10 @@ class RolloutHistory:
     def versions(self, last: int) -> list[VersionStatus]:
         """The `last` newest versions of each model, the newest first."""
         return [status for name in self.models for status in self._models[name].versions(last)]
+
+    def timelines(self, model: str, last: int) -> list[RolloutTimeline]:
+        """How each worker followed, for the `last` newest versions that reached a worker, the newest first."""
+        return self._models[model].timelines(last) if model in self._models else []
 
     def _model(self, name: str) -> "_ModelHistory | None":
         if self._only is None or name == self._only or name.startswith(f"{self._only}."):
@@ -127,6 +131,21 @@ class _ModelHistory:
         states = version_states(self._directives, self._versions)
         newest = sorted(filter(None, self._versions), reverse=True)[:last]
         return [self._version(number, self._settled(number, states[number])) for number in newest]
+
+    def timelines(self, last: int) -> list[RolloutTimeline]:
+        told = [number for number, version in self._versions.items() if version.staged or version.served]
+        return [self._timeline(number) for number in sorted(told, reverse=True)[:last]]
+
+    def _timeline(self, number: int) -> RolloutTimeline:
+        version = self._versions[number]
+        return RolloutTimeline(
+            model=self._name,
+            version=number,
+            published_us=version.published_us or version.created_us,
+            activated_us=version.activated_us,
+            staged=dict(version.staged),
+            served=dict(version.served),
+        )
 
     def _settled(self, number: int, state: VersionState) -> VersionState:
         """A version without a directive was skipped, unless its turn may come, or compaction took its directives."""

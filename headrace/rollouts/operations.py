@@ -56,14 +56,30 @@ class OperatedModel:
         """Whether every worker serves ``version``."""
         return all(worker.version == version for worker in self.workers)
 
+    def followed(self) -> bool:
+        """Whether every worker serves what it is meant to serve."""
+        meant = ((worker, self.view.meant_for(worker.newest.worker)) for worker in self.workers)
+        return all(told is None or worker.version == told.version for worker, told in meant)
+
     def refusal(self, request: Operation) -> str | None:
         """Why the coordinator refused a request; None if it did not."""
         return self._refusals.get(request.id)
 
     def answered(self, request: Operation, since: Position) -> bool:
-        """Whether a request was refused, or the fleet was told what to serve by a directive newer than ``since``."""
-        active = self.view.active
-        return request.id in self._refusals or (active is not None and position_of(active) > since)
+        """Whether a request was refused, or the fleet was told what to serve by a directive newer than ``since``.
+
+        A roll back pins and a resume ends that, by which its answer differs from a new version's activation meanwhile.
+        The answer to a DEPLOY names the request: that on all workers, or on canaries, if it asks for a share of them.
+        """
+        if request.id in self._refusals:
+            return True
+        active, canary = self.view.active, self.view.canary
+        if request.kind == Operation.DEPLOY:
+            told = canary if request.canary_share else active
+            return told is not None and told.operation_id == request.id
+        if active is None or position_of(active) <= since:
+            return False
+        return active.pinned == (request.kind == Operation.ROLL_BACK)
 
     def given_up(self, since: Position) -> str:
         """Which version was given up after ``since``, and why; "" for none."""
@@ -131,11 +147,16 @@ class OperatorSession:
         if not answered:
             why = self.model.given_up(since) or "no coordinator answered: does one run? (headrace status)"
             raise DependencyError(why, hint="headrace ckpt history lists versions")
-        return self.view.active or active
+        canary = self.view.canary if request.canary_share else None
+        return canary or self.view.active or active
 
     def wait_served(self, version: int, timeout_s: float) -> bool:
         """Wait until every connected worker serves a version; whether they do by the end of the time."""
         return self._until(lambda: self.model.serves(version), timeout_s)
+
+    def wait_followed(self, timeout_s: float) -> bool:
+        """Wait until every connected worker serves what it is meant to, canaries included; whether they do by then."""
+        return self._until(self.model.followed, timeout_s)
 
     def _until(self, done: Callable[[], bool], timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s

@@ -93,7 +93,7 @@ def read_history(
         while not reader.caught_up:
             for message in reader.poll():
                 try:
-                    _decode(into, message)
+                    take(into, message)
                 except DecodeError as error:
                     on_undecodable(f"{message.topic()}[{message.partition()}] at {message.offset()}: {error}")
             if reader.quiet_s > _QUIET_S:
@@ -116,7 +116,12 @@ def _from(consumer: Consumer, topic: str, moment: float) -> list[TopicPartition]
     return found
 
 
-def _decode(into: RolloutHistory, message: Message) -> None:
+def take(into: RolloutHistory, message: Message) -> None:
+    """Take a record of any of these topics.
+
+    Raises:
+        DecodeError: it cannot be decoded.
+    """
     value = message.value()
     if value is None:
         return

@@ -70,3 +70,17 @@ class VersionStatus(msgspec.Struct, frozen=True):
     """Of a version that was taken back: operator, failures, alert or silence."""
     from_stores: int = 0
     from_peers: int = 0
+
+
+class RolloutTimeline(msgspec.Struct, frozen=True):
+    """How one version came to each worker. Times are in µs since the epoch, 0 where nothing was read of it.
+
+    `staged` is when each worker first had it ready, `served` when each first served it.
+    """
+
+    model: str
+    version: int
+    published_us: int
+    activated_us: int
+    staged: dict[str, int]
+    served: dict[str, int]

@@ -24,7 +24,8 @@ def request(url: str, body: bytes | None = None, timeout: float = 10.0) -> tuple
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key := os.environ.get(API_KEY):
             headers["Authorization"] = f"Bearer {key}"
-        connection.request("GET" if body is None else "POST", address.path or "/", body, headers)
+        path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+        connection.request("GET" if body is None else "POST", path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:

@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+from fastapi import FastAPI
 
 from headrace.contracts.topics import PREDICTIONS, SHADOWS
 from headrace.model.spec import PipelineSpec
@@ -15,12 +16,18 @@ from headrace.runtime.web import WebServer
 from services.gateway.fanout import Fanout
 from services.gateway.feed import Feed
 from services.gateway.kafka import SinkReader
+from services.gateway.live.board import Board
+from services.gateway.live.rest import add_live
+from services.gateway.live.sections import FLOW, Sections
 from services.gateway.models import Models
+from services.gateway.operating.rest import Operating, add_operating
+from services.gateway.passing.prefixes import PREFIXES
+from services.gateway.passing.proxy import Passing, add_passing
 from services.gateway.rest import Gateway, create_app
 from services.gateway.service import Predictions
 from services.gateway.settings import GatewaySettings
 from services.gateway.status import Status
-from services.gateway.upstream import Upstream, resolver
+from services.gateway.upstream import Resolve, Upstream, resolver
 
 _TIMEOUTS = httpx.Timeout(None, connect=1.0)  # `Upstream` limits a whole call
 
@@ -37,6 +44,10 @@ class GatewayApp:
             headers=call_headers(settings),
             limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
         )
+        # Its own client: uploads and streams hold connections for long, for which predictions must not wait.
+        self._passing = httpx.AsyncClient(
+            timeout=_TIMEOUTS, verify=call_context(settings), limits=httpx.Limits(max_connections=1024)
+        )
         self._feeds = {"predictions": self._feed(PREDICTIONS.name(pipeline))}
         if spec.has_shadows:
             self._feeds["shadows"] = self._feed(SHADOWS.name(pipeline))
@@ -46,16 +57,39 @@ class GatewayApp:
         ingest = Upstream(
             "ingest", resolver(settings.ingest_urls, run, "ingest"), settings.ingest_timeout_s, self._client
         )
-        monitors = resolver(settings.monitor_urls, run, "monitor")
+        status = Status(pipeline, lambda: read_endpoints(run), self._resolver("monitor"), self._client)
         self._gateway = Gateway(
             Models(spec),
             Predictions(pipeline, models),
             ingest,
             self._feeds,
-            Status(pipeline, lambda: read_endpoints(run), monitors, self._client),
+            status,
             max_request_bytes=settings.max_request_bytes,
         )
+        sections = Sections(settings, pipeline, status, self._resolver, self._client)
+        self._board = Board(sections, always=[FLOW], max_pages=settings.max_pages)
         context.ready.declare("rest")
+
+    def _resolver(self, role: str) -> Resolve:
+        """What gives a role's REST addresses: a setting, or the run folder, which is read at each request."""
+        fixed = {**self._settings.role_urls}
+        if self._settings.monitor_urls:
+            fixed["monitor"] = self._settings.monitor_urls
+        return resolver(fixed.get(role, ""), self._settings.run_folder, role)
+
+    def _app(self) -> FastAPI:
+        settings = self._settings
+        passing = [
+            (one, Passing(one.role, self._resolver(one.role), self._passing, settings.max_passed_bytes))
+            for one in PREFIXES
+        ]
+        operating = Operating(settings, self._gateway)
+        return create_app(
+            self._gateway,
+            lambda app: add_live(app, self._board),
+            lambda app: add_operating(app, operating),
+            lambda app: add_passing(app, passing),
+        )
 
     def _feed(self, topic: str) -> Feed:
         settings = self._settings
@@ -65,13 +99,10 @@ class GatewayApp:
     async def run(self, stop: Stop) -> None:
         """Answer requests until `stop` is set; then finish those in progress and end the streams."""
         rest = WebServer(
-            create_app(self._gateway),
-            self._settings.host,
-            self._settings.rest_port,
-            websockets=True,
-            edge=self._context.edge,
+            self._app(), self._settings.host, self._settings.rest_port, websockets=True, edge=self._context.edge
         )
         serving = asyncio.create_task(rest.serve())
+        self._board.start()
         self._context.publish_endpoint("rest", rest.url)
         self._context.ready.set("rest", True, rest.url)  # noqa: FBT003 - the value is the point
         self._context.log.info("listening", transport="rest", address=rest.url)
@@ -82,9 +113,11 @@ class GatewayApp:
             stopped.cancel()
             for feed in self._feeds.values():
                 await feed.close()
+            await self._board.stop()
             rest.stop()
             await serving
             await self._client.aclose()
+            await self._passing.aclose()
 
 
 def build(context: Context[GatewaySettings]) -> GatewayApp:

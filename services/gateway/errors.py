@@ -19,6 +19,12 @@ class UnknownError(GatewayError):
     status = 404
 
 
+class ConflictError(GatewayError):
+    """What was asked for cannot be done as things are."""
+
+    status = 409
+
+
 class TooLargeError(GatewayError):
     """The body is larger than `max_request_bytes`."""
 

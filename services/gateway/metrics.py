@@ -19,3 +19,4 @@ RETRIES = Counter(
 SUBSCRIBERS = Gauge("headrace_gateway_subscribers", "Clients that follow the predictions now.")
 DROPPED = Counter("headrace_gateway_subscribers_dropped", "Clients that were dropped because they read too slowly.")
 STREAMED = Counter("headrace_gateway_streamed", "Predictions sent to clients that follow them.")
+PAGES = Gauge("headrace_gateway_pages", "Pages that are open now: clients that follow /v1/live.")

@@ -21,10 +21,22 @@ class Models:
     """The models of one pipeline, the champion first."""
 
     def __init__(self, spec: PipelineSpec) -> None:
-        self.pipeline = spec.name
+        self.pipeline, self._spec = spec.name, spec
         given = sum(variant.share or 0.0 for variant in spec.models)
         others = [Listed(name_in_fleet(spec.name, v.name), v.role, v.share or 0.0) for v in spec.models]
         self.listed: tuple[Listed, ...] = (Listed(spec.name, CHAMPION, max(0.0, 1.0 - given)), *others)
+
+    def described(self) -> dict[str, Any]:
+        """What pipeline.yaml says about the pipeline: for pages and programs that know nothing of it yet."""
+        spec = self._spec
+        return {
+            "name": spec.name,
+            "description": spec.description,
+            "task": spec.task,
+            "shadows": spec.has_shadows,
+            "has_source": spec.source is not None,
+            "models": [asdict(one) for one in self.listed],
+        }
 
     def named(self, name: str) -> str:
         """The model's name in the fleet, for that name or its name in pipeline.yaml.

@@ -1,11 +1,10 @@
 """The gateway's REST edge: it reads bodies, calls the service and writes answers. Every error is {"error": "..."}."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
@@ -19,7 +18,7 @@ from services.gateway.errors import GatewayError, TooLargeError, UnknownError
 from services.gateway.fanout import Choice, keys_of
 from services.gateway.feed import Feed, start_of
 from services.gateway.models import Models
-from services.gateway.page import landing
+from services.gateway.page.files import add_page
 from services.gateway.service import Predictions, parse_events
 from services.gateway.status import Status
 from services.gateway.upstream import Upstream
@@ -30,7 +29,7 @@ PIPELINE = "/v1/pipelines/{pipeline}"
 Name = Annotated[str, Path(description="the pipeline's name")]
 _PASSED_ON = ("content-type", "traceparent")
 _PING_S = 15
-_ENDLESS = ("/predictions", "/shadows")
+_ENDLESS = ("/predictions", "/shadows", "/live")
 
 
 class Gateway:
@@ -58,6 +57,14 @@ class Gateway:
         """
         if pipeline != self.pipeline:
             raise UnknownError(f"unknown pipeline {pipeline!r}: this gateway serves {self.pipeline!r}")
+
+    def model(self, name: str) -> str:
+        """The model's name in the fleet.
+
+        Raises:
+            UnknownError: there is no such model.
+        """
+        return self.models.named(name)
 
     def feed(self, what: str) -> Feed:
         """The feed of the `predictions` or of the `shadows`.
@@ -93,8 +100,8 @@ class Gateway:
         return b"".join(parts)
 
 
-def create_app(gateway: Gateway) -> FastAPI:
-    """The ASGI app, with its documentation at /docs."""
+def create_app(gateway: Gateway, *further: Callable[[FastAPI], None]) -> FastAPI:
+    """The ASGI app, with its documentation at /docs. Each of `further` adds routes of its own."""
     app = FastAPIOffline(title="Headrace gateway", version=__version__, description="One REST address for everything.")
     app.add_middleware(Measured, observe=_observe)
     for kind, answer in (
@@ -111,7 +118,11 @@ def create_app(gateway: Gateway) -> FastAPI:
     _add_follow(app, gateway, "predictions", "Follow the predictions as server-sent events")
     _add_follow(app, gateway, "shadows", "Follow the predictions of shadow models, which are not served to anybody")
     _add_models(app, gateway)
-    _add_pages(app, gateway)
+    _add_schema(app, gateway)
+    _add_status(app, gateway)
+    add_page(app)
+    for add in further:
+        add(app)
     return app
 
 
@@ -219,14 +230,25 @@ async def _greeted(frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         yield frame
 
 
-def _add_pages(app: FastAPI, gateway: Gateway) -> None:
+def _add_schema(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/v1/pipelines", summary="The pipeline that this gateway serves, with its models")
+    async def pipelines() -> Response:
+        return json_answer({"pipelines": [gateway.models.described()], "version": __version__})
+
+    @app.get(
+        f"{PIPELINE}/schema", summary="The JSON schemas of the pipeline's events and labels, and the key's field",
+        responses=errors(404, 503, 504),
+    )  # fmt: skip
+    async def schema(pipeline: Name) -> Response:
+        """The role `ingest` answers, which knows the pipeline's code."""
+        gateway.check(pipeline)
+        return json_answer(await gateway.ingest.get(f"/v1/pipelines/{pipeline}/schema"))
+
+
+def _add_status(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/v1/status", summary="Every role's readiness, the fleet's versions, the monitor's numbers")
     async def status() -> Response:
         return json_answer(await gateway.status.report())
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return HTMLResponse(landing(gateway.pipeline))
 
 
 _BODY: dict[str, Any] = {
@@ -243,7 +265,7 @@ _BODY: dict[str, Any] = {
 
 def _observe(route: str, status: int, seconds: float) -> None:
     metrics.REQUESTS.labels(route, str(status)).inc()
-    if not route.endswith(_ENDLESS):
+    if not route.endswith(_ENDLESS) and "{rest" not in route:
         metrics.SECONDS.labels(route).observe(seconds)
 
 

@@ -21,9 +21,17 @@ class GatewaySettings(ServiceSettings):
     monitor_urls: Annotated[str, Sensitive()] = Field(
         "", description="REST addresses of the roles `monitor`; default: those in the run folder"
     )
+    role_urls: Annotated[dict[str, str], Sensitive()] = Field(
+        default_factory=dict,
+        description='REST addresses of other roles, as JSON: {"datasets": "http://..."}; default: the run folder\'s',
+    )
     predict_timeout_s: float = Field(5.0, gt=0, description="most seconds for a prediction, retries included")
     ingest_timeout_s: float = Field(15.0, gt=0, description="most seconds for appending records")
     max_request_bytes: int = Field(8 << 20, ge=1024, description="most bytes of one request")
+    max_passed_bytes: int = Field(
+        8 << 30, ge=1024, description="most bytes of one request that is passed on to another role, as uploads are"
+    )
+    max_pages: int = Field(256, ge=1, description="most pages that are open at the same time")
     subscriber_events: int = Field(
         5000, ge=1, description="most predictions that wait for a slow reader; with one more the reader is dropped"
     )

@@ -31,7 +31,7 @@ class Status:
 
     async def report(self) -> dict[str, Any]:
         """The status as JSON values. A role that does not answer within a second is reported so."""
-        roles, snapshot = await asyncio.gather(self._roles(), self._snapshot())
+        roles, snapshot = await asyncio.gather(self.roles(), self._snapshot())
         return {
             "pipeline": self._pipeline,
             "ready": bool(roles) and all(role["ready"] for role in roles),
@@ -44,7 +44,8 @@ class Status:
         snapshot = await self._snapshot()
         return list(snapshot.get("models", ())) if snapshot else []
 
-    async def _roles(self) -> list[dict[str, Any]]:
+    async def roles(self) -> list[dict[str, Any]]:
+        """Every process of the run, and whether it is ready."""
         return list(await asyncio.gather(*(self._role(one) for one in self._processes())))
 
     async def _role(self, one: Endpoints) -> dict[str, Any]:

@@ -40,7 +40,20 @@ def create_app(ingest: Ingest, *, max_request_bytes: int) -> FastAPI:
     app.add_exception_handler(BadBodyError, failed)
     for stream in STREAMS:
         _add_route(app, ingest, stream, max_request_bytes)
+    _add_schema(app, ingest)
     return app
+
+
+def _add_schema(app: FastAPI, ingest: Ingest) -> None:
+    @app.get(
+        "/v1/pipelines/{pipeline}/schema",
+        summary="The JSON schemas of the pipeline's events and labels, and the name of the key's field",
+        responses={404: _RESPONSES[404]},
+    )
+    async def schema(pipeline: Annotated[str, Path(description="the pipeline's name")]) -> Response:
+        """What a form is made from. A type that has no JSON schema is `{}`: any value may fit it."""
+        events, labels = (ingest.schema(pipeline, stream) for stream in STREAMS)
+        return _json(200, {"key": events.key, "event": events.json_schema, "label": labels.json_schema})
 
 
 def _add_route(app: FastAPI, ingest: Ingest, stream: Stream, max_request_bytes: int) -> None:

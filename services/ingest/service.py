@@ -68,6 +68,11 @@ class StreamSchema:
         """What finds a number that a record may not hold; see `headrace.model.values`."""
         return number_check(self.decoder.type, from_json=True)
 
+    @cached_property
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of a record."""
+        return msgspec.json.schema(self.decoder.type, schema_hook=lambda _: {})
+
     def key_of(self, record: bytes) -> str:
         """The key of a record that fits.
 

@@ -1,4 +1,4 @@
-"""The monitor's alerts. Each rule says when its alert starts and when it stops.
+"""The monitor's alerts. Each rule says when its alert starts and when it stops; headrace.alerts has their meaning.
 
 A CRITICAL alert that names a version blames this version, and the coordinator rolls it back. A worker that fails is a
 WARNING, since the worker may be at fault; the coordinator counts failures itself. An error above the baseline's is a
@@ -8,14 +8,12 @@ WARNING too, since several versions have part in the moving error.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from headrace.alerts.definitions import ERROR_ABOVE_BASELINE, WORKER_FAILED
+from headrace.alerts.policy import Policy
+from headrace.alerts.raising import alert_id
 from headrace.contracts.events_pb2 import Alert
 from headrace.contracts.snapshot import Firing, Worker
 from services.monitor.regression import Fault
-
-ERROR_ABOVE_BASELINE = "error_above_baseline"
-WORKER_FAILED = "worker_failed"
-VERSION_WORSE = "version_worse"
-VERSION_FAILS = "version_fails"
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,11 @@ class AboveBaseline:
 class Alarms:
     """The alerts of one model that are on; `check` returns those that started or stopped."""
 
-    def __init__(self, model: str, window: int, unit: str, error_name: str = "error") -> None:
+    def __init__(
+        self, model: str, window: int, unit: str, error_name: str = "error", policy: Policy | None = None
+    ) -> None:
         self._model, self._unit, self._error_name = model, unit, error_name
+        self._policy = policy or Policy()
         self._above = AboveBaseline(window)
         self._firing: dict[str, Alert] = {}
 
@@ -72,7 +73,7 @@ class Alarms:
     ) -> list[Alert]:
         """The alerts that started or stopped since the last check. `faults` are by the alert's name."""
         alerts = [*self._on(now_us, errors, failed, version), *self._at_fault(now_us, faults or {})]
-        on = {alert.id: alert for alert in alerts}
+        on = {alert.id: alert for alert in alerts if self._policy.enabled(alert.name)}
         changes = [alert for name, alert in on.items() if name not in self._firing]
         for name in [name for name in self._firing if name not in on]:
             stopped = Alert()
@@ -88,13 +89,13 @@ class Alarms:
             unit = f" {self._unit}" if self._unit else ""
             beside = f"{errors.baseline_name} has {errors.baseline:.3g}{unit} on the same events"
             text = f"{self._error_name} {errors.model:.3g}{unit}, {beside}"
-            alert = self._alert(ERROR_ABOVE_BASELINE, Alert.WARNING, text, now_us)
+            alert = self._alert(ERROR_ABOVE_BASELINE, text, now_us)
             alert.value, alert.threshold, alert.version = errors.model, errors.baseline, version
             alerts.append(alert)
         for worker in failed:
             why = worker.error or "failed"
             text = f"{worker.worker} on {worker.host}: {why}; it goes on with version {worker.version}"
-            alert = self._alert(WORKER_FAILED, Alert.WARNING, text, now_us, worker.worker)
+            alert = self._alert(WORKER_FAILED, text, now_us, worker.worker)
             alert.version = worker.version
             alerts.append(alert)
         return alerts
@@ -102,13 +103,14 @@ class Alarms:
     def _at_fault(self, now_us: int, faults: Mapping[str, Fault]) -> list[Alert]:
         alerts = []
         for name, fault in faults.items():
-            alert = self._alert(name, Alert.CRITICAL, fault.message, now_us, str(fault.version))
+            alert = self._alert(name, fault.message, now_us, str(fault.version))
             alert.value, alert.threshold, alert.version = fault.value, fault.threshold, fault.version
             alerts.append(alert)
         return alerts
 
-    def _alert(self, name: str, severity: Alert.Severity.ValueType, text: str, now_us: int, what: str = "") -> Alert:
-        identity = "/".join(part for part in (self._model, name, what) if part)
+    def _alert(self, name: str, text: str, now_us: int, what: str = "") -> Alert:
         return Alert(
-            id=identity, model=self._model, name=name, severity=severity, message=text, firing=True, at_us=now_us
-        )
+            id=alert_id(self._model, name, what), model=self._model, name=name, message=text, firing=True, at_us=now_us,
+            severity=Alert.Severity.Value(self._policy.severity(name)), subject=what, source="monitor",
+            since_us=now_us,
+        )  # fmt: skip

@@ -82,6 +82,7 @@ class MonitorApp:
             limit=self._settings.max_waiting,
             worse_beside=spec.monitor.worse_beside,
             worse_before=spec.monitor.worse_before,
+            policy=spec.alerts.policy,
             others=tuple(
                 WatchedModel(other.model_name, other.variant.role, other.variant.share)
                 for other in self._pipeline.others

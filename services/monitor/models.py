@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from headrace.alerts.policy import Policy
 from headrace.contracts.records import Prediction
 from headrace.contracts.snapshot import Metrics, ModelStatus, Score
 from headrace.evaluation.judge import Judge
@@ -80,6 +81,8 @@ class WatchedModels:
         unit: str,
         error_name: str,
         observe_freshness: Callable[[str, float], None] | None = None,
+        *,
+        policy: Policy | None = None,
     ) -> None:
         self.several = len(models) > 1
         self._models = models
@@ -87,7 +90,7 @@ class WatchedModels:
         if observe_freshness is not None:
             for name, fleet in self._fleets.items():
                 fleet.observe_freshness(partial(observe_freshness, name))
-        self._alarms = {model.name: Alarms(model.name, window, unit, error_name) for model in models}
+        self._alarms = {model.name: Alarms(model.name, window, unit, error_name, policy) for model in models}
         self._predictions = dict.fromkeys(self._fleets, 0)
         self._shadowed: dict[tuple[str, int], OffsetSet] = {}
         self._duplicates = dict.fromkeys(self._fleets, 0)

@@ -1,11 +1,13 @@
 """The monitor's logic: records in, snapshots and alerts out. It imports no client library and reads no clock."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from headrace.alerts.definitions import VERSION_FAILS, VERSION_WORSE
+from headrace.alerts.policy import Policy
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, DeadLetter, RolloutDirective, WeightsApplied
 from headrace.contracts.records import Prediction
 from headrace.contracts.snapshot import Counts, Metrics, Rates, Score, Snapshot
@@ -13,7 +15,7 @@ from headrace.evaluation.judge import Judge
 from headrace.evaluation.scores import Spans
 from headrace.model.spec import CHAMPION, SHADOW
 from services.monitor.accuracy import Accuracy, BaselinePredictor
-from services.monitor.alerts import VERSION_FAILS, VERSION_WORSE, Alarms, Errors
+from services.monitor.alerts import Alarms, Errors
 from services.monitor.intervals import SinkAudit
 from services.monitor.merge import Lane, TimeMerge
 from services.monitor.models import ShadowAccuracy, WatchedModel, WatchedModels
@@ -50,6 +52,8 @@ class Watched:
     limit: int = 200_000
     worse_beside: float = 2.0
     worse_before: float = 4.0
+    policy: Policy = field(default_factory=Policy)
+    """Severities, and alerts that are off."""
     others: tuple[WatchedModel, ...] = ()
     """The models beside the champion, whose name is the pipeline's."""
 
@@ -104,7 +108,12 @@ class Monitor:
         self._audit = SinkAudit()
         observe_freshness, observe_latency = (observer.freshness, observer.latency) if observer else (None, None)
         self._models = WatchedModels(
-            watched.models, watched.spans.window, watched.error_unit, watched.error_name, observe_freshness
+            watched.models,
+            watched.spans.window,
+            watched.error_unit,
+            watched.error_name,
+            observe_freshness,
+            policy=watched.policy,
         )
         self._merge: TimeMerge[tuple[Callable[[bytes, float, Any], None], Record]] = TimeMerge(lanes)
         self._rate, self._latency = Rate(), Recent(LATENCIES_KEPT, observe_latency)

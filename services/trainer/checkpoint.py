@@ -93,6 +93,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
         learning: windows, schedules and races.
         gated: what gates said of it; None where there are none.
         origin: what made it, by name; see `CheckpointPublished`.
+        held: nobody serves it, or a later version, until an operator says so.
         format: version of this schema.
     """
 
@@ -113,6 +114,7 @@ class Header(msgspec.Struct, kw_only=True, frozen=True):
     learning: Learning = Learning()
     gated: Gated | None = None
     origin: dict[str, str] = {}
+    held: bool = False
     format: int = FORMAT
 
     @property

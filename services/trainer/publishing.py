@@ -118,6 +118,7 @@ class Publisher:
             signing_key=self._signing_key,
             newest_label_us=facts.newest_label_us,
             origin=checkpoint.header.origin,
+            held=checkpoint.header.held,
         )
         self._announcer.announce(event, checkpoint.letters)
         return manifest

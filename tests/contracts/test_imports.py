@@ -19,6 +19,7 @@ LAYER = {
     "drift": 2,
     "alerts": 2,
     "jobs": 2,
+    "rules": 2,
     "deadletters": 3,
     "client": 3,
     "launch": 3,

@@ -46,7 +46,16 @@ def _header(view: View) -> RenderableType:
     line.add_column(justify="right")
     title = Text.assemble((" headrace ", "bold reverse"), "  ", (view.title, "bold"), "  ", (view.phase, "cyan"))
     line.add_row(title, Text(f"{clock(view.elapsed_s)}  Ctrl-C stops in order", "dim"))
+    page = page_address(view.roles)
+    where = Text.assemble((f" {page or 'comes with the gateway'}", "bold cyan" if page else "dim"), no_wrap=True)
+    line.add_row(Text.assemble((" the page", "dim"), where), "")
     return Group(line, Rule(style="dim"))
+
+
+def page_address(roles: Sequence[RoleStatus]) -> str | None:
+    """Where a browser finds the page; None before the gateway is ready."""
+    ready = [role for role in roles if role.state is State.READY]
+    return endpoint(ready, "gateway", "rest")
 
 
 def _roles(roles: Sequence[RoleStatus]) -> RenderableType:
@@ -82,7 +91,7 @@ def _log(lines: Sequence[LogLine], room: int) -> list[RenderableType]:
 def addresses(roles: Sequence[RoleStatus]) -> list[tuple[str, str]]:
     """Addresses worth opening, as far as they are published."""
     wanted = (
-        ("gateway", "gateway", "rest"),
+        ("page", "gateway", "rest"),
         ("v2 gRPC", "rpc", "grpc"),
         ("v2 REST", "rpc", "rest"),
         ("ingest", "ingest", "rest"),

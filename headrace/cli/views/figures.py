@@ -80,6 +80,8 @@ def canaries_of(snapshot: Snapshot) -> list[tuple[str, Canary, int]]:
 
 def to_go(canary: Canary, snapshot: Snapshot) -> str:
     """How long a canary goes on."""
+    if not canary.until_us:
+        return "until an operator goes on"
     left = (canary.until_us - snapshot.at_us) / 1e6
     return f"{left:.0f} s to go" if left > 0 else "its time is up"
 

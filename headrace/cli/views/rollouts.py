@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.views.formats import duration
+from headrace.contracts.events_pb2 import RolloutDirective
 from headrace.rollouts.status import AgentStatus, VersionStatus, WorkerStatus
 from headrace.rollouts.view import RolloutView
 
@@ -28,8 +29,12 @@ def rollout_line(view: RolloutView) -> Text:
     said = f"the fleet is to serve version {view.active_version}{', pinned' if view.pinned else ''}"
     if (canary := view.canary) is not None:
         who = "1 canary serves" if len(canary.canaries) == 1 else f"{len(canary.canaries)} canaries serve"
-        said += f"; {who} {canary.version} until {_clock(canary.canary_until_us)}"
+        said += f"; {who} {canary.version} until {_until(canary)}"
     return Text.assemble((view.model, "bold"), f": {said}")
+
+
+def _until(canary: RolloutDirective) -> str:
+    return _clock(canary.canary_until_us) if canary.canary_until_us else "an operator goes on"
 
 
 def worker_table(workers: Iterable[WorkerStatus]) -> Table:

@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 
-from headrace.cli.views.board import PRODUCE, Board, addresses
+from headrace.cli.views.board import PRODUCE, Board, addresses, page_address
 from headrace.cli.views.one_line import plain
 from headrace.contracts.snapshot import Snapshot
 from headrace.launch.observe import Logs, View
@@ -73,7 +73,7 @@ class Watcher:
         self._logs = Logs(self.run.run_dir / "logs")
         self._live: Live | None = None
         self._next_line = 0.0
-        self._told = False
+        self._told = self._page_told = False
         self._predicting_since: float | None = None
         self._began_us = int((time.time() - (time.monotonic() - self.since)) * 1e6)
 
@@ -124,8 +124,16 @@ class Watcher:
             self._live.update(Board(view), refresh=True)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_S
+            self._tell_page(view)
             print(plain(view), flush=True)
             self._tell_addresses(view)
+
+    def _tell_page(self, view: View) -> None:
+        """Once, as soon as the gateway answers: before all other addresses."""
+        address = page_address(view.roles)
+        if address is not None and not self._page_told:
+            self._page_told = True
+            print(f"the page: {address}", flush=True)
 
     def _tell_addresses(self, view: View) -> None:
         """Once, when everything is up."""

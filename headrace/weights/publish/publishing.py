@@ -133,8 +133,12 @@ def checkpoint_event(
     signing_key: bytes | None = None,
     newest_label_us: int = 0,
     origin: Mapping[str, str] = MappingProxyType({}),
+    held: bool = False,
 ) -> events_pb2.CheckpointPublished:
-    """Return the event that announces a published manifest, signed if there is a key."""
+    """Return the event that announces a published manifest, signed if there is a key.
+
+    `held`: nobody serves it, or a later version, until an operator says so.
+    """
     encoded = manifest.encode()
     return events_pb2.CheckpointPublished(
         model=manifest.model,
@@ -154,4 +158,5 @@ def checkpoint_event(
         created_at_us=manifest.created_at,
         newest_label_us=newest_label_us,
         origin=origin,
+        held=held,
     )

@@ -4,6 +4,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from headrace.contracts.events_pb2 import CheckpointPublished, RolloutDirective
 from headrace.rollouts.directives import CANARY, RETIRE
@@ -15,6 +16,13 @@ from services.ckpt.coordinator.workers import FleetWorker
 
 SCORED_ROLE = "stream"
 """The role whose predictions the monitor compares with labels: among the first canaries is one of it."""
+
+
+class Asked(NamedTuple):
+    """What an operator asked for: the request's id, and the share of the workers."""
+
+    operation: str
+    share: float
 
 
 class Canaries:
@@ -45,19 +53,28 @@ class Canaries:
         *,
         ready: AbstractSet[str] = frozenset(),
         again: bool = False,
+        asked: Asked | None = None,
     ) -> RolloutDirective:
-        """Let a share of the workers serve a version, of those ``ready``, or of all; ``again``: others than before."""
-        names, until = choose_canaries(workers, self._policy.canary_share, ready), now + self._policy.canary_s
+        """Let a share of the workers serve a version, of those ``ready``, or of all; ``again``: others than before.
+
+        The policy says how many and for how long; where an operator ``asked``, it is until the operator goes on.
+        """
+        share, until = self._policy.canary_share, now + self._policy.canary_s
+        if asked is not None:
+            share, until = asked.share, math.inf
+        names, operation = choose_canaries(workers, share, ready), asked.operation if asked is not None else ""
         trial = VersionTrial(chosen.manifest_digest, now, frozenset(names))
-        self._judge.canary = CanaryTrial(trial, until, again=again)
-        cause, until_us = "silence" if again else "", int(until * 1e6)
-        return self._ledger.issue(CANARY, chosen, reason, canaries=names, canary_until_us=until_us, cause=cause)
+        self._judge.canary = CanaryTrial(trial, until, again=again, operation=operation)
+        cause, until_us = "silence" if again else "", 0 if asked is not None else int(until * 1e6)
+        return self._ledger.issue(
+            CANARY, chosen, reason, canaries=names, canary_until_us=until_us, cause=cause, operation_id=operation
+        )
 
     def end(self, chosen: CheckpointPublished, reason: str, cause: str = "") -> RolloutDirective:
         """Let the canaries serve the active version again."""
-        names = sorted(self._judge.canary.names) if self._judge.canary is not None else []
-        self._judge.canary = None
-        return self._ledger.issue(RETIRE, chosen, reason, canaries=names, cause=cause)
+        canary, self._judge.canary = self._judge.canary, None
+        names, operation = (sorted(canary.names), canary.operation) if canary is not None else ([], "")
+        return self._ledger.issue(RETIRE, chosen, reason, canaries=names, cause=cause, operation_id=operation)
 
 
 def choose_canaries(

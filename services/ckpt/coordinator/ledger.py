@@ -61,7 +61,7 @@ class VersionLedger:
 
     def forget(self, *digests: str) -> None:
         """Keep the newest versions, the active one, the one before, and those of these digests."""
-        stay = {*sorted(self.checkpoints)[-self._keep :], *self._in_use}
+        stay = {*sorted(self.checkpoints)[-self._keep :], *self._in_use, *(c.version for c in self.held)}
         self.checkpoints = {v: c for v, c in self.checkpoints.items() if v in stay or c.manifest_digest in digests}
         oldest = min(self.checkpoints, default=0)
         self.refused = {digest: refusal for digest, refusal in self.refused.items() if refusal.version >= oldest}
@@ -77,16 +77,28 @@ class VersionLedger:
         """The versions whose chunks must stay in the stores; may be called from another thread."""
         return list(self.checkpoints.values())
 
+    @property
+    def held(self) -> list[CheckpointPublished]:
+        """The versions that wait until an operator deploys them or resumes; those after the first one wait with it."""
+        active = self.view.active_version
+        waiting = (c for v, c in sorted(self.checkpoints.items()) if c.held and v > active)
+        return [checkpoint for checkpoint in waiting if checkpoint.manifest_digest not in self.refused]
+
     def find(self, digest: str) -> CheckpointPublished | None:
         """The version of a digest, if it is kept."""
         return next((c for c in self.checkpoints.values() if c.manifest_digest == digest), None)
 
     def candidate(self) -> CheckpointPublished | None:
-        """The newest version that may serve next by itself: newer also than every one that served and was refused."""
+        """The newest version that may serve next by itself: newer also than every one that served and was refused.
+
+        A version that is held keeps itself and what came after it from that.
+        """
         if self.view.pinned:
             return None
         floor = max([self.view.active_version, *(r.version for r in self.refused.values() if r.served)])
-        fit = (c for v, c in self.checkpoints.items() if v > floor and c.manifest_digest not in self.refused)
+        held = min((c.version for c in self.held), default=None)
+        newer = (c for v, c in self.checkpoints.items() if v > floor and (held is None or v < held))
+        fit = (c for c in newer if c.manifest_digest not in self.refused)
         return max(fit, key=lambda c: c.version, default=None)
 
     def target(self, version: int) -> CheckpointPublished | None:
@@ -99,6 +111,16 @@ class VersionLedger:
             return self.checkpoints.get(version) if version <= active else None
         older = {v: c for v, c in self.checkpoints.items() if v < active and c.manifest_digest not in self.refused}
         return older.get(self.view.previous_version) or older.get(max(older, default=0))
+
+    def why_not_deployed(self, version: int) -> str:
+        """Why a version cannot be served by an operator's order now; "" if it can."""
+        active, chosen = self.view.active_version, self.checkpoints.get(version)
+        if chosen is None:
+            kept = ", ".join(str(v) for v in sorted(self.checkpoints) if v >= active) or "none"
+            return f"version {version} is not kept any more, or never was: kept are {kept}"
+        if version < active:
+            return f"version {version} is older than the active {active}: roll back to it"
+        return f"version {version} was refused" if chosen.manifest_digest in self.refused else ""
 
     def why_no_target(self, asked: int) -> str:
         """Why `target` finds no version to go back to."""
@@ -142,13 +164,15 @@ class VersionLedger:
         return directive
 
     def serve(
-        self, chosen: CheckpointPublished, reason: str, *, pins: bool = False, cause: str = ""
+        self, chosen: CheckpointPublished, reason: str, *, pins: bool = False, cause: str = "", operation: str = ""
     ) -> RolloutDirective:
-        """Let the fleet serve a version; it is a roll back if something caused it."""
+        """Let the fleet serve a version; it is a roll back if something caused it. `operation` is what it answers."""
         again = chosen.version == self.view.active_version
         before = self.view.previous_version if again else self.view.active_version
         action = ROLL_BACK if cause else ACTIVATE
-        return self.issue(action, chosen, reason, previous_version=before, pinned=pins, cause=cause)
+        return self.issue(
+            action, chosen, reason, previous_version=before, pinned=pins, cause=cause, operation_id=operation
+        )
 
     def refuse_request(self, request: Operation, reason: str) -> RolloutDirective:
         """The answer to a request that cannot be done; it names the version asked for, and no weights."""

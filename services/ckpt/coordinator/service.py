@@ -14,6 +14,8 @@ of checkpoints leads to the newest one, and not to each in turn. What holds at a
   newer versions come. A version that was gone back to is not judged again: it has served before, so if it is bad now
   too, then the weights are not at fault;
 - what an operator pinned is not judged either;
+- a version that is held, and every one after it, waits until an operator deploys it, by itself or first on canaries for
+  as long as the operator says, or resumes; if a version that an operator deploys fails, what serves is pinned;
 - an operator's request that cannot be done is refused, with the reason; it changes nothing.
 
     the newest checkpoint that may serve ──▶ STAGE
@@ -23,12 +25,13 @@ of checkpoints leads to the newest one, and not to each in turn. What holds at a
     active, on trial ── failures or an alert ──▶ ROLL_BACK to the version before
 """
 
+import math
 from collections.abc import Sequence
 
 from headrace.contracts.events_pb2 import Alert, CheckpointPublished, Operation, RolloutDirective, WeightsApplied
 from headrace.rollouts.directives import ACTIVATE, RETIRE, STAGE
 from headrace.rollouts.view import RolloutView
-from services.ckpt.coordinator.canaries import Canaries
+from services.ckpt.coordinator.canaries import Asked, Canaries
 from services.ckpt.coordinator.judge import Alarm, Judge
 from services.ckpt.coordinator.ledger import VersionLedger
 from services.ckpt.coordinator.policy import Policy, Verdict
@@ -75,11 +78,16 @@ class Rollout:
         if view.canary is not None:
             canary = view.canary
             trial = VersionTrial(canary.manifest_digest, canary.issued_at_us / 1e6, frozenset(canary.canaries))
-            self.judge.canary = CanaryTrial(trial, canary.canary_until_us / 1e6, again=bool(canary.cause))
+            until = canary.canary_until_us / 1e6 or math.inf
+            self.judge.canary = CanaryTrial(trial, until, again=bool(canary.cause), operation=canary.operation_id)
         if view.staged is not None:
             rolls_back = view.staged.version < view.active_version
             self.staging = Staging(
-                view.staged.manifest_digest, now + self.policy.stage_timeout_s, rolls_back=rolls_back
+                view.staged.manifest_digest,
+                now + self.policy.stage_timeout_s,
+                rolls_back=rolls_back,
+                operation=view.staged.operation_id,
+                canary_share=view.staged.canary_share,
             )
 
     def on_checkpoint(self, published: CheckpointPublished) -> bool:
@@ -121,10 +129,19 @@ class Rollout:
 
     # Staging.
 
-    def _stage(self, chosen: CheckpointPublished, now: float, *, rolls_back: bool = False) -> list[RolloutDirective]:
-        timeout_s = self.policy.stage_timeout_s
-        self.staging = Staging(chosen.manifest_digest, now + timeout_s, rolls_back=rolls_back)
-        return [self.ledger.issue(STAGE, chosen, "", stage_timeout_s=timeout_s), *self._advance(now)]
+    def _stage(
+        self, chosen: CheckpointPublished, now: float, *, rolls_back: bool = False, request: Operation | None = None
+    ) -> list[RolloutDirective]:
+        timeout_s, asked = self.policy.stage_timeout_s, request or Operation()
+        self.staging = Staging(
+            chosen.manifest_digest,
+            now + timeout_s,
+            rolls_back=rolls_back,
+            operation=asked.id,
+            canary_share=0.0 if rolls_back else asked.canary_share,
+        )
+        said = {"stage_timeout_s": timeout_s, "operation_id": asked.id, "canary_share": self.staging.canary_share}
+        return [self.ledger.issue(STAGE, chosen, asked.reason, **said), *self._advance(now)]
 
     def _advance(self, now: float) -> list[RolloutDirective]:
         """Move the version being staged on, if it is time."""
@@ -139,18 +156,25 @@ class Rollout:
         if not verdict.go:
             if not staging.rolls_back:
                 self.ledger.refuse(chosen, served=False)
-            return [self.ledger.issue(RETIRE, chosen, verdict.reason)]
+            retired = self.ledger.issue(RETIRE, chosen, verdict.reason, operation_id=staging.operation)
+            return [retired, *self._stay("" if staging.rolls_back else staging.operation, chosen)]
+        return [self._ready(chosen, staging, verdict.reason, now)]
+
+    def _ready(self, chosen: CheckpointPublished, staging: Staging, reason: str, now: float) -> RolloutDirective:
+        """What follows when enough workers have a version ready."""
         if staging.rolls_back:
-            return [self._roll_back_to(chosen, verdict.reason)]
+            return self._roll_back_to(chosen, reason, staging.operation)
+        if staging.operation:
+            return self._deployed(chosen, staging, reason, now)
         if self.canaries.needed(chosen, self.fleet.alive):
-            return [self.canaries.begin(chosen, verdict.reason, now, self.fleet.alive, ready=staging.ready)]
-        return [self._activate(chosen, verdict.reason, now, frozenset(staging.waiting or ()))]
+            return self.canaries.begin(chosen, reason, now, self.fleet.alive, ready=staging.ready)
+        return self._activate(chosen, reason, now, frozenset(staging.waiting or ()))
 
     def _activate(
-        self, chosen: CheckpointPublished, reason: str, now: float, voters: frozenset[str]
+        self, chosen: CheckpointPublished, reason: str, now: float, voters: frozenset[str], operation: str = ""
     ) -> RolloutDirective:
         """Let the fleet serve a version, on trial by the ``voters``."""
-        directive = self.ledger.serve(chosen, reason)
+        directive = self.ledger.serve(chosen, reason, operation=operation)
         self.judge.active = VersionTrial(chosen.manifest_digest, now, voters)
         self._forget_others()
         return directive
@@ -178,7 +202,7 @@ class Rollout:
         if verdict.cause == "silence" and not canary.again:
             return [self.canaries.begin(chosen, verdict.reason, now, self.fleet.alive, again=True)]
         self.ledger.refuse(chosen, served=True)
-        return [self.canaries.end(chosen, verdict.reason, verdict.cause)]
+        return [self.canaries.end(chosen, verdict.reason, verdict.cause), *self._stay(canary.operation, chosen)]
 
     def _judge_active(self, alarms: Sequence[Alarm], now: float) -> list[RolloutDirective]:
         verdict, active = self.judge.verdict_on_active(alarms, self.fleet.alive, now), self.ledger.active
@@ -203,6 +227,8 @@ class Rollout:
         if request.id and request.id in self._answered:
             return []
         self._answered = [*self._answered, request.id][-ANSWERED:]
+        if request.kind == Operation.DEPLOY:
+            return self._deploy(request, now)
         active = self.ledger.active
         if active is None:
             return [self.ledger.refuse_request(request, "no version is rolled out yet")]
@@ -214,12 +240,14 @@ class Rollout:
         return [self.ledger.refuse_request(request, why)]
 
     def _resume(self, request: Operation, active: CheckpointPublished, now: float) -> list[RolloutDirective]:
-        if not self.view.pinned:
+        if not self.view.pinned and not self.ledger.held:
             why = f"nothing is pinned: newer versions than {active.version} come as they are"
             return [self.ledger.refuse_request(request, why)]
         aside = self._set_aside("an operator resumes")  # a roll back that still waits for workers
+        for held in self.ledger.held:  # they are passed over: what came after them is newer
+            self.ledger.refuse(held, served=False)
         reason = request.reason or "resumed"
-        return [*aside, self._activate(active, reason, now, frozenset(self.fleet.alive))]
+        return [*aside, self._activate(active, reason, now, frozenset(self.fleet.alive), request.id)]
 
     def _roll_back(self, request: Operation, active: CheckpointPublished, now: float) -> list[RolloutDirective]:
         # While there are canaries, the version before theirs is the active one.
@@ -230,16 +258,69 @@ class Rollout:
         aside = self._set_aside("an operator rolls back")
         warm = target.version in {active.version, self.view.previous_version}
         if not warm and self.fleet.alive:
-            return [*aside, *self._stage(target, now, rolls_back=True)]
+            return [*aside, *self._stage(target, now, rolls_back=True, request=request)]
         reason = request.reason or f"rolled back by {request.requested_by or 'an operator'}"
-        return [*aside, self._roll_back_to(target, reason)]
+        return [*aside, self._roll_back_to(target, reason, request.id)]
 
-    def _roll_back_to(self, target: CheckpointPublished, reason: str) -> RolloutDirective:
+    def _roll_back_to(self, target: CheckpointPublished, reason: str, operation: str = "") -> RolloutDirective:
         """Let the fleet serve what an operator went back to; it is pinned, and not on trial."""
         self.judge.active = None
-        directive = self.ledger.serve(target, reason, pins=True, cause="operator")
+        directive = self.ledger.serve(target, reason, pins=True, cause="operator", operation=operation)
         self._forget_others()
         return directive
+
+    # Deploying.
+
+    def _deploy(self, request: Operation, now: float) -> list[RolloutDirective]:
+        """Serve a version that an operator names: on canaries, on all after canaries, or on all."""
+        chosen, canary = self.ledger.checkpoints.get(request.version), self.judge.canary
+        why = self.ledger.why_not_deployed(request.version) if request.id else "a request to deploy needs an id"
+        on_canaries = canary is not None and chosen is not None and canary.digest == chosen.manifest_digest
+        if request.canary_share > 0 and not why:
+            why = self._why_no_canaries(request.version, on_canaries=on_canaries)
+        if why or chosen is None:
+            return [self.ledger.refuse_request(request, why)]
+        if canary is not None and on_canaries:
+            return self._end_canary(chosen, canary, request, now)
+        if request.version == self.view.active_version:
+            return [self._activate(chosen, request.reason, now, frozenset(self.fleet.alive), request.id)]
+        aside = self._set_aside(f"an operator deploys version {request.version}")
+        return [*aside, *self._stage(chosen, now, request=request)]
+
+    def _why_no_canaries(self, version: int, *, on_canaries: bool) -> str:
+        if on_canaries:
+            return f"version {version} is on canaries already"
+        if version == self.view.active_version:
+            return f"version {version} serves everywhere already"
+        workers = len(self.fleet.alive)
+        return "" if workers > 1 and self.view.active_version else f"canaries take two workers or more: {workers} serve"
+
+    def _end_canary(
+        self, chosen: CheckpointPublished, canary: CanaryTrial, request: Operation, now: float
+    ) -> list[RolloutDirective]:
+        """An operator says that a version has been on canaries for long enough."""
+        canary.operation, canary.until, canary.again = request.id, now, True
+        verdict = canary.verdict(self.fleet.alive, self.policy, now)
+        if verdict is not None and not verdict.go:
+            self.ledger.refuse(chosen, served=True)
+            return [self.canaries.end(chosen, verdict.reason, verdict.cause), *self._stay(request.id, chosen)]
+        self.judge.canary = None
+        reason = verdict.reason if verdict is not None else "no workers to wait for"
+        return [self._activate(chosen, reason, now, frozenset(self.fleet.alive), request.id)]
+
+    def _deployed(self, chosen: CheckpointPublished, staging: Staging, reason: str, now: float) -> RolloutDirective:
+        """A version that an operator deploys is ready."""
+        if not staging.canary_share:
+            return self._activate(chosen, reason, now, frozenset(staging.waiting or ()), staging.operation)
+        asked = Asked(staging.operation, staging.canary_share)
+        return self.canaries.begin(chosen, reason, now, self.fleet.alive, ready=staging.ready, asked=asked)
+
+    def _stay(self, operation: str, failed: CheckpointPublished) -> list[RolloutDirective]:
+        """Pin what serves after a version failed that an operator deployed: those after it were trained from it."""
+        active = self.ledger.active
+        if not operation or active is None:
+            return []
+        return [self._roll_back_to(active, f"version {failed.version}, which an operator deployed, failed")]
 
     # Both.
 
@@ -250,7 +331,9 @@ class Rollout:
             chosen = self.ledger.find(canary.digest)
             return [self.canaries.end(chosen, reason)] if chosen is not None else []
         chosen = self.ledger.find(staging.digest) if staging is not None else None
-        return [self.ledger.issue(RETIRE, chosen, reason)] if chosen is not None else []
+        if chosen is None or staging is None:
+            return []
+        return [self.ledger.issue(RETIRE, chosen, reason, operation_id=staging.operation)]
 
     def _forget_others(self) -> None:
         """Keep what is named: what serves, what is staged or on canaries, the version before, and the newest."""

@@ -16,6 +16,8 @@ class Staging:
         digest: the version's.
         deadline: when laggards are left behind, in seconds since the epoch.
         rolls_back: an operator goes back to it.
+        operation: the id of an operator's request to deploy it; "" where it comes by itself.
+        canary_share: of such a request: the share of the workers that serve it first; 0 for all.
         waiting: the workers waited for; None until `verdict` is first asked, since a coordinator that takes over learns
             only then who is there.
         alone: there was no worker to wait for.
@@ -26,6 +28,8 @@ class Staging:
     digest: str
     deadline: float
     rolls_back: bool = False
+    operation: str = ""
+    canary_share: float = 0.0
     waiting: set[str] | None = None
     alone: bool = False
     ready: set[str] = field(default_factory=set)

@@ -77,13 +77,15 @@ class CanaryTrial:
 
     Attributes:
         trial: how it does on them.
-        until: when it is over, in seconds since the epoch.
+        until: when it is over, in seconds since the epoch; infinite where an operator says when.
         again: these are the second canaries, because none of the first was left.
+        operation: the id of the operator's request by which it is on canaries; "" where it came by itself.
     """
 
     trial: VersionTrial
     until: float
     again: bool = False
+    operation: str = ""
 
     @property
     def digest(self) -> str:

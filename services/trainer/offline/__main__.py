@@ -13,7 +13,7 @@ import msgspec
 
 from headrace.jobs.child import Answers, Stopped, run_child
 from headrace.runtime.settings import ServiceSettings, load
-from headrace.training.job import TrainingJob
+from headrace.training.job import EpochReport, TrainingJob
 from services.trainer.deferred_compiler import defer_compiler
 from services.trainer.offline.service import run_job
 
@@ -34,11 +34,14 @@ def main(job_file: str) -> int:
                 told = time.monotonic()
                 answers.say(epoch=epoch, epochs=job.epochs, done=done, batches=batches)
 
+        def on_epoch(passed: EpochReport) -> None:
+            answers.say(passed=passed)
+
         def check() -> None:
             if stop.is_set():
                 raise Stopped("stopped", hint="the same command goes on after the last finished epoch")
 
-        report = run_job(job, load(ServiceSettings, "headrace"), tell, check)
+        report = run_job(job, load(ServiceSettings, "headrace"), tell, check, on_epoch)
         return msgspec.to_builtins(report)  # type: ignore[no-any-return]
 
     return run_child(work)

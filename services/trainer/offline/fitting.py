@@ -15,7 +15,6 @@ from safetensors.torch import load, save
 
 from headrace.evaluation.judge import Judged
 from headrace.model.pipeline import Pipeline
-from headrace.model.port import Model
 from headrace.runtime.errors import DataError
 from headrace.runtime.files import synced
 from headrace.training.job import EpochReport
@@ -25,8 +24,8 @@ from services.trainer.learning.importance import weighted_loss
 from services.trainer.learning.lane import Lane
 from services.trainer.learning.schedule import Schedule
 from services.trainer.offline.examples import Examples
+from services.trainer.offline.judging import judged, network_of
 from services.trainer.offline.parts import Parts
-from services.trainer.offline.rows import AT_ONCE
 from services.trainer.tree import copied, flatten, unflatten
 
 _STATE = "state.safetensors"
@@ -59,21 +58,6 @@ class Fitted:
 Tell = Callable[[int, int, int], None]
 """Is told the epoch, the batches done in it, and how many it has."""
 OnEpoch = Callable[[EpochReport], None]
-
-
-def judge_part(
-    model: Model[Any, Any], network: torch.nn.Module, examples: Examples, part: np.ndarray, check: Callable[[], None]
-) -> list[Judged]:
-    """Error and evidence of a network's prediction of each example of a part."""
-    network.eval()
-    judge, made = model.judge, list[Judged]()
-    for start in range(0, len(part), AT_ONCE):
-        check()
-        some = part[start : start + AT_ONCE]
-        with torch.inference_mode():
-            predictions = model.predictions(network(examples.features[torch.from_numpy(some)]))
-        made += [judge(prediction, examples.labels[i]) for prediction, i in zip(predictions, some, strict=True)]
-    return made
 
 
 class Fitting:
@@ -117,11 +101,8 @@ class Fitting:
 
     def judged(self, part: np.ndarray, weights: dict[str, torch.Tensor] | None = None) -> list[Judged]:
         """Error and evidence of the prediction of each example of a part, with these weights or those of now."""
-        served = self._lane.served
-        if weights is not None:
-            served = self._model.network()
-            load_weights(served, weights)
-        return judge_part(self._model, served, self._examples, part, self._check)
+        served = self._lane.served if weights is None else network_of(self._model, weights)
+        return judged(self._model, served, self._examples, part, self._check)
 
     def _epoch(self, number: int, tell: Tell) -> None:
         started, losses = time.monotonic(), list[float]()

@@ -14,9 +14,9 @@ from headrace.model.pipeline import Pipeline
 from headrace.runtime.errors import WeightsError
 from services.trainer.checkpoint import Checkpoint, CheckpointFolder
 from services.trainer.gates import difference, schema
-from services.trainer.learner import load_weights
 from services.trainer.offline.examples import Examples
-from services.trainer.offline.fitting import Fitted, judge_part
+from services.trainer.offline.fitting import Fitted
+from services.trainer.offline.judging import judged, network_of
 from services.trainer.offline.parts import Parts
 
 
@@ -38,9 +38,8 @@ def refusal(
         return ""
     errors = []
     for weights in (fitted.weights, before):
-        network = pipeline.model.network()
-        load_weights(network, weights)
-        errors.append(_mean([one.error for one in judge_part(pipeline.model, network, examples, part, check)]))
+        network = network_of(pipeline.model, weights)
+        errors.append(_mean([one.error for one in judged(pipeline.model, network, examples, part, check)]))
     own, theirs = errors
     if own <= spec.worse * theirs:
         return ""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
+from headrace.contracts.events_pb2 import CheckpointPublished
 from headrace.contracts.topics import EXAMPLES
 from headrace.model.pipeline import Pipeline
 from headrace.runtime.settings import ServiceSettings
@@ -34,8 +35,13 @@ def hand_over(
     *,
     metrics: Mapping[str, float],
     job: str,
+    held: bool = False,
+    once_since_us: int | None = None,
 ) -> tuple[int, dict[int, int]]:
     """Publish the best epoch's weights as made by a job; returns the version, and where the live trainer goes on.
+
+    A version that is `held` is not served until an operator says so. With `once_since_us`, a version that this job was
+    published as since then is returned as it is: the job's name must be its alone.
 
     That is the end of the range that was trained on; for examples that are no range of the topic, where the live
     trainer stands, or the topic's beginning where there was none.
@@ -52,11 +58,15 @@ def hand_over(
         keep = pipeline.spec.training.keep
         publisher = Publisher(folder, store, announcer, keep=keep, signing_key=signing_key(settings))
         resumed = publisher.resume()
+        if once_since_us is not None and (before := _published(announcer, job, once_since_us)) is not None:
+            return before.version, {o.partition: o.offset for o in before.offsets}
         offsets = examples.ends or _offsets_of_live(pipeline, settings, resumed)
         header = _header(pipeline, examples, resumed, offsets)
         data = msgspec.json.encode(examples.described).decode()
         origin = {**origin_of(pipeline), "job": job, "data": data}
-        header = msgspec.structs.replace(header, step=fitted.best_steps, metrics=dict(metrics), origin=origin)
+        header = msgspec.structs.replace(
+            header, step=fitted.best_steps, metrics=dict(metrics), origin=origin, held=held
+        )
         if sets := examples.described.get("datasets"):
             # Before the version is known to anybody: from now on retention keeps what it comes from.
             from headrace.datasets.opening import open_catalogue
@@ -68,6 +78,11 @@ def hand_over(
         announcer.close()
         store.close()
     return header.version, offsets
+
+
+def _published(announcer: KafkaAnnouncer, job: str, since_us: int) -> CheckpointPublished | None:
+    """The version that a job was published as; `Publisher.resume` has announced one that was left unannounced."""
+    return next((event for event in announcer.announced(since_us) if event.origin.get("job") == job), None)
 
 
 def _offsets_of_live(pipeline: Pipeline, settings: ServiceSettings, resumed: Resumed) -> dict[int, int]:

@@ -10,8 +10,6 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 
-from headrace.evaluation.judge import Judged
-from headrace.evaluation.port import Task
 from headrace.model.pipeline import Pipeline, load_pipeline
 from headrace.model.spec import TrainingSpec
 from headrace.runtime.devices.host import HOST
@@ -27,6 +25,7 @@ from services.trainer.offline.examples import Examples, gather
 from services.trainer.offline.fitting import Fitted, Fitting, OnEpoch, Tell
 from services.trainer.offline.gating import refusal
 from services.trainer.offline.handing_over import hand_over
+from services.trainer.offline.judging import baseline_errors, finite_mean, task_metrics
 from services.trainer.offline.parts import Parts, split
 from services.trainer.origin import origin_of
 
@@ -53,7 +52,13 @@ def prepare(job: TrainingJob, settings: ServiceSettings, check: Callable[[], Non
     return Prepared(pipeline, examples, split(examples, job.validation, job.test))
 
 
-def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Callable[[], None]) -> Report:
+def run_job(
+    job: TrainingJob,
+    settings: ServiceSettings,
+    tell: Tell,
+    check: Callable[[], None],
+    on_epoch: OnEpoch = lambda _: None,
+) -> Report:
     """Do a job, or what is left of it; one that is done is returned as it was.
 
     Args:
@@ -61,6 +66,7 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
         settings: where Kafka and storage are, for jobs that need them.
         tell: hears of each batch.
         check: is called now and then; raises to stop the job, which the same call then goes on with.
+        on_epoch: hears of each epoch at its end; not of those that an earlier call has finished.
 
     Raises:
         ConfigError: something asked for is wrong.
@@ -72,7 +78,7 @@ def run_job(job: TrainingJob, settings: ServiceSettings, tell: Tell, check: Call
         return done
     job.path.mkdir(parents=True, exist_ok=True)
     prepared = prepare(job, settings, check)
-    fitted, report = fit(job, prepared, tell, check)
+    fitted, report = fit(job, prepared, tell, check, on_epoch)
     if job.hand_over:
         report = _handed_over(job, prepared, settings, fitted, report, check=check)
     report = msgspec.structs.replace(report, seconds=time.monotonic() - started)
@@ -94,7 +100,9 @@ def _handed_over(
     if refused := refusal(pipeline, folder, examples, parts, fitted, check=check):
         log.warning("not handed over", model=pipeline.model_name, job=job.path.name, gate=refused)
         return msgspec.structs.replace(report, refused=refused)
-    version, offsets = hand_over(pipeline, settings, examples, fitted, metrics=_metrics(report), job=job.path.name)
+    version, offsets = hand_over(
+        pipeline, settings, examples, fitted, metrics=version_metrics(report), job=job.path.name
+    )
     return msgspec.structs.replace(report, version=version, offsets=offsets)
 
 
@@ -185,29 +193,13 @@ def _part(pipeline: Pipeline, examples: Examples, part: np.ndarray, fitting: Fit
         examples=len(part),
         from_ms=int(times[0]),
         to_ms=int(times[-1]),
-        error=_finite_mean(np.array([one.error for one in judged])),
-        metrics=_task_metrics(pipeline.model.judge.task, judged),
-        baselines={
-            name: mean
-            for name, errors in examples.baselines.items()
-            if (mean := _finite_mean(errors[part])) is not None
-        },
+        error=finite_mean(np.array([one.error for one in judged])),
+        metrics=task_metrics(pipeline.model.judge.task, judged),
+        baselines=baseline_errors(examples, part),
     )
 
 
-def _task_metrics(task: Task, judged: list[Judged]) -> dict[str, float]:
-    """The task's metrics over predictions whose evidence is finite."""
-    evidence = np.array([one.evidence for one in judged], np.float64)
-    evidence = evidence[np.isfinite(evidence).all(axis=1)]
-    return task.metrics(task.sums(evidence, np.ones(len(evidence)))) if len(evidence) else {}
-
-
-def _finite_mean(errors: np.ndarray) -> float | None:
-    finite = errors[np.isfinite(errors)]
-    return float(finite.mean()) if len(finite) else None
-
-
-def _metrics(report: Report) -> dict[str, float]:
+def version_metrics(report: Report) -> dict[str, float]:
     """For the version's event: the error on the newest part that was not trained on, beside the baselines' there."""
     part = next((report.parts[name] for name in ("test", "validation") if report.parts[name].examples), None)
     if part is None or part.error is None:

@@ -20,3 +20,6 @@ class TrainMetrics(JobMetrics):
 
 
 METRICS = TrainMetrics("train")
+FURTHER_METRICS = {
+    "evaluations": JobMetrics("evaluation"), "studies": JobMetrics("study"), "hand-overs": JobMetrics("hand_over"),
+}  # fmt: skip

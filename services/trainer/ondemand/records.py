@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from headrace.jobs.records import Record
-from headrace.training.job import TrainingJob
+from headrace.training.job import EpochReport, TrainingJob
 
 _ON_THE_WAY = ("epoch", "epochs", "done", "batches")
 
@@ -13,7 +15,7 @@ class TrainingRecord(Record, kw_only=True):
     """A training job, as the service knows it.
 
     `batches` are those of the epoch that runs, `done` of them are; `report` is the finished job's, see
-    `headrace.training.job.Report`.
+    `headrace.training.job.Report`. `curve` are the epochs that are finished.
     """
 
     job: TrainingJob
@@ -21,17 +23,22 @@ class TrainingRecord(Record, kw_only=True):
     epochs: int = 0
     done: int = 0
     batches: int = 0
+    curve: list[EpochReport] = msgspec.field(default_factory=list)
     report: dict[str, Any] | None = None
 
     def progress(self) -> dict[str, Any]:
         """See `Record.progress`."""
         asked = {name: getattr(self.job, name) for name in ("data", "datasets", "model", "settings", "hand_over")}
-        return {**asked, **{name: getattr(self, name) for name in _ON_THE_WAY}, "report": self.report}
+        curve = msgspec.to_builtins(self.curve)
+        return {**asked, **{name: getattr(self, name) for name in _ON_THE_WAY}, "curve": curve, "report": self.report}
 
     def heard(self, line: Mapping[str, Any]) -> None:
         """See `Record.heard`."""
         for name in _ON_THE_WAY:
             setattr(self, name, line.get(name, getattr(self, name)))
+        if "passed" in line:
+            passed = msgspec.convert(line["passed"], EpochReport)
+            self.curve = [one for one in self.curve if one.epoch < passed.epoch] + [passed]
 
     def succeeded(self, summary: Mapping[str, Any]) -> None:
         """See `Record.succeeded`. Paths of this host stay here."""

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -40,6 +40,31 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     hand_over: bool = False
 
 
+T = TypeVar("T")
+
+
+def decoded(body: bytes, kind: type[T]) -> T:
+    """A request's body.
+
+    Raises:
+        BadRequestError: it is not of this form.
+    """
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise BadRequestError(str(error)) from None
+
+
+def digest_of(asked: Any) -> str:
+    """By which the same request is known again."""
+    return hashlib.blake2b(msgspec.json.encode(asked), digest_size=16).hexdigest()
+
+
+def now_us() -> int:
+    """µs since the epoch."""
+    return time.time_ns() // 1000
+
+
 class Submission:
     """Makes records of requests for one pipeline."""
 
@@ -55,15 +80,20 @@ class Submission:
             ForbiddenError: it names files outside of the folder that jobs may read.
             ConfigError: what it asks for cannot be done.
         """
-        try:
-            asked = msgspec.json.decode(body or b"{}", type=Request)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise BadRequestError(str(error)) from None
+        asked = decoded(body, Request)
         job_id = self._folder.new_id()
+        job = self.job(asked, self._folder.of(job_id).resolve())
+        return TrainingRecord(id=job_id, job=job, key=key, request=digest_of(asked), submitted_us=now_us())
+
+    def job(self, asked: Request, folder: Path) -> TrainingJob:
+        """What is asked for, with its results in `folder`.
+
+        Raises: as `new`.
+        """
         same = ("data", "model", "time_field", "options", "start", "end", "limit", "epochs", "validation", "test")
-        job = TrainingJob(
+        return TrainingJob(
             pipeline=str(self._pipeline.resolve()),
-            folder=str(self._folder.of(job_id).resolve()),
+            folder=str(folder),
             events=self._file(asked.events),
             labels=self._file(asked.labels),
             datasets=self._sets(asked.datasets),
@@ -75,8 +105,6 @@ class Submission:
             max_examples=self._settings.max_examples,
             **{name: getattr(asked, name) for name in same},
         )
-        digest = hashlib.blake2b(msgspec.json.encode(asked), digest_size=16).hexdigest()
-        return TrainingRecord(id=job_id, job=job, key=key, request=digest, submitted_us=time.time_ns() // 1000)
 
     def _sets(self, names: list[str]) -> list[str]:
         """The exact versions: a job that goes on later trains on the same."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from headrace.datasets.storing.folder import FolderStore
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import Folder
 from headrace.model.pipeline import load_pipeline
+from headrace.rules.life import run_id
 from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import StaticWeights
 from services.batch import metrics as batch_metrics
@@ -47,19 +49,27 @@ from services.inference.rpc.service import DataPlane
 from services.ingest import rest as ingest_rest
 from services.ingest.app import schemas
 from services.ingest.service import Ingest
+from services.labelling import rest as labelling_rest
 from services.monitor import rest as monitor_rest
+from services.rules import rest as rules_rest
 from services.trainer.ondemand import metrics as train_metrics
 from services.trainer.ondemand import rest as train_rest
+from services.trainer.ondemand.further import KINDS, Further, Kind
 from services.trainer.ondemand.records import TrainingRecord
 from services.trainer.ondemand.settings import TrainSettings
 from services.trainer.ondemand.submission import Submission as TrainSubmission
 from tests.datasets_kit import Sets
+from tests.labelling_kit import World
+from tests.labelling_kit import served as labelling_served
 from tests.patience import WAIT_S, eventually
 from tests.unit.gateway.test_gateway_feed import World as Sink
 from tests.unit.ingest.test_ingest_service import MemoryLog
+from tests.unit.rules.world_kit import Stage
 
 TRIPS = Path(__file__).parents[2] / "integration" / "rpc" / "trips"
-NAMES = ("ingest", "rpc", "gateway", "batch", "train", "datasets", "monitor")
+NAMES = ("ingest", "rpc", "gateway", "batch", "train", "datasets", "labelling", "monitor", "rules")
+RULES_RUN = run_id("p", "r", "call/known")
+"""A run of the rules' service, which waits for a call-back."""
 
 
 class Failing:
@@ -154,6 +164,17 @@ async def _services(folder: Path) -> Any:
             stack.push_async_callback(jobs.close)
             jobs.open()
             urls[name] = await serve(app)
+        world = World(pipeline)
+        world.now, world.loop._clock = time.time(), time.time
+        labelling, followers = stack.enter_context(labelling_served(world))
+        followers.start()
+        urls["labelling"] = await serve(labelling_rest.create_app(labelling, followers, max_request_bytes=1 << 20))
+        for number in range(20):
+            world.come(world.predicted(number, 12.0, {"trip_id": f"k{number}", "zone": 3}))
+        rules = Stage({"webhook": {"url": "http://nobody", "wait": True}}, at_most=100).role()
+        stack.push_async_callback(rules.close)
+        await rules.trigger("r", "known", "", {})
+        urls["rules"] = await serve(rules_rest.create_app(rules, lambda key: f"token of {key}"))
         yield urls
 
 
@@ -171,7 +192,16 @@ def _train(folder: Path) -> tuple[str, Any, Jobs[Any]]:
     settings = TrainSettings(pipeline=TRIPS, input_dir=folder / "in", storage_dir=folder)
     kept = Folder(folder / "training", TrainingRecord)
     jobs = Jobs(kept, lambda _: Failing(), train_metrics.METRICS, max_running=1, max_waiting=100, keep=10)  # type: ignore[arg-type,return-value]
-    return "train", train_rest.create_app(jobs, TrainSubmission(settings, TRIPS, kept)), jobs
+    submission = TrainSubmission(settings, TRIPS, kept)
+    further = [_further(folder, kind, submission, jobs) for kind in KINDS]
+    return "train", train_rest.create_app(jobs, submission, further), jobs
+
+
+def _further(folder: Path, kind: Kind, submission: TrainSubmission, trained: Jobs[Any]) -> Further:
+    kept = Folder(folder / kind.name, kind.record)
+    observer = train_metrics.FURTHER_METRICS[kind.name]
+    jobs = Jobs(kept, lambda _: Failing(), observer, max_running=1, max_waiting=100, keep=10)  # type: ignore[arg-type,return-value]
+    return Further(kind, jobs, kind.submission(submission, trained, kept))
 
 
 def _datasets(folder: Path) -> tuple[str, Any, Jobs[Any]]:

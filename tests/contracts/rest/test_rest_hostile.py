@@ -62,7 +62,7 @@ def paths(served: Served, name: str, method: str) -> list[str]:
 
 
 def filled(path: str, value: str = "trips") -> str:
-    for name in ("pipeline", "model", "name", "upload", "job", "region", "version"):
+    for name in ("pipeline", "model", "name", "upload", "job", "region", "version", "queue", "item"):
         path = path.replace(f"{{{name}}}", value)
     return path
 

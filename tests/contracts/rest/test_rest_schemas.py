@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from tests.contracts.rest.rest_services import NAMES, Served, rest_services
+from tests.contracts.rest.rest_services import NAMES, RULES_RUN, Served, rest_services
 from tests.patience import WAIT_S
 
 DESCRIBED = [name for name in NAMES if name != "monitor"]  # which has one path, and no document
@@ -49,7 +49,7 @@ def check(answer: requests.Response, documented: set[str], said: str) -> None:
 def described(served: Served, name: str) -> Any:
     """The document, with what exists among the values of its paths: any text would only ever be unknown."""
     document = served.document(name)
-    known = {
+    known: dict[str, Any] = {
         "pipeline": "trips",
         "model": "trips",
         "version": "1",
@@ -58,6 +58,8 @@ def described(served: Served, name: str) -> Any:
         "name": "trips",
     }
     known["upload"] = served.upload(name)
+    known |= {"queue": "all", "item": "0-3"}
+    known |= {"rule": "r", "run": RULES_RUN, "number": 1}
     for path in document["paths"].values():
         for parameter in (one for method in path.values() for one in method.get("parameters", ())):
             if parameter["in"] == "path":

@@ -36,7 +36,7 @@ RIDES = Path("examples/rides")
 ROLE_FAILURES = [
     ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
     ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"), ("batch", "yaml"),
-    ("train", "yaml"),
+    ("train", "yaml"), ("rules", "yaml"),
     ("agent", "kafka"), ("coordinator", "kafka"), ("trainer", "kafka"), ("ingest", "kafka"),
 ]  # fmt: skip
 EXIT_CODES = {
@@ -64,6 +64,7 @@ COMMAND_LINES = {
     "ckpt": ["status"],
     "rollback": ["rides"],
     "resume": ["rides"],
+    "rules": ["list"],
     "run": ["agent", "--pipeline", "{rides}", "--ops-port", "MARK-4"],
     "platform": ["up"],
 }

@@ -201,3 +201,15 @@ def test_several_models_stand_one_below_the_other() -> None:
     line = plain(View("up", "running", 42.0, ROLES, several))
     assert "flights (champion) 9.97, flights.wide (canary 0.1) 9.81, flights.next (shadow) -" in line
     assert "flights.next" not in shown()
+
+
+def test_the_pages_address_stands_first_once_the_gateway_answers() -> None:
+    at = {"rest": "http://127.0.0.1:8080"}
+    gateway = with_address("gateway", State.STARTING, at)
+    assert "comes with the gateway" in shown(roles=[*ROLES, gateway]).splitlines()[1]
+    ready = with_address("gateway", State.READY, at)
+    assert "the page http://127.0.0.1:8080" in shown(roles=[*ROLES, ready]).splitlines()[1]
+
+
+def with_address(name: str, state: State, endpoints: dict[str, str]) -> RoleStatus:
+    return RoleStatus(name, name, 1, state, 0, None, endpoints, 0.0)

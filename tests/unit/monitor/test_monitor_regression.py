@@ -2,8 +2,9 @@
 
 import random
 
+from headrace.alerts.definitions import VERSION_WORSE
 from headrace.contracts.events_pb2 import Alert, DeadLetter
-from services.monitor.alerts import VERSION_WORSE, Alarms
+from services.monitor.alerts import Alarms
 from services.monitor.regression import Fault, Scored, VersionErrors, VersionFailures
 
 

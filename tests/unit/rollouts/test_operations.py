@@ -18,7 +18,7 @@ def report(worker: str, state: str, version: int, model: str = MODEL) -> Weights
 
 
 ACTIVE = directive("ACTIVATE", 5, 10)
-REQUEST = Operation(id="mine", model=MODEL)
+REQUEST = Operation(id="mine", model=MODEL, kind=Operation.ROLL_BACK)
 
 
 def test_a_request_is_answered_by_what_the_fleet_is_told_to_serve_after_it() -> None:
@@ -59,3 +59,37 @@ def test_the_fleet_follows_once_every_connected_worker_serves_the_version() -> N
     assert [(w.newest.worker, w.version) for w in model.workers] == [("a", 4), ("b", 5)]
     model.on_report(report("b", "LEFT", 5))
     assert model.serves(4)
+
+
+def test_a_new_versions_activation_does_not_answer_a_roll_back_and_a_pin_does_not_answer_a_resume() -> None:
+    model, since = told(ACTIVE), position_of(ACTIVE)
+    resume = Operation(id="mine", model=MODEL, kind=Operation.RESUME)
+    model.on_directive(directive("ACTIVATE", 6, 11))
+    assert not model.answered(REQUEST, since)
+    model.on_directive(directive("ROLL_BACK", 5, 12, pinned=True))
+    assert model.answered(REQUEST, since)
+    assert not model.answered(resume, since)
+    model.on_directive(directive("ACTIVATE", 5, 13))
+    assert model.answered(resume, since)
+
+
+def test_a_deploy_is_answered_by_the_directive_that_names_it_on_canaries_or_everywhere() -> None:
+    model, since = told(ACTIVE), position_of(ACTIVE)
+    everywhere = Operation(id="mine", model=MODEL, kind=Operation.DEPLOY, version=6)
+    share = Operation(id="mine", model=MODEL, kind=Operation.DEPLOY, version=6, canary_share=0.5)
+    model.on_directive(directive("ACTIVATE", 7, 11))
+    assert not model.answered(everywhere, since)
+    model.on_directive(directive("CANARY", 6, 12, canaries=["a"], operation_id="mine"))
+    assert model.answered(share, since)
+    assert not model.answered(everywhere, since)
+    model.on_directive(directive("ACTIVATE", 6, 13, operation_id="mine"))
+    assert model.answered(everywhere, since)
+
+
+def test_the_fleet_follows_a_canary_when_each_worker_serves_what_it_is_meant_to() -> None:
+    model = told(ACTIVE, directive("CANARY", 6, 11, canaries=["a"]))
+    for one in (report("a", "HEARTBEAT", 5), report("b", "HEARTBEAT", 5)):
+        model.on_report(one)
+    assert not model.followed()
+    model.on_report(report("a", "ACTIVE", 6))
+    assert model.followed()

@@ -1,0 +1,1 @@
+"""What each kind of step does, by name: see `headrace.rules.effects.table`."""

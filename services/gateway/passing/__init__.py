@@ -1,0 +1,1 @@
+"""Passing requests on, unchanged, to the roles that own their paths."""

@@ -1,0 +1,1 @@
+"""Which predicted events and dead letters join which queue."""

@@ -1,0 +1,1 @@
+"""Label Studio's JSON: tasks, annotations and predictions, written and read."""

@@ -1,0 +1,1 @@
+"""The role `rules`: runs the rules of one pipeline."""

@@ -2,8 +2,10 @@
 
     {zone: 7, kind: [city, country], hour: {from: 7, to: 9}}
 
-takes the events of zone 7, of either kind, from 7 on and before 9. In the id of an alert a slice is each part
-`field=value`, or `field=from..to`, where several are parted by `/`: `rides/slice_error/zone=7/hour=7..9`.
+takes the events of zone 7, of either kind, from 7 on and before 9; `zone: {}` those with any zone. In the id of an
+alert a slice is each part `field=value`, or `field=from..to`, where several are parted by `/`:
+`rides/slice_error/zone=7/hour=7..9`. A part that is a field alone, as in `rides/feature_drift/zone`, says that the
+field has changed as a whole: its slice is all events that have it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +20,10 @@ _SCALARS = (str, int, float, bool, type(None))
 
 @dataclass(frozen=True)
 class FieldTest:
-    """What a slice asks of one field: one of `values`, or a number that is at least `low` and less than `high`."""
+    """What a slice asks of one field: one of `values`, or a number that is at least `low` and less than `high`.
+
+    Without any of them any value will do.
+    """
 
     field: str
     values: tuple[Any, ...] = ()
@@ -28,7 +33,7 @@ class FieldTest:
     def takes(self, value: Any) -> bool:
         """Whether a field's value, as it is in JSON, passes."""
         if self.low is None and self.high is None:
-            return any(
+            return not self.values or any(
                 value == wanted and isinstance(value, bool) == isinstance(wanted, bool) for wanted in self.values
             )
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -60,8 +65,8 @@ def parse_slice(written: Mapping[str, Any]) -> Slice:
 
 def _test(name: str, value: Any) -> FieldTest:
     if isinstance(value, Mapping):
-        if not value or set(value) - _RANGE:
-            raise ValueError(f"{name}: a range has `from`, `to` or both, got {', '.join(map(str, value)) or 'neither'}")
+        if set(value) - _RANGE:
+            raise ValueError(f"{name}: a range has `from`, `to` or both, got {', '.join(map(str, value))}")
         bounds = [value.get("from"), value.get("to")]
         if any(isinstance(b, bool) or not isinstance(b, int | float) for b in bounds if b is not None):
             raise ValueError(f"{name}: `from` and `to` are numbers")
@@ -78,9 +83,12 @@ def slice_of_alert(identity: str, fields: Mapping[str, Any]) -> dict[str, Any] |
     `fields` are the event's fields by their names in JSON, with their types: a part that names another one is none.
     """
     found: dict[str, Any] = {}
-    for part in identity.split("/"):
+    for part in identity.split("/")[2:]:  # after the model and the alert's name
         name, sign, text = part.partition("=")
-        if not sign or name not in fields:
+        if name not in fields:
+            continue
+        if not sign:
+            found[name] = {}
             continue
         low, dots, high = text.partition("..")
         try:

@@ -23,7 +23,7 @@ from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from services.labelling.queues.candidates import Candidate, Offsets, Read
 
-log = get_logger("headrace.labelling")
+log = get_logger("headrace.label")
 
 _BATCH = 5000
 _LABELS_AGAIN = 10_000

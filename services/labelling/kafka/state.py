@@ -23,7 +23,7 @@ from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from services.labelling.work.store import LabelRecord, Outbox
 
-log = get_logger("headrace.labelling")
+log = get_logger("headrace.label")
 
 _COMMIT_S = 30.0
 _PAUSE_S = 0.05
@@ -134,7 +134,9 @@ class StateLog:
                 return
 
     def _read(self) -> State:
-        consumer = kafka.consumer(self._settings, "headrace.labelling", **{"enable.partition.eof": True})
+        consumer = kafka.consumer(
+            self._settings, f"headrace.labelling.{self._pipeline}", **{"enable.partition.eof": True}
+        )
         state, deadline = State(), time.monotonic() + _CATCH_UP_S
         try:
             end = self._end()
@@ -156,7 +158,9 @@ class StateLog:
 
     def _end(self) -> int:
         """Where the log ends, transactions that other pipelines have open now included: ours may lie behind theirs."""
-        client = kafka.consumer(self._settings, "headrace.labelling", **{"isolation.level": "read_uncommitted"})
+        client = kafka.consumer(
+            self._settings, f"headrace.labelling.{self._pipeline}", **{"isolation.level": "read_uncommitted"}
+        )
         try:
             return kafka.end_offsets(client, self._topic, [self._partition])[self._partition]
         finally:

@@ -13,7 +13,7 @@ from services.labelling.queues.queue import Queue
 from services.labelling.work.entry import Entry
 from services.labelling.work.store import Store
 
-log = get_logger("headrace.labelling")
+log = get_logger("headrace.label")
 
 Fetch = Callable[[Sequence[Source]], Mapping[Source, bytes]]
 """The events at these places, those that are still on the topic."""

@@ -37,6 +37,7 @@ ROLE_FAILURES = [
     ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
     ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"), ("batch", "yaml"),
     ("train", "yaml"), ("rules", "yaml"),
+    ("train", "yaml"), ("labelling", "import"),
     ("agent", "kafka"), ("coordinator", "kafka"), ("trainer", "kafka"), ("ingest", "kafka"),
 ]  # fmt: skip
 EXIT_CODES = {
@@ -56,6 +57,7 @@ COMMAND_LINES = {
     "train": ["{import}", "--output", "{new}", "--source"],
     "tune": ["{import}", "--output", "{new}", "--source", "--space", "learning_rate=0.1..1"],
     "experiments": ["{rides}", "--track", "http://u:MARK-4@127.0.0.1:1"],
+    "label": ["queues", "--url", "http://u:MARK-4@127.0.0.1:1"],
     "lineage": ["1"],
     "status": [],
     "tail": ["rides.events", "--kafka", "127.0.0.1:1"],

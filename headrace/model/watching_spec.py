@@ -31,7 +31,7 @@ class WatchSpec(Section):
     reference: ReferenceSpec = ReferenceSpec()
     windows: tuple[int, int] = Field((1000, 10_000), description="events of the short and of the long window")
     psi: tuple[float, float] = Field((0.2, 0.1), description="least PSI that is drift, of the short and long window")
-    ks: tuple[float, float] = Field((0.15, 0.1), description="least Kolmogorov-Smirnov distance that is drift")
+    ks: tuple[float, float] = Field((0.12, 0.08), description="least Kolmogorov-Smirnov distance that is drift")
     rate: float = Field(
         0.02, gt=0, lt=1, description="by how much the share of missing, out-of-range or unseen values has to rise"
     )

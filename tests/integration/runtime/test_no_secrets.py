@@ -34,7 +34,7 @@ RIDES = Path("examples/rides")
 
 # Where each role fails: in model.py's import, in the model's constructor, in `network`, in pipeline.yaml, or at Kafka.
 ROLE_FAILURES = [
-    ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
+    ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"), ("drift", "import"),
     ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"), ("batch", "yaml"),
     ("train", "yaml"),
     ("agent", "kafka"), ("coordinator", "kafka"), ("trainer", "kafka"), ("ingest", "kafka"),
@@ -58,6 +58,8 @@ COMMAND_LINES = {
     "experiments": ["{rides}", "--track", "http://u:MARK-4@127.0.0.1:1"],
     "lineage": ["1"],
     "status": [],
+    "drift": ["show", "--url", "http://u:MARK-4@127.0.0.1:1"],
+    "alerts": ["list"],
     "tail": ["rides.events", "--kafka", "127.0.0.1:1"],
     "dlq": ["list"],
     "topics": [],

@@ -162,7 +162,8 @@ def measure_rides(events: int, demand: float = 2.0) -> dict[str, Any]:
     features, took = np.concatenate([m.features for m in first]), np.concatenate([m.took for m in first])
     weights = np.linalg.lstsq(features, took, rcond=None)[0]
     group = Group(RIDE_SPECS, limits, references=references)
-    errors = MeanChange(**{**ERROR_LIMITS, "learn": 100_000})
+    errors = MeanChange(**{**ERROR_LIMITS, "learn": len(took)})
+    errors.take(np.abs(features @ weights - took))
     del first, columns, features, took
     alarms: dict[str, int] = {}
     taken = labelled = 0

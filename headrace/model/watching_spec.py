@@ -59,6 +59,14 @@ class WatchSpec(Section):
             raise PydanticCustomError("windows", "two multiples of 500, the shorter one first, e.g. [1000, 10000]")
         return windows
 
+    @model_validator(mode="after")
+    def _of_windows(self) -> "WatchSpec":
+        if self.reference.events < 4 * self.windows[0]:
+            raise PydanticCustomError(
+                "reference", "reference.events must be four short windows at least, so that they can be compared"
+            )
+        return self
+
     @property
     def limits(self) -> Limits:
         """As the detectors take them."""

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,13 @@ import httpx
 import msgspec
 import torch
 
+from headrace.alerts.policy import Policy
+from headrace.contracts.events_pb2 import Alert
 from headrace.contracts.snapshot import Snapshot
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import Folder
 from headrace.model.pipeline import load_pipeline
+from headrace.runtime.settings import ServiceSettings
 from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import StaticWeights
 from services.batch import metrics as batch_metrics
@@ -24,6 +28,8 @@ from services.batch import rest as batch_rest
 from services.batch.records import BatchRecord
 from services.batch.settings import BatchSettings
 from services.batch.submission import Submission as BatchSubmission
+from services.drift import rest as drift_rest
+from services.drift.hub import Hub
 from services.gateway import rest as gateway_rest
 from services.gateway.models import Models
 from services.gateway.service import Predictions
@@ -49,7 +55,8 @@ from tests.unit.gateway.test_gateway_feed import World as Sink
 from tests.unit.ingest.test_ingest_service import MemoryLog
 
 TRIPS = Path(__file__).parents[2] / "integration" / "rpc" / "trips"
-NAMES = ("ingest", "rpc", "gateway", "batch", "train", "monitor")
+KNOWN_ALERT = "trips/worker_failed/w1"
+NAMES = ("ingest", "rpc", "gateway", "batch", "train", "monitor", "drift")
 
 
 class Failing:
@@ -116,6 +123,9 @@ async def _services(folder: Path) -> Any:
 
         snapshot = msgspec.json.encode(Snapshot(pipeline.name, 1, 1))
         urls["monitor"] = await serve(monitor_rest.create_app(lambda: snapshot))
+        hub = Hub(ServiceSettings(), [pipeline.name], write=lambda *_: None)
+        hub._states.apply(Alert(id=KNOWN_ALERT, model=pipeline.name, name="worker_failed", firing=True))
+        urls["drift"] = await serve(drift_rest.create_app(lambda: b"{}", hub, Policy(), _reset))
 
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=WAIT_S))
         sink = Sink(max_subscribers=10_000)
@@ -134,6 +144,13 @@ async def _services(folder: Path) -> Any:
             jobs.open()
             urls[name] = await serve(app)
         yield urls
+
+
+def _reset(columns: Sequence[str] | None) -> "Future[list[str]]":
+    """As if the column `load` were watched alone."""
+    done: Future[list[str]] = Future()
+    done.set_result([name for name in ("load",) if columns is None or name in columns])
+    return done
 
 
 def _batch(folder: Path) -> tuple[str, Any, Jobs[Any]]:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from tests.contracts.rest.rest_services import NAMES, Served, rest_services
+from tests.contracts.rest.rest_services import KNOWN_ALERT, NAMES, Served, rest_services
 from tests.patience import WAIT_S
 
 DESCRIBED = [name for name in NAMES if name != "monitor"]  # which has one path, and no document
@@ -50,6 +50,7 @@ def described(served: Served, name: str) -> Any:
     """The document, with what exists among the values of its paths: any text would only ever be unknown."""
     document = served.document(name)
     known = {"pipeline": "trips", "model": "trips", "version": "1", "region": "r", "job": served.job(name)}
+    known |= {"identity": KNOWN_ALERT, "silence": "s-1"}
     for path in document["paths"].values():
         for parameter in (one for method in path.values() for one in method.get("parameters", ())):
             if parameter["in"] == "path":

@@ -159,7 +159,7 @@ def test_the_snapshot_is_json_and_says_what_is_learned() -> None:
     shown = msgspec.json.decode(msgspec.json.encode(snapshot(watch, 5.0)))
     x = next(column for column in shown["columns"] if column["column"] == "x")
     assert set(x["windows"]) == {"short", "long"}
-    assert sum(x["now"]["counts"]) == 1000
+    assert sum(x["now"]["counts"]) + x["now"]["below"] + x["now"]["above"] == 1000
     assert shown["errors"]["toy"]["usual"] == pytest.approx(1.0, abs=0.2)
 
 

@@ -131,9 +131,13 @@ class Watch:
         self.counts["labels"] += len(keys)
         self._errors(self.labelled.labels(now, keys, values))
 
+    def at(self, now: float) -> None:
+        """The time, in seconds since the epoch, at which alerts start and stop that are found from here on."""
+        self._now_us = int(now * 1e6)
+
     def tick(self, now: float, read_until: float | None) -> None:
         """Bring volume, latency and expiry up to `now`; everything before `read_until` was read, None if not known."""
-        self._now_us = int(now * 1e6)
+        self.at(now)
         self.labelled.expire(now)
         self._adapt(now)
         volume, latency = self.flow.tick(read_until)

@@ -22,7 +22,7 @@ KEPT = 2000
 """The newest values, which a restarted process tells ADWIN again."""
 RECENT = 500
 """Values whose mean is compared with the usual one."""
-BEYOND = 1.1
+BEYOND = 1.25
 """A mean has to go so many times as far as it went while the usual one was learned."""
 SUSPECT = 4000
 """Values after a change that ADWIN has found, within which their mean has to be drifted."""
@@ -50,9 +50,9 @@ class MeanChange:
         measure: "ratio": drift is a mean of `effect` times the usual one or more, as of errors; "deviations": a mean
             that is `effect` standard deviations away from the usual one, on either side.
         effect: see `measure`.
-        learn: the first values, whose mean is the usual one. It falls with the mean where that falls: an error that
-            the model has learned to avoid is not usual any more. `effect` grows where the mean of RECENT values went
-            further meanwhile: learned over days, it is above what the time of day does.
+        learn: the first values, whose mean is the usual one. Of errors it falls where the mean falls below all that it
+            was meanwhile: an error that the model has learned to avoid is not usual any more. `effect` grows where the
+            mean of RECENT values went further meanwhile: learned over days, it is above what the time of day does.
         adopt: values of drift after which what is now is usual; None: never.
         thin: so many values are one to ADWIN, their mean. It then costs less and finds changes as late.
     """
@@ -122,7 +122,7 @@ class MeanChange:
         if self.usual is None:
             self._sum += value
             self._squares += value * value
-            if self.taken % RECENT == 0:
+            if len(self._recent) == max(1, RECENT // self._thin):
                 mean = self._recent_sum / len(self._recent)
                 self._low, self._high = min(self._low, mean), max(self._high, mean)
             if self.taken >= self._learn:
@@ -153,7 +153,8 @@ class MeanChange:
         mean = self._recent_sum / len(self._recent)
         if self._distance(mean) < 1:
             since = self.taken - (self._changed or 0)
-            if self._measure == "ratio" and self.usual is not None and since >= RECENT and mean < self.usual:
+            if self._measure == "ratio" and self.usual and since >= RECENT and mean < self._low / BEYOND:
+                self._low *= mean / self.usual
                 self.usual, self._changed = mean, None
             return None
         self.firing, self._since = True, self.taken

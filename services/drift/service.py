@@ -229,9 +229,9 @@ class Watch:
         self._take(findings.of_mean(model, what, moved, self.watched.error_unit))
 
     def _latency(self, made: Sequence[Prediction]) -> None:
-        times = np.array([(one.at_us, one.event_ms) for one in made], dtype=np.float64).reshape(len(made), 2)
-        at = times[:, 0] / 1e6
-        self.flow.predictions(at, at - times[:, 1] / 1e3)
+        at = np.fromiter((one.at_us for one in made), np.float64, len(made)) / 1e6
+        events = np.fromiter((one.event_ms for one in made), np.float64, len(made)) / 1e3
+        self.flow.predictions(at, at - events)
 
     def _readable(self, count: int, bad: int) -> None:
         self.counts["unreadable"] += bad

@@ -34,7 +34,8 @@ RIDES = Path("examples/rides")
 
 # Where each role fails: in model.py's import, in the model's constructor, in `network`, in pipeline.yaml, or at Kafka.
 ROLE_FAILURES = [
-    ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"), ("drift", "import"),
+    ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
+    ("drift", "import"),
     ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"), ("batch", "yaml"),
     ("train", "yaml"),
     ("agent", "kafka"), ("coordinator", "kafka"), ("trainer", "kafka"), ("ingest", "kafka"),

@@ -16,7 +16,7 @@ from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
-log = get_logger("headrace.alerts")
+log = get_logger("headrace.alerts.log")
 
 
 class AlertLog:

@@ -26,7 +26,7 @@ from services.drift.service import Prediction, Watch
 from services.drift.settings import DriftSettings
 from services.drift.state import FORMAT
 
-log = get_logger("headrace.drift")
+log = get_logger("headrace.drift.kafka")
 
 Offsets = Mapping[tuple[str, int], int]
 _READ = (topics.EVENTS, topics.PREDICTIONS, topics.LABELS)

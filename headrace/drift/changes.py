@@ -22,7 +22,7 @@ KEPT = 2000
 """The newest values, which a restarted process tells ADWIN again."""
 RECENT = 500
 """Values whose mean is compared with the usual one."""
-BEYOND = 1.25
+BEYOND = 1.2
 """A mean has to go so many times as far as it went while the usual one was learned."""
 SUSPECT = 4000
 """Values after a change that ADWIN has found, within which their mean has to be drifted."""

@@ -6,9 +6,12 @@ examples/rides, its week as a reference; then weeks without drift, and the drift
 """
 
 import importlib
+import os
 import statistics
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +25,7 @@ from headrace.drift.schema import Column, ColumnSpec
 from headrace.drift.windows import Group
 
 EVENTS = 10_000_000
+STREAMS = 4
 RIDES = 2_000_000
 SEEDS = 10
 CHUNK = 20_000
@@ -34,18 +38,36 @@ SCORE_LIMITS: dict[str, Any] = {
 
 
 def measure(*, full: bool) -> dict[str, Any]:
-    """The part's figures. The long form has five times as many rides."""
-    still, delays, rides = stationary(EVENTS), measure_delays(SEEDS), measure_rides(RIDES * (5 if full else 1))
-    alarms = still["false_alarms"] / EVENTS * 1e7
-    found = max(delay["most"] for delay in delays.values()) if all(d["found"] == 1 for d in delays.values()) else None
+    """The part's figures, each piece in a process of its own. The long form has five times as many rides."""
+    with ProcessPoolExecutor(max_workers=len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        rides = pool.submit(measure_rides, RIDES * (5 if full else 1))
+        delays = pool.submit(measure_delays, SEEDS)
+        still = together(list(pool.map(stationary, [EVENTS // STREAMS] * STREAMS, range(1, STREAMS + 1))))
+        return figures(still, delays.result(), rides.result())
+
+
+def figures(still: dict[str, Any], delays: dict[str, Any], rides: dict[str, Any]) -> dict[str, Any]:
+    """The pieces, and whether they reach the goals."""
+    alarms = still["false_alarms"] / still["events"] * 1e7
+    most = [delay["most"] for delay in delays.values() if delay["found"] == 1]
     return {
         "stationary": still, "delays": delays, "rides": rides,
         "goal": {"false_alarms_in_10_m": 1, "events": WITHIN},
-        "reached": alarms <= 1 and found is not None and found <= WITHIN,
+        "reached": alarms <= 1 and len(most) == len(delays) and max(most) <= WITHIN,
     }  # fmt: skip
 
 
-def stationary(events: int, seed: int = 1) -> dict[str, Any]:
+def together(streams: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several stationary streams as one figure."""
+    first, *_ = streams
+    return {
+        **first, "streams": len(streams), "events": sum(one["events"] for one in streams),
+        "false_alarms": sum(one["false_alarms"] for one in streams),
+        "by_alert": {f"seed {i}": one["by_alert"] for i, one in enumerate(streams, start=1) if one["by_alert"]},
+    }  # fmt: skip
+
+
+def stationary(events: int, seed: int) -> dict[str, Any]:
     """Alerts started on a stream that does not drift."""
     stream, group = Stream(seed), Group(SPECS, Limits())
     errors, scores = MeanChange(**ERROR_LIMITS), MeanChange(**SCORE_LIMITS)
@@ -140,7 +162,8 @@ def measure_rides(events: int, demand: float = 2.0) -> dict[str, Any]:
     features, took = np.concatenate([m.features for m in first]), np.concatenate([m.took for m in first])
     weights = np.linalg.lstsq(features, took, rcond=None)[0]
     group = Group(RIDE_SPECS, limits, references=references)
-    errors = MeanChange(**{**ERROR_LIMITS, "learn": 100_000})
+    errors = MeanChange(**{**ERROR_LIMITS, "learn": len(took)})
+    errors.take(np.abs(features @ weights - took))
     del first, columns, features, took
     alarms: dict[str, int] = {}
     taken = labelled = 0

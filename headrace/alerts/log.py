@@ -1,8 +1,9 @@
 """headrace.alerts and headrace.silences: reading them as states, and writing silences. It needs no role to run."""
 
+import contextlib
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from google.protobuf.message import DecodeError
@@ -15,17 +16,28 @@ from headrace.runtime.errors import DependencyError
 from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 
-log = get_logger("headrace.alerts")
+log = get_logger("headrace.alerts.log")
 
 
 class AlertLog:
-    """Follows both topics from their beginning. Not thread-safe."""
+    """Follows both topics from their beginning, or headrace.alerts alone where nobody has silenced anything yet.
 
-    def __init__(self, settings: ServiceSettings, states: AlertStates, silences: Silences) -> None:
-        self._states, self._silences = states, silences
+    `skipped` is told of records that cannot be decoded. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        states: AlertStates,
+        silences: Silences,
+        skipped: Callable[[str], None] = lambda what: log.warning("record cannot be decoded", what=what),
+    ) -> None:
+        self._states, self._silences, self._skipped = states, silences, skipped
         self._consumer: Consumer = kafka.consumer(settings, "headrace.alerts.read", **{"enable.partition.eof": True})
-        names = [topics.ALERTS.name(), topics.SILENCES.name()]
-        lanes = [(n, p) for n in names for p in range(kafka.partitions_of(self._consumer, n))]
+        alerts, silenced = topics.ALERTS.name(), topics.SILENCES.name()
+        lanes = [(alerts, p) for p in range(kafka.partitions_of(self._consumer, alerts))]
+        with contextlib.suppress(DependencyError):  # there is no such topic: the broker has just answered
+            lanes += [(silenced, p) for p in range(kafka.partitions_of(self._consumer, silenced))]
         self._open = set(lanes)
         self._consumer.assign([TopicPartition(n, p, OFFSET_BEGINNING) for n, p in lanes])
 
@@ -72,18 +84,17 @@ class AlertLog:
             else:
                 self._silences.apply(Silence.FromString(value))
         except DecodeError as error:
-            where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-            log.warning("record cannot be decoded", where=where, error=str(error))
+            self._skipped(f"{message.topic()}[{message.partition()}]@{message.offset()}: {error}")
 
 
-def read_alerts(settings: ServiceSettings, models: Iterable[str] = ()) -> tuple[AlertStates, Silences]:
-    """Both topics as they are now.
+def read_alerts(settings: ServiceSettings, skipped: Callable[[str], None]) -> tuple[AlertStates, Silences]:
+    """Both topics as they are now, of every model.
 
     Raises:
         DependencyError: the broker does not answer, or a topic does not exist.
     """
-    states, silences = AlertStates(models), Silences()
-    reader = AlertLog(settings, states, silences)
+    states, silences = AlertStates(), Silences()
+    reader = AlertLog(settings, states, silences, skipped)
     try:
         reader.read_all()
     finally:

@@ -22,6 +22,8 @@ KEPT = 2000
 """The newest values, which a restarted process tells ADWIN again."""
 RECENT = 500
 """Values whose mean is compared with the usual one."""
+BEYOND = 1.2
+"""A mean has to go so many times as far as it went while the usual one was learned."""
 SUSPECT = 4000
 """Values after a change that ADWIN has found, within which their mean has to be drifted."""
 CLEAR = 0.5
@@ -48,8 +50,9 @@ class MeanChange:
         measure: "ratio": drift is a mean of `effect` times the usual one or more, as of errors; "deviations": a mean
             that is `effect` standard deviations away from the usual one, on either side.
         effect: see `measure`.
-        learn: the first values, whose mean is the usual one. It falls with the mean where that falls: an error that
-            the model has learned to avoid is not usual any more.
+        learn: the first values, whose mean is the usual one. Of errors it falls where the mean falls below all that it
+            was meanwhile: an error that the model has learned to avoid is not usual any more. `effect` grows where the
+            mean of RECENT values went further meanwhile: learned over days, it is above what the time of day does.
         adopt: values of drift after which what is now is usual; None: never.
         thin: so many values are one to ADWIN, their mean. It then costs less and finds changes as late.
     """
@@ -60,6 +63,7 @@ class MeanChange:
     ) -> None:  # fmt: skip
         self._delta, self._measure, self._effect = delta, measure, effect
         self._learn, self._adopt, self._thin = learn, adopt, thin
+        self._least, self._low, self._high = effect, math.inf, -math.inf
         self._adwin = _adwin(delta)
         self._kept: deque[float] = deque(maxlen=max(1, KEPT // thin))
         self._recent: deque[float] = deque()
@@ -118,10 +122,14 @@ class MeanChange:
         if self.usual is None:
             self._sum += value
             self._squares += value * value
+            if len(self._recent) == max(1, RECENT // self._thin):
+                mean = self._recent_sum / len(self._recent)
+                self._low, self._high = min(self._low, mean), max(self._high, mean)
             if self.taken >= self._learn:
                 count = self.taken // self._thin
                 self.usual = self._sum / count
                 self._deviation = math.sqrt(max(self._squares / count - self.usual**2, 0.0) * self._thin)
+                self._effect = max(self._least, self._went(self.usual))
             return None
         if self._adwin.drift_detected:
             self._changed = self.taken
@@ -131,12 +139,22 @@ class MeanChange:
             return None
         return self._suspected()
 
+    def _went(self, usual: float) -> float:
+        """How large the effect has to be, by how far the mean went while it was learned."""
+        if self._high < self._low:
+            return 0.0
+        if self._measure == "ratio":
+            return 1 + BEYOND * (self._high / usual - 1) if usual > 0 else 0.0
+        far = max(usual - self._low, self._high - usual)
+        return BEYOND * far / self._deviation if self._deviation > 0 else 0.0
+
     def _suspected(self) -> Moved | None:
         """There was a change lately: is the mean drifted, or, of errors, lower than the usual one?"""
         mean = self._recent_sum / len(self._recent)
         if self._distance(mean) < 1:
             since = self.taken - (self._changed or 0)
-            if self._measure == "ratio" and self.usual is not None and since >= RECENT and mean < self.usual:
+            if self._measure == "ratio" and self.usual and since >= RECENT and mean < self._low / BEYOND:
+                self._low *= mean / self.usual
                 self.usual, self._changed = mean, None
             return None
         self.firing, self._since = True, self.taken
@@ -182,13 +200,14 @@ class MeanChange:
         self._recent_sum, self._changed = 0.0, None
         self._sum = self._squares = 0.0
         self.taken, self.usual, self.firing = 0, None, False
+        self._effect, self._low, self._high = self._least, math.inf, -math.inf
 
     def state(self) -> dict[str, Any]:
         """What `restore` goes on from. Of ADWIN's window it has the newest values alone."""
         return {
             "kept": list(self._kept), "waiting": list(self._waiting), "sum": self._sum, "squares": self._squares,
             "taken": self.taken, "since": self._since, "usual": self.usual, "deviation": self._deviation,
-            "firing": self.firing, "changed": self._changed,
+            "firing": self.firing, "changed": self._changed, "effect": self._effect, "range": [self._low, self._high],
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -204,7 +223,8 @@ class MeanChange:
         self._waiting = list(state["waiting"])
         self._sum, self._squares, self.taken = state["sum"], state["squares"], state["taken"]
         self._since, self.usual, self._deviation = state["since"], state["usual"], state["deviation"]
-        self.firing, self._changed = state["firing"], state["changed"]
+        self.firing, self._changed, self._effect = state["firing"], state["changed"], state["effect"]
+        self._low, self._high = state["range"]
 
 
 def _adwin(delta: float) -> Any:

@@ -30,7 +30,7 @@ class Limits:
     windows: tuple[int, int] = (1000, 10_000)
     """Values of the short and of the long window."""
     psi: tuple[float, float] = (0.2, 0.1)
-    ks: tuple[float, float] = (0.15, 0.1)
+    ks: tuple[float, float] = (0.12, 0.08)
     rate: float = 0.02
     """By how much the share of missing, out-of-range or unseen values has to rise."""
     unsteady: float = 0.5

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 Steadiness = Literal["steady", "unsteady", "identifier"]
 FOLDED = CATEGORIES + 1
 """Bins that distances are of, at most."""
+MARGIN = 0.25
+"""Numbers are out of range that are beyond the reference's least and largest by more than so much of its range."""
 SPREAD = 1.5
 """By which a standard deviation that few windows tell is taken to be larger."""
 _IDENTIFIER = 0.5
@@ -80,7 +82,8 @@ class ColumnReference:
     def __post_init__(self) -> None:
         if self.kind == "number":
             low, *inner, high = self.edges.tolist() if len(self.edges) else (0.0, 0.0)
-            cuts = np.array([low, *inner, np.nextafter(high, np.inf), np.inf])
+            margin = MARGIN * (high - low)
+            cuts = np.array([low - margin, *inner, np.nextafter(high + margin, np.inf), np.inf])
             object.__setattr__(self, "_cuts", cuts)  # NaN comes after infinity
             object.__setattr__(self, "_places", np.array([*range(self.bins + 1), ABOVE, MISSING]))
             return
@@ -102,11 +105,16 @@ def learn(spec: ColumnSpec, values: Column, limits: Limits, columns: int) -> Col
     and deviation (Satterthwaite), and a limit is where it has `Limits.tail` left, or the largest distance seen.
     """
     kind, values = _kind(spec, values)
-    made, outside = _number(values) if kind == "number" else _category(values)
+    short = limits.blocks[0]
+    if kind == "number":
+        made = _number(values)
+        outside = _outside(values, short * BLOCK)
+    else:
+        made, unseen = _category(values)
+        outside = np.array([unseen / max(len(values), 1)])
     if made.state == "identifier":
         return made
     blocks = _blocks(made.codes(values))
-    short = limits.blocks[0]
     windows = blocks[: len(blocks) // short * short].reshape(-1, short, WIDTH).sum(axis=1)
     rest = blocks.sum(axis=0) - windows
     psi, ks = _own_distances(made, windows, rest)
@@ -119,7 +127,7 @@ def learn(spec: ColumnSpec, values: Column, limits: Limits, columns: int) -> Col
         psi=_psi_limits(psi, made.folded_bins, reference, limits, columns),
         ks=_ks_limits(ks, reference, limits, columns),
         missing=_rate_limit(windows[:, MISSING] / observed, observed, limits, columns),
-        outside=_rate_limit(np.full(len(windows), outside / reference), observed, limits, columns),
+        outside=_rate_limit(outside, observed, limits, columns),
     )  # fmt: skip
 
 
@@ -134,14 +142,35 @@ def _kind(spec: ColumnSpec, values: Column) -> tuple[Kind, Column]:
     return "number", values
 
 
-def _number(values: Floats) -> tuple[ColumnReference, float]:
-    """Bins and counts; and how many values are expected outside among as many others, by chance: one on each side."""
+def _number(values: Floats) -> ColumnReference:
+    """Bins and counts."""
     known = values[~np.isnan(values)]
     edges = distances.quantile_edges(known, BINS)
     bare = ColumnReference("number", "steady", np.zeros(WIDTH, dtype=np.int64), edges=edges)
     counts = np.bincount(bare.codes(values), minlength=WIDTH)
     spread = float(np.std(known)) if len(known) else 1.0
-    return ColumnReference("number", "steady", counts, edges=edges, spread=spread or 1.0), 2.0
+    return ColumnReference("number", "steady", counts, edges=edges, spread=spread or 1.0)
+
+
+def _outside(values: Floats, window: int) -> Floats:
+    """Of each window, the share of its values that are out of range of all the other windows."""
+    count = len(values) // window
+    if count < 2:
+        return np.zeros(1)
+    windows = values[: count * window].reshape(count, window)
+    low, high = _of_others(np.fmin.reduce(windows, axis=1)), -_of_others(-np.fmax.reduce(windows, axis=1))
+    margin = MARGIN * (high - low)
+    out = (windows < (low - margin)[:, None]) | (windows > (high + margin)[:, None])
+    shares: Floats = out.mean(axis=1)
+    return shares
+
+
+def _of_others(least: Floats) -> Floats:
+    """For each window the least of the others' least values."""
+    order = np.argsort(least)  # NaN, of a window without numbers, comes last
+    found = np.full(len(least), least[order[0]])
+    found[order[0]] = least[order[1]]
+    return found
 
 
 def _category(values: Column) -> tuple[ColumnReference, float]:

@@ -31,7 +31,7 @@ class WatchSpec(Section):
     reference: ReferenceSpec = ReferenceSpec()
     windows: tuple[int, int] = Field((1000, 10_000), description="events of the short and of the long window")
     psi: tuple[float, float] = Field((0.2, 0.1), description="least PSI that is drift, of the short and long window")
-    ks: tuple[float, float] = Field((0.15, 0.1), description="least Kolmogorov-Smirnov distance that is drift")
+    ks: tuple[float, float] = Field((0.12, 0.08), description="least Kolmogorov-Smirnov distance that is drift")
     rate: float = Field(
         0.02, gt=0, lt=1, description="by how much the share of missing, out-of-range or unseen values has to rise"
     )
@@ -58,6 +58,14 @@ class WatchSpec(Section):
         if windows[0] % 500 or windows[1] % 500 or not 500 <= windows[0] <= windows[1]:
             raise PydanticCustomError("windows", "two multiples of 500, the shorter one first, e.g. [1000, 10000]")
         return windows
+
+    @model_validator(mode="after")
+    def _of_windows(self) -> "WatchSpec":
+        if self.reference.events < 4 * self.windows[0]:
+            raise PydanticCustomError(
+                "reference", "reference.events must be four short windows at least, so that they can be compared"
+            )
+        return self
 
     @property
     def limits(self) -> Limits:

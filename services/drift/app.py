@@ -35,7 +35,7 @@ from services.drift.service import Watch, Watched
 from services.drift.settings import DriftSettings
 from services.drift.snapshot import snapshot
 
-log = get_logger("headrace.drift")
+log = get_logger("headrace.drift.app")
 
 
 class DriftApp:

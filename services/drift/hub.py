@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from headrace.alerts.log import AlertLog, new_silence, write_silence
 from headrace.alerts.state import AlertStates, Silences, as_plain, silence_as_plain
@@ -13,10 +13,15 @@ from headrace.runtime.settings import ServiceSettings
 
 
 class Hub:
-    """Safe to use from several threads."""
+    """Safe to use from several threads. `write` makes a silence durable, or its end (None)."""
 
-    def __init__(self, settings: ServiceSettings, models: Iterable[str]) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        models: Iterable[str],
+        write: Callable[[ServiceSettings, str, Silence | None], None] = write_silence,
+    ) -> None:
+        self._settings, self._write = settings, write
         self._lock = threading.Lock()
         self._states, self._silences = AlertStates(models), Silences()
         self._log: AlertLog | None = None
@@ -79,7 +84,7 @@ class Hub:
             DependencyError: it could not be written.
         """
         made = new_silence(match, for_s, reason, by)
-        write_silence(self._settings, made.id, made)
+        self._write(self._settings, made.id, made)
         with self._lock:
             self._silences.apply(made)
         return silence_as_plain(made)
@@ -94,7 +99,7 @@ class Hub:
             found: Silence | None = self._silences.get(identity, _now_us())
         if found is None:
             return False
-        write_silence(self._settings, identity, None)
+        self._write(self._settings, identity, None)
         with self._lock:
             self._silences.forget(identity)
         return True

@@ -26,7 +26,7 @@ from services.drift.service import Prediction, Watch
 from services.drift.settings import DriftSettings
 from services.drift.state import FORMAT
 
-log = get_logger("headrace.drift")
+log = get_logger("headrace.drift.kafka")
 
 Offsets = Mapping[tuple[str, int], int]
 _READ = (topics.EVENTS, topics.PREDICTIONS, topics.LABELS)
@@ -82,7 +82,8 @@ class Feed:
             self._note(events, at)
             watch.events([message.value() for message in events], at)
         if predictions := by[self._predictions]:
-            self._note(predictions[-1:], np.array([predictions[-1].timestamp()[1] / 1000]))
+            some = [*predictions[::_SPARSE], predictions[-1]]
+            self._note(some, np.array([message.timestamp()[1] for message in some], dtype=np.float64) / 1000)
             self._hand_predictions(watch, predictions, now)
         if labels := by[self._labels]:
             self._hand_labels(watch, labels, now)
@@ -99,20 +100,29 @@ class Feed:
         now, total = time.time(), 0
         positions, until = self.positions(), now
         for topic, partition in self._partitions:
-            try:
-                end = kafka.end_offsets(self._consumer, topic, [partition])[partition]
-            except DependencyError as error:
-                log.debug("no lag", error=error.message)
-                return total, None
-            behind = max(0, end - positions.get((topic, partition), end))
+            # As of the last fetch, which costs no request: there may be hundreds of partitions.
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            if end < 0:  # nothing was fetched yet
+                until = 0.0
+                continue
+            behind = max(0, end - positions[topic, partition])
             total += behind
             if behind > _MARKERS and topic != self._labels:
                 until = min(until, self._newest.get((topic, partition), 0.0))
-        return total, until or None
+        return total, until if until and self._reachable() else None
 
     def close(self) -> None:
         """Leave Kafka."""
         self._consumer.close()
+
+    def _reachable(self) -> bool:
+        """Whether the broker answers: while it is away, no record is not the same as no event."""
+        try:
+            kafka.end_offsets(self._consumer, self._events, [0])
+        except DependencyError as error:
+            log.debug("the broker does not answer", error=error.message)
+            return False
+        return True
 
     def _note(self, messages: Sequence[Message], at: Any) -> None:
         """How far each partition was read, in the records' time."""
@@ -159,6 +169,8 @@ class Feed:
         watch.labels(keys, values, now)
 
 
+_SPARSE = 64
+"""One in so many predictions tells how far its partition was read."""
 _MARKERS = 2
 """A transaction's markers take offsets that hold no record: a position may stay so far before the end."""
 

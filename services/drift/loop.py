@@ -43,14 +43,16 @@ class Loop:
             self._commit([])  # where it begins
         lag = 0
         while not stop.is_set():
-            self._feed.read(self._watch)
             now = time.time()
+            self._watch.at(now)
+            learns = self._watch.learns_first
+            self._feed.read(self._watch)
             if now >= next_lag:
                 next_lag = now + self._settings.lag_s
                 lag, read_until = self._feed.lag()
                 self._watch.tick(now, read_until)
             self._take_resets()
-            self._write(force=now >= self._next_state)
+            self._write(force=now >= self._next_state or learns != self._watch.learns_first)
             if now >= next_tick:
                 next_tick = now + self._settings.tick_s
                 self._show(self._watch, now, lag)

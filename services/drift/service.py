@@ -131,9 +131,13 @@ class Watch:
         self.counts["labels"] += len(keys)
         self._errors(self.labelled.labels(now, keys, values))
 
+    def at(self, now: float) -> None:
+        """The time, in seconds since the epoch, at which alerts start and stop that are found from here on."""
+        self._now_us = int(now * 1e6)
+
     def tick(self, now: float, read_until: float | None) -> None:
         """Bring volume, latency and expiry up to `now`; everything before `read_until` was read, None if not known."""
-        self._now_us = int(now * 1e6)
+        self.at(now)
         self.labelled.expire(now)
         self._adapt(now)
         volume, latency = self.flow.tick(read_until)
@@ -225,9 +229,9 @@ class Watch:
         self._take(findings.of_mean(model, what, moved, self.watched.error_unit))
 
     def _latency(self, made: Sequence[Prediction]) -> None:
-        times = np.array([(one.at_us, one.event_ms) for one in made], dtype=np.float64).reshape(len(made), 2)
-        at = times[:, 0] / 1e6
-        self.flow.predictions(at, at - times[:, 1] / 1e3)
+        at = np.fromiter((one.at_us for one in made), np.float64, len(made)) / 1e6
+        events = np.fromiter((one.event_ms for one in made), np.float64, len(made)) / 1e3
+        self.flow.predictions(at, at - events)
 
     def _readable(self, count: int, bad: int) -> None:
         self.counts["unreadable"] += bad

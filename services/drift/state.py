@@ -12,7 +12,7 @@ from services.drift.service import Watch
 FORMAT = 1
 _LEVEL = 1  # a state is mostly small counts: higher levels take longer and save little
 
-log = get_logger("headrace.drift")
+log = get_logger("headrace.drift.state")
 
 
 def encode(watch: Watch) -> bytes:

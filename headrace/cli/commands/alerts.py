@@ -11,7 +11,7 @@ import typer
 
 from headrace.alerts.log import new_silence, read_alerts, write_silence
 from headrace.alerts.policy import Policy
-from headrace.alerts.state import as_plain, silence_as_plain
+from headrace.alerts.state import AlertStates, Silences, as_plain, silence_as_plain
 from headrace.cli.connect import KafkaOption, RunOption, connect
 from headrace.cli.views.alerts import alert_table, rule_table, silence_table
 from headrace.cli.views.formats import table_console
@@ -19,6 +19,7 @@ from headrace.contracts import topics
 from headrace.model.spec_file import load_spec
 from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError
+from headrace.runtime.settings import ServiceSettings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -60,7 +61,7 @@ def list_(
 
       headrace alerts list --all --name feature_drift --json | jq -r '.[].subject'
     """
-    states, silences = read_alerts(connect(run, kafka_address))
+    states, silences = _read(connect(run, kafka_address))
     now = int(time.time() * 1e6)
     found = [as_plain(a, silences.until(a.id, now)) for a in states.alerts(on=not all_, model=model, name=name)]
     if as_json:
@@ -97,7 +98,7 @@ def silence(
 @app.command()
 def silences(*, run: RunOption = None, kafka_address: KafkaOption = None, as_json: Json = False) -> None:
     """Show the silences in force."""
-    _, known = read_alerts(connect(run, kafka_address))
+    _, known = _read(connect(run, kafka_address))
     now = int(time.time() * 1e6)
     found = [silence_as_plain(one) for one in known.active(now)]
     if as_json:
@@ -117,7 +118,7 @@ def unsilence(
 ) -> None:
     """End a silence."""
     settings = connect(run, kafka_address)
-    _, known = read_alerts(settings)
+    _, known = _read(settings)
     if known.get(identity, int(time.time() * 1e6)) is None:
         raise ConfigError(f"no silence {identity!r} is in force", hint="headrace alerts silences")
     write_silence(settings, identity, None)
@@ -162,6 +163,11 @@ def grafana(folder: Pipeline = None) -> None:
     from headrace.alerts.grafana import dashboard
 
     _print_json(dashboard(_policy(folder).definitions()))
+
+
+def _read(settings: ServiceSettings) -> tuple[AlertStates, Silences]:
+    """Both topics; records that cannot be decoded are named on standard error."""
+    return read_alerts(settings, lambda what: typer.echo(f"headrace: undecodable record skipped, {what}", err=True))
 
 
 def _policy(folder: Path | None) -> Policy:

@@ -4,7 +4,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ import httpx
 import msgspec
 import torch
 
+from headrace.alerts.policy import Policy
+from headrace.contracts.events_pb2 import Alert
 from headrace.contracts.snapshot import Snapshot
 from headrace.datasets.manifest import Manifest
 from headrace.datasets.opening import Access
@@ -22,6 +25,7 @@ from headrace.jobs.manager import Jobs
 from headrace.jobs.records import Folder
 from headrace.model.pipeline import load_pipeline
 from headrace.rules.life import run_id
+from headrace.runtime.settings import ServiceSettings
 from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import StaticWeights
 from services.batch import metrics as batch_metrics
@@ -35,6 +39,8 @@ from services.datasets.records import ImportRecord
 from services.datasets.settings import DatasetsSettings
 from services.datasets.submission import Submission as DatasetsSubmission
 from services.datasets.uploads import Uploads
+from services.drift import rest as drift_rest
+from services.drift.hub import Hub
 from services.gateway import rest as gateway_rest
 from services.gateway.models import Models
 from services.gateway.service import Predictions
@@ -67,7 +73,8 @@ from tests.unit.ingest.test_ingest_service import MemoryLog
 from tests.unit.rules.world_kit import Stage
 
 TRIPS = Path(__file__).parents[2] / "integration" / "rpc" / "trips"
-NAMES = ("ingest", "rpc", "gateway", "batch", "train", "datasets", "labelling", "monitor", "rules")
+KNOWN_ALERT = "trips/worker_failed/w1"
+NAMES = ("ingest", "rpc", "gateway", "batch", "train", "datasets", "labelling", "monitor", "rules", "drift")
 RULES_RUN = run_id("p", "r", "call/known")
 """A run of the rules' service, which waits for a call-back."""
 
@@ -147,6 +154,9 @@ async def _services(folder: Path) -> Any:
 
         snapshot = msgspec.json.encode(Snapshot(pipeline.name, 1, 1))
         urls["monitor"] = await serve(monitor_rest.create_app(lambda: snapshot))
+        hub = Hub(ServiceSettings(), [pipeline.name], write=lambda *_: None)
+        hub._states.apply(Alert(id=KNOWN_ALERT, model=pipeline.name, name="worker_failed", firing=True))
+        urls["drift"] = await serve(drift_rest.create_app(lambda: b"{}", hub, Policy(), _reset))
 
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=WAIT_S))
         sink = Sink(max_subscribers=10_000)
@@ -176,6 +186,13 @@ async def _services(folder: Path) -> Any:
         await rules.trigger("r", "known", "", {})
         urls["rules"] = await serve(rules_rest.create_app(rules, lambda key: f"token of {key}"))
         yield urls
+
+
+def _reset(columns: Sequence[str] | None) -> "Future[list[str]]":
+    """As if the column `load` were watched alone."""
+    done: Future[list[str]] = Future()
+    done.set_result([name for name in ("load",) if columns is None or name in columns])
+    return done
 
 
 def _batch(folder: Path) -> tuple[str, Any, Jobs[Any]]:

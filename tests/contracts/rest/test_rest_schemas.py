@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from tests.contracts.rest.rest_services import NAMES, RULES_RUN, Served, rest_services
+from tests.contracts.rest.rest_services import KNOWN_ALERT, NAMES, RULES_RUN, Served, rest_services
 from tests.patience import WAIT_S
 
 DESCRIBED = [name for name in NAMES if name != "monitor"]  # which has one path, and no document
@@ -60,6 +60,7 @@ def described(served: Served, name: str) -> Any:
     known["upload"] = served.upload(name)
     known |= {"queue": "all", "item": "0-3"}
     known |= {"rule": "r", "run": RULES_RUN, "number": 1}
+    known |= {"identity": KNOWN_ALERT, "silence": "s-1"}
     for path in document["paths"].values():
         for parameter in (one for method in path.values() for one in method.get("parameters", ())):
             if parameter["in"] == "path":

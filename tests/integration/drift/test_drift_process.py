@@ -56,13 +56,13 @@ def test_what_drifts_is_found_told_once_through_a_kill_and_ends(toy: Toy, role: 
     assert steady == {"x": "steady", "colour": "steady", "hint": "steady", "prediction": "steady"}
 
     toy.river(2000, shift=2.0, colours="rgby", error=3.0)
-    role.when("/v1/alerts", lambda seen: len(seen["alerts"]) >= 8)
+    role.when("/v1/alerts", lambda seen: len(seen["alerts"]) >= 6)
     assert role.on() == {
-        "feature_drift/x", "out_of_range/x", "prediction_drift/prediction.outside",
+        "feature_drift/x",
         "feature_drift/colour", "unseen_category/colour", "prediction_drift/prediction",
         "prediction_drift/mean", "error_drift",
     }  # fmt: skip
-    wait_for(lambda: len(listener.alerts()) >= 8)
+    wait_for(lambda: len(listener.alerts()) >= 6)
     headers, body = listener.requests[0]
     signed = hmac.new(b"mum's the word", headers["X-Headrace-Timestamp"].encode() + b"." + body, hashlib.sha256)
     assert headers["X-Headrace-Signature"] == f"sha256={signed.hexdigest()}"
@@ -71,9 +71,9 @@ def test_what_drifts_is_found_told_once_through_a_kill_and_ends(toy: Toy, role: 
     toy.river(500, shift=2.0, colours="rgby", error=3.0)
     role.start()
     role.taken(6500)
-    assert len(role.on()) == 8
+    assert len(role.on()) == 6
     assert {(a.id, a.firing) for a in alerts_written(toy)} == {(a.id, True) for a in alerts_written(toy)}
-    assert len(alerts_written(toy)) == 8  # each once, whatever was read again
+    assert len(alerts_written(toy)) == 6  # each once, whatever was read again
 
     toy.river(4000)
     role.when("/v1/alerts", lambda seen: not seen["alerts"])
@@ -90,13 +90,13 @@ def test_a_silence_is_durable_and_keeps_an_alert_from_the_webhook(toy: Toy, role
     assert status == 201
     role.end(signal.SIGKILL)
     role.start()
-    assert role.when("/v1/silences", lambda seen: seen["silences"])["silences"][0]["id"] == made["id"]
+    role.when("/v1/silences", lambda seen: made["id"] in {one["id"] for one in seen["silences"]})
     toy.river(1500, shift=2.0)
-    seen = role.when("/v1/alerts", lambda seen: len(seen["alerts"]) >= 5)
+    seen = role.when("/v1/alerts", lambda seen: len(seen["alerts"]) >= 3)
     silenced = {alert["name"]: alert["silenced"] for alert in seen["alerts"]}
-    assert silenced == {"feature_drift": True, "out_of_range": False, "prediction_drift": False}
-    wait_for(lambda: len(listener.alerts()) >= 4)
-    assert {alert["name"] for alert in listener.alerts()} == {"out_of_range", "prediction_drift"}
+    assert silenced == {"feature_drift": True, "prediction_drift": False}
+    wait_for(lambda: len(listener.alerts()) >= 2)
+    assert {alert["name"] for alert in listener.alerts()} == {"prediction_drift"}
     assert role.send(f"/v1/silences/{made['id']}", method="DELETE")[0] == 200
     assert role.send(f"/v1/silences/{made['id']}", method="DELETE")[0] == 404
     role.when("/v1/alerts", lambda seen: not any(alert["silenced"] for alert in seen["alerts"]))

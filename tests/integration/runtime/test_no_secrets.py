@@ -35,6 +35,7 @@ RIDES = Path("examples/rides")
 # Where each role fails: in model.py's import, in the model's constructor, in `network`, in pipeline.yaml, or at Kafka.
 ROLE_FAILURES = [
     ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
+    ("drift", "import"),
     ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"), ("batch", "yaml"),
     ("train", "yaml"), ("rules", "yaml"),
     ("train", "yaml"), ("labelling", "import"),
@@ -60,6 +61,8 @@ COMMAND_LINES = {
     "label": ["queues", "--url", "http://u:MARK-4@127.0.0.1:1"],
     "lineage": ["1"],
     "status": [],
+    "drift": ["show", "--url", "http://u:MARK-4@127.0.0.1:1"],
+    "alerts": ["list"],
     "tail": ["rides.events", "--kafka", "127.0.0.1:1"],
     "dlq": ["list"],
     "topics": [],

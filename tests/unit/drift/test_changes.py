@@ -50,6 +50,15 @@ def test_a_mean_that_moves_either_way_is_found_thinned_too() -> None:
         assert [moved.firing for moved in watched.take(RNG.normal(shift, size=3000))] == [True]
 
 
+def test_a_mean_that_goes_far_while_it_is_learned_has_a_wider_limit() -> None:
+    watched = errors(learn=20_000)
+    for _ in range(10):
+        watched.take(RNG.exponential(size=1000))
+        watched.take(RNG.exponential(2.0, size=1000))
+    assert watched.take(RNG.exponential(2.0, size=5000)) == []
+    assert [moved.firing for moved in watched.take(RNG.exponential(5.0, size=5000))] == [True]
+
+
 def test_what_is_no_number_is_left_out() -> None:
     watched = errors(learn=3)
     watched.take([1.0, float("nan"), 2.0, float("inf"), 3.0])

@@ -34,6 +34,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         max_bad_rows: more rejected rows than these end the job without an output; None: it is never ended for them.
         workers: processes.
         engine: who runs them.
+        dataset: the data set whose files the inputs are, with its digest; empty where they are none's.
     """
 
     pipeline: str
@@ -50,6 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_bad_rows: int | None = None
     workers: int = 1
     engine: Engine = "local"
+    dataset: dict[str, str] = {}
 
     @property
     def output_path(self) -> Path:

@@ -30,7 +30,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What a finished job did; it stands beside the output as JSON.
 
     `rows` have a prediction, `bad_rows` have none and are in the file `rejected`, "" if there are none. `seconds` and
-    `resumed` are those of the run that finished the job; `resumed` counts rows that earlier runs had done.
+    `resumed` are those of the run that finished the job; `resumed` counts rows that earlier runs had done. `dataset`
+    names the data set that was predicted, with its digest.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     resumed: int
     identity: dict[str, str]
+    dataset: dict[str, str] = {}
 
 
 class Observer(Protocol):
@@ -205,7 +207,9 @@ class _Run:
 
     def _metadata(self) -> dict[str, str]:
         version = self._plan.version
+        of_set = {f"headrace.dataset.{name}": text for name, text in self._plan.job.dataset.items()}
         return {
+            **of_set,
             "headrace.model": version.model,
             "headrace.version": str(version.version),
             "headrace.checkpoint": version.checkpoint,
@@ -230,6 +234,7 @@ class _Run:
             seconds=round(time.monotonic() - started, 3),
             resumed=resumed,
             identity=self._plan.identity,
+            dataset=job.dataset,
         )
         with synced(summary_file(job.output_path)) as file:
             file.write(msgspec.json.format(msgspec.json.encode(summary), indent=2))

@@ -41,6 +41,7 @@ COMMANDS = (
     ),
     Command("produce", PIPELINES, "Replay a pipeline's own source, or files, to its topics."),
     Command("predict", PIPELINES, "Ask the newest model for one prediction."),
+    Command("datasets", PIPELINES, "Data sets: import, look at, split, export; to train on, predict, test and replay."),
     Command("batch", PIPELINES, "Predict files of events: Parquet, CSV or JSON lines."),
     Command("train", PIPELINES, "Train on a range of the examples, on files or on the pipeline's source, and report."),
     Command("tune", PIPELINES, "Search for better training settings, over a range of the examples or the source."),

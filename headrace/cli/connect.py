@@ -1,7 +1,8 @@
 """Which run, and which Kafka, a command is about."""
 
 import os
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +10,9 @@ from headrace.launch import runs
 from headrace.launch.run_file import folder_of, kafka_of, model_of
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings, load
+
+if TYPE_CHECKING:
+    from headrace.datasets.using.opened import OpenSet
 
 RunOption = Annotated[
     str | None,
@@ -45,6 +49,43 @@ def connect_to_stores(run: str | None = None, kafka: str | None = None) -> Servi
     if found is None or settings.run_dir is None or "HEADRACE_STORAGE_DIR" in os.environ:
         return settings
     return settings.model_copy(update={"run_dir": found, "storage_dir": found / "storage"})
+
+
+def storage(run: str | None = None) -> ServiceSettings:
+    """Settings with the storage of the run that is meant, unless the environment names one; Kafka is not needed.
+
+    Raises:
+        ConfigError: the run that is named does not exist.
+    """
+    settings, found = load(ServiceSettings, "headrace"), folder_of(run)
+    named = "HEADRACE_STORAGE_DIR" in os.environ or (run is None and "HEADRACE_RUN_DIR" in os.environ)
+    if found is None or named:
+        return settings
+    return settings.model_copy(update={"run_dir": found, "storage_dir": found / "storage"})
+
+
+def opened_sets(names: "Sequence[str] | None", run: str | None) -> "list[OpenSet]":
+    """The data sets of these names in the run's storage.
+
+    Raises:
+        ConfigError: there is no such set.
+    """
+    if not names:
+        return []
+    from headrace.datasets.opening import open_catalogue
+    from headrace.datasets.using.opened import OpenSet
+
+    catalogue = open_catalogue(storage(run))
+    return [OpenSet.of(catalogue, name) for name in names]
+
+
+def exact_sets(names: "Sequence[str] | None", run: str | None) -> list[str]:
+    """`name@version` of the data sets of these names: a job goes on with the same ones.
+
+    Raises:
+        ConfigError: there is no such set.
+    """
+    return [opened.manifest.set for opened in opened_sets(names, run)]
 
 
 def model_named(model: str | None, run: str | None) -> str:

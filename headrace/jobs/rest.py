@@ -94,19 +94,19 @@ def add_submit(
         return json_answer(taken.shown(), 200 if again else 202, {"Location": f"{path}/{taken.id}"})
 
 
-def add_routes(app: FastAPI, jobs: Jobs[Any], path: str) -> None:
-    """Listing, following, cancelling and removing jobs below `path`."""
-    _add_ask(app, jobs, path)
+def add_routes(app: FastAPI, jobs: Jobs[Any], path: str, *, plural: str = "jobs") -> None:
+    """Listing, following, cancelling and removing jobs below `path`; a list is an object with `plural` in it."""
+    _add_ask(app, jobs, path, plural)
     _add_change(app, jobs, path)
 
 
-def _add_ask(app: FastAPI, jobs: Jobs[Any], path: str) -> None:
+def _add_ask(app: FastAPI, jobs: Jobs[Any], path: str, plural: str) -> None:
     @app.get(path, summary="The newest jobs")
     async def list_jobs(
         state: Annotated[State | None, Query(description="only those in this state")] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
-        return json_answer({"jobs": [record.shown() for record in jobs.list(state, limit)]})
+        return json_answer({plural: [record.shown() for record in jobs.list(state, limit)]})
 
     @app.get(f"{path}/{{job}}", summary="One job: its state and how far it is", responses=errors(404))
     async def status(job: JobId) -> Response:

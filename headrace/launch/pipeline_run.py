@@ -44,6 +44,8 @@ class Replay:
 
     speed: float | None = None
     rate: float | None = None
+    datasets: Sequence[str] = ()
+    """Data sets to replay instead of the pipeline's source."""
 
     def flags(self, spec: PipelineSpec) -> list[str]:
         """Flags for `headrace produce`."""
@@ -51,7 +53,10 @@ class Replay:
         if speed is None and rate is None:
             speed, rate = spec.demo.speed, spec.demo.rate
         flags = ["--resume"]  # a replay that died, or that `--keep` goes on with, must not bring the same events again
-        flags += [f"--option={name}={_plain(value)}" for name, value in spec.demo.options.items()]
+        if self.datasets:
+            flags += [f"--dataset={name}" for name in self.datasets]
+        else:
+            flags += [f"--option={name}={_plain(value)}" for name, value in spec.demo.options.items()]
         flags += [f"--rate={rate}"] if rate is not None else [f"--speed={speed}"] if speed is not None else []
         return flags
 
@@ -75,7 +80,7 @@ class PipelineRun:
     def __post_init__(self) -> None:
         self.pipeline = self.pipeline.resolve()
         self.spec = load_spec(self.pipeline)
-        if self.replay is not None and self.spec.source is None:
+        if self.replay is not None and self.spec.source is None and not self.replay.datasets:
             raise ConfigError(
                 f"{self.pipeline}: pipeline.yaml names no source to replay", hint="source: source.py:MySource"
             )

@@ -33,6 +33,7 @@ ROLES = (
     Role("ingest", "services.ingest", "takes events and labels by REST and gRPC", ANSWERING),
     Role("rpc", "services.inference.rpc", "answers single requests by gRPC and REST", ANSWERING),
     Role("gateway", "services.gateway", "one REST address for everything", ANSWERING),
+    Role("datasets", "services.datasets", "sets of data: imports, uploads, profiles, by REST", BESIDE),
     Role("train", "services.trainer.ondemand", "trains on demand, as jobs by REST", BESIDE, needs="rules"),
     Role("rules", "services.rules", "runs the pipeline's rules", BESIDE, needs="rules"),
     Role("batch", "services.batch", "predicts files of events, as jobs by REST", ON_REQUEST),

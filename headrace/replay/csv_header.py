@@ -8,7 +8,7 @@ import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,11 +36,25 @@ class Header:
     names: tuple[str, ...] = ()
 
 
-def read_header(path: Path, struct: type[Any], encoding: str, delimiter: str | None) -> Header:
-    """The header of the file.
+class Names(NamedTuple):
+    """What a header's lines say, before any of its names is anybody's field.
+
+    `line` is where the names begin, `lines` how many lines the header has, `text` what they are.
+    """
+
+    names: list[str]
+    delimiter: str
+    spaced: bool
+    line: int
+    lines: int
+    text: str
+
+
+def read_names(path: Path, encoding: str, delimiter: str | None) -> Names:
+    """The names of a file's columns.
 
     Raises:
-        ConfigError: a field has no column, or several, or the header is not text of this encoding.
+        ConfigError: the header is empty, or not text of this encoding.
     """
     with opened(path, encoding, newline="") as file:
         first = file.readline()
@@ -50,18 +64,33 @@ def read_header(path: Path, struct: type[Any], encoding: str, delimiter: str | N
         while text.count('"') % 2 and lines < _MOST_LINES and (more := file.readline()):
             text, lines = text + more, lines + 1  # a name in quotes may hold a line break
     delimiter = delimiter or (said[1] if said else "\t" if path.suffix.lower() == ".tsv" else ",")
-    where = f"{path}:{2 if said else 1}"
+    line = 2 if said else 1
     if not text.strip():
-        raise ConfigError(f"{where}: empty, expected a header that names columns", hint=_fields(struct))
+        raise ConfigError(f"{path}:{line}: empty, expected a header that names columns")
     if unreadable(text):
-        raise ConfigError(f"{where}: {not_of(encoding, text.strip())}", hint=OTHER_ENCODING)
+        raise ConfigError(f"{path}:{line}: {not_of(encoding, text.strip())}", hint=OTHER_ENCODING)
     names, spaced = _names(text, delimiter)
-    columns = _matched(where, names, struct)
+    return Names(names, delimiter, spaced, line, lines, text)
+
+
+def read_header(path: Path, struct: type[Any], encoding: str, delimiter: str | None) -> Header:
+    """The header of the file.
+
+    Raises:
+        ConfigError: a field has no column, or several, or the header is not text of this encoding.
+    """
+    try:
+        found = read_names(path, encoding, delimiter)
+    except ConfigError as error:
+        raise ConfigError(error.message, hint=error.hint or _fields(struct)) from error
+    where = f"{path}:{found.line}"
+    columns = matched(where, found.names, struct)
     if missing := [
         f.encode_name for f in msgspec.structs.fields(struct) if f.required and f.encode_name not in columns
     ]:
-        raise _incomplete(where, text, delimiter, missing, struct)
-    return Header(delimiter, tuple((i, name) for name, i in columns.items()), len(names), lines, spaced, tuple(names))
+        raise _incomplete(where, found.text, found.delimiter, missing, struct)
+    fitting = tuple((i, name) for name, i in columns.items())
+    return Header(found.delimiter, fitting, len(found.names), found.lines, found.spaced, tuple(found.names))
 
 
 def _names(text: str, delimiter: str) -> tuple[list[str], bool]:
@@ -73,7 +102,7 @@ def _names(text: str, delimiter: str) -> tuple[list[str], bool]:
     return [name.strip() for name in raw], spaced
 
 
-def _matched(where: str, names: list[str], struct: type[Any]) -> dict[str, int]:
+def matched(where: str, names: list[str], struct: type[Any]) -> dict[str, int]:
     """The position of each field's column, in the order of the columns.
 
     Raises:

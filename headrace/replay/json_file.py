@@ -26,11 +26,11 @@ def json_rows(path: Path, struct: type[Any], form: FileFormat) -> Iterator[tuple
     return _rows(path, struct, encoding)
 
 
-def check_start(path: Path, encoding: str, struct: type[Any]) -> None:
+def check_start(path: Path, encoding: str, struct: type[Any] | None = None) -> None:
     """Raise `ConfigError` if the file is one JSON array, and not one object a line."""
     with opened(path, encoding, newline="\n") as file:
         start = next((line.strip() for line in file if line.strip()), "")
-    if start.startswith("[") and not struct.__struct_config__.array_like:
+    if start.startswith("[") and (struct is None or not struct.__struct_config__.array_like):
         raise ConfigError(
             f"{path}:1: a JSON array, expected one object a line",
             hint=f"jq -c '.[]' {path} > {path.with_suffix('.jsonl')}",
@@ -39,7 +39,7 @@ def check_start(path: Path, encoding: str, struct: type[Any]) -> None:
 
 def _rows(path: Path, struct: type[Any], encoding: str) -> Iterator[tuple[int, Any]]:
     decode, check = msgspec.json.Decoder(struct).decode, number_check(struct, from_json=True)
-    for line, data in enumerate(_lines(path, encoding), 1):
+    for line, data in enumerate(lines_of(path, encoding), 1):
         try:
             value = decode(data)
             bad = check(value)
@@ -58,7 +58,7 @@ def refused(data: bytes | str, error: Exception, encoding: str) -> BadValue:
     return BadValue("", f"{not_of(encoding, _around_first_bad(text))}; {OTHER_ENCODING}")
 
 
-def _lines(path: Path, encoding: str) -> Iterator[bytes | str]:
+def lines_of(path: Path, encoding: str) -> Iterator[bytes | str]:
     """The lines as UTF-8; as text where they hold bytes that are not of the encoding, which decoding then refuses."""
     if encoding in _UTF_8:
         with path.open("rb") as file:

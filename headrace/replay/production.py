@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.contracts import topics
 from headrace.model.pipeline import Pipeline
@@ -17,14 +18,18 @@ from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings
 
+if TYPE_CHECKING:
+    from headrace.datasets.using.opened import OpenSet
+
 
 @dataclass(frozen=True)
 class Wanted:
     """What to produce and how.
 
-    With `events` or `labels` it is files, read by `form` and merged by `time_field`; else it is the pipeline's own
-    source with `options` (`name=value`), over and over with `loop`. `speed` (event-time seconds a second) and `rate`
-    (events a second) exclude each other; without either it is as fast as Kafka takes the records.
+    With `events` or `labels` it is files, read by `form` and merged by `time_field`. With `sets` it is data sets,
+    merged by their own times, or by `time_field`. Else it is the pipeline's own source with `options` (`name=value`),
+    over and over with `loop`. `speed` (event-time seconds a second) and `rate` (events a second) exclude each other;
+    without either it is as fast as Kafka takes the records.
     """
 
     events: Path | None = None
@@ -38,6 +43,7 @@ class Wanted:
     limit: int | None = None
     resume: bool = False
     strict: bool = False
+    sets: "Sequence[OpenSet]" = ()
 
     @property
     def files(self) -> bool:
@@ -57,6 +63,8 @@ def pace_of(wanted: Wanted) -> Pace:
     for flag, value in (("--speed", speed), ("--rate", rate)):
         if value is not None and value <= 0:
             raise ConfigError(f"{flag} {value:g}: must be above 0")
+    if speed is not None and any(not (wanted.time_field or one.manifest.time) for one in wanted.sets):
+        raise ConfigError("--speed needs the time of each row, and a set names none", hint="--time-field COLUMN")
     if speed is not None and wanted.files and wanted.time_field is None:
         raise ConfigError("--speed needs the time of each row", hint="name its field: --time-field FIELD")
     if speed is not None:
@@ -71,6 +79,10 @@ def records_of(pipeline: Pipeline, wanted: Wanted) -> Iterable[Item]:
         ConfigError: a file or an option of the source does not fit.
         PipelineError: there is no source.
     """
+    if wanted.sets:
+        from headrace.datasets.using.records import records_of_sets
+
+        return records_of_sets(pipeline, wanted.sets, wanted.time_field or "")
     if not wanted.files:
         return own_records(pipeline, wanted.options, loop=wanted.loop)
     types = (pipeline.model.event_type(), pipeline.model.label_type())

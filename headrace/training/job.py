@@ -8,7 +8,7 @@ import msgspec
 from headrace.replay.text import FileFormat
 from headrace.runtime.errors import ConfigError
 
-From = Literal["topic", "files", "source"]
+From = Literal["topic", "files", "source", "datasets"]
 MOST_EXAMPLES = 5_000_000
 
 
@@ -19,9 +19,10 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         pipeline: the pipeline's folder.
         folder: where the results go; work on the way too.
         model: one of the pipeline's further models; "" is the champion.
-        data: the pipeline's examples topic, files of events and labels, or the pipeline's own source.
+        data: the pipeline's examples topic, files of events and labels, the pipeline's own source, or data sets.
         events: the file of events, for `files`.
         labels: the file of labels.
+        datasets: `name@version` of sets of events, of labels, or of both in each row, for `datasets`.
         time_field: the field of both files that says when each became known; "" takes their order.
         form: how CSV and JSON-lines files are read.
         options: of the pipeline's source, `name=value`.
@@ -44,6 +45,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     data: From = "topic"
     events: str = ""
     labels: str = ""
+    datasets: list[str] = []
     time_field: str = ""
     form: FileFormat = msgspec.field(default_factory=FileFormat)
     options: list[str] = []
@@ -71,6 +73,8 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ConfigError(f"{name}: {share}, expected a share of the examples from 0 to below 1")
         if self.validation + self.test >= 1.0:
             raise ConfigError("validation and test together leave nothing to train on")
+        if (self.data == "datasets") != bool(self.datasets):
+            raise ConfigError("training on data sets takes their names, and nothing else does")
         if self.data == "files" and not (self.events and self.labels):
             raise ConfigError("training on files takes a file of events and one of labels")
 

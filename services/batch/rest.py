@@ -19,7 +19,7 @@ from headrace.jobs.rest import JobId, add_answers, add_routes, small_body
 from headrace.runtime.rest import Measured, errors, json_answer
 from services.batch import metrics
 from services.batch.records import BatchRecord
-from services.batch.submission import Options, Submission, input_name, paths_in
+from services.batch.submission import Inputs, Options, Submission, input_name, inputs_in
 
 JOBS = "/v1/batch/jobs"
 _MEDIA = {"parquet": "application/vnd.apache.parquet", "csv": "text/csv", "jsonl": "application/x-ndjson"}
@@ -40,7 +40,7 @@ def _add_submit(app: FastAPI, jobs: Jobs[BatchRecord], submission: Submission) -
     @app.post(
         JOBS,
         status_code=202,
-        summary="Submit a job: the file of events as the body, or JSON that names files of the service's folder",
+        summary="Submit a job: the file of events as the body, or JSON that names files or a data set",
         openapi_extra=_BODY,
         responses=errors(400, 403, 409, 413, 422, 429),
     )
@@ -71,7 +71,7 @@ def _add_submit(app: FastAPI, jobs: Jobs[BatchRecord], submission: Submission) -
         folder = jobs.folder.begin(record.id)
         try:
             if _is_json(request) and not input:
-                made = submission.by_path(record, paths_in(await small_body(request)))
+                made = await _by_name(submission, record, inputs_in(await small_body(request)))
             else:
                 name = input_name(input, request.headers.get("content-type", ""))
                 digest = await _upload(request, folder / name, submission.max_upload_bytes)
@@ -83,6 +83,13 @@ def _add_submit(app: FastAPI, jobs: Jobs[BatchRecord], submission: Submission) -
             raise
         again = taken.id != record.id
         return json_answer(taken.shown(), 200 if again else 202, {"Location": f"{JOBS}/{taken.id}"})
+
+
+async def _by_name(submission: Submission, record: BatchRecord, given: Inputs) -> BatchRecord:
+    """The record with files of the service's folder, or with a data set's, which takes a while to verify."""
+    if given.dataset:
+        return await asyncio.to_thread(submission.by_dataset, record, given.dataset)
+    return submission.by_path(record, given.inputs)
 
 
 def _is_json(request: Request) -> bool:
@@ -136,8 +143,11 @@ _BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["inputs"],
-                    "properties": {"inputs": {"type": "array", "items": {"type": "string"}}},
+                    "additionalProperties": False,
+                    "properties": {
+                        "inputs": {"type": "array", "items": {"type": "string"}},
+                        "dataset": {"type": "string", "description": "a data set instead: name@version"},
+                    },
                 }
             },
         },

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.batch.job import COMPRESSED, Job, Kind, kind_of
 from headrace.batch.run import default_workers
-from headrace.jobs.errors import BadRequestError
+from headrace.jobs.errors import BadRequestError, TooLargeError
 from headrace.jobs.records import Folder
 from headrace.replay.text import FileFormat
 from headrace.runtime.errors import ConfigError
@@ -35,23 +35,29 @@ class Options(NamedTuple):
     max_bad_rows: int | None
 
 
-class _Paths(msgspec.Struct, forbid_unknown_fields=True):
-    inputs: list[str]
+class Inputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The names of files, or a data set."""
+
+    inputs: list[str] = []
+    dataset: str = ""
 
 
-def paths_in(body: bytes) -> list[str]:
-    """The names of files in a request's JSON.
+def inputs_in(body: bytes) -> Inputs:
+    """What a request's JSON names.
 
     Raises:
         BadRequestError: it is not of this form.
     """
     try:
-        inputs = msgspec.json.decode(body, type=_Paths).inputs
+        found = msgspec.json.decode(body, type=Inputs)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BadRequestError(f'expected {{"inputs": ["..."]}}: {error}') from None
-    if not 1 <= len(inputs) <= _MOST_INPUTS:
-        raise BadRequestError(f"inputs: expected 1 to {_MOST_INPUTS} names, got {len(inputs)}")
-    return inputs
+        raise BadRequestError(f'expected {{"inputs": ["..."]}} or {{"dataset": "..."}}: {error}') from None
+    if found.dataset:
+        if found.inputs:
+            raise BadRequestError("inputs and dataset exclude each other")
+    elif not 1 <= len(found.inputs) <= _MOST_INPUTS:
+        raise BadRequestError(f"inputs: expected 1 to {_MOST_INPUTS} names, got {len(found.inputs)}")
+    return found
 
 
 def input_name(given: str, media: str) -> str:
@@ -121,6 +127,25 @@ class Submission:
         """
         files = allowed_files(self._settings.input_dir, names, self._settings.max_input_bytes)
         return self._with(record, files, _digest(*names))
+
+    def by_dataset(self, record: BatchRecord, name: str) -> BatchRecord:
+        """The record with a data set's files, verified.
+
+        Raises:
+            ConfigError: there is no such set.
+            DataError: it is damaged.
+            TooLargeError: it is too large.
+        """
+        from headrace.datasets.opening import open_catalogue
+        from headrace.datasets.using.opened import OpenSet
+
+        opened = OpenSet.of(open_catalogue(self._settings), name)
+        if opened.manifest.size > self._settings.max_input_bytes:
+            raise TooLargeError(
+                f"{name} has {opened.manifest.size} bytes; {self._settings.max_input_bytes} are allowed"
+            )
+        record.job = msgspec.structs.replace(record.job, dataset=opened.manifest.reference)
+        return self._with(record, [str(path.resolve()) for path in opened.paths()], _digest(opened.manifest.digest))
 
     def by_upload(self, record: BatchRecord, file: Path, digest: str) -> BatchRecord:
         """The record with the file that was uploaded."""

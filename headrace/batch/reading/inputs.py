@@ -24,7 +24,7 @@ def find_files(inputs: Sequence[str], but: Collection[Path] = ()) -> tuple[Kind,
     """
     found: dict[Path, Kind] = {}
     for given in inputs:
-        for path in _expanded(given):
+        for path in expanded(given):
             if (resolved := path.resolve()) not in but:
                 found.setdefault(resolved, kind_of(path)[0])
     kinds = sorted(set(found.values()))
@@ -35,7 +35,12 @@ def find_files(inputs: Sequence[str], but: Collection[Path] = ()) -> tuple[Kind,
     return kinds[0], list(found)
 
 
-def _expanded(given: str) -> list[Path]:
+def expanded(given: str) -> list[Path]:
+    """The files that a name, a folder or a pattern means.
+
+    Raises:
+        ConfigError: there is none.
+    """
     path = Path(given)
     if path.is_dir():
         paths = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))

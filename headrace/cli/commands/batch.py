@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
+from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores, opened_sets
 from headrace.cli.files import DelimiterOption, EncodingOption
 from headrace.cli.views.batch import ProgressView
 from headrace.cli.views.formats import counted
@@ -25,10 +25,11 @@ INTERRUPTED = 130
 def batch(
     folder: Annotated[Path, typer.Argument(help="the pipeline's folder", metavar="PIPELINE")],
     *,
-    input_: Annotated[
-        list[str], typer.Option("--input", "-i", help="a file, a folder or a 'pattern' of events; repeatable")
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="y.parquet, y.csv or y.jsonl; text also as .gz")],
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="a file, a folder or a 'pattern' of events; repeatable")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="a data set of events instead: `name@version`, or `name`")] = "",
     model: Annotated[str, typer.Option(help="a further model of the pipeline (default: its champion)")] = "",
     version: Annotated[
         int | None, typer.Option(min=1, help="of the weights (default: the newest that was published)")
@@ -65,6 +66,8 @@ def batch(
 
       headrace batch examples/rides -i 'days/*.csv.gz' -o minutes.csv --version 12 --columns zone,distance_km
 
+      headrace batch examples/rides --dataset rides@3 -o minutes.parquet
+
       headrace batch examples/rides -i rides.jsonl -o minutes.jsonl --weights rides.safetensors --max-bad-rows 10
     """
     from headrace.batch.job import Job
@@ -76,9 +79,14 @@ def batch(
         raise ConfigError(f"--engine {engine}: expected local or ray")
     if weights is not None and version is not None:
         raise ConfigError("--weights and --version exclude each other")
+    if bool(input_) == bool(dataset):
+        raise ConfigError("predict what?", hint="--input FILE or --dataset NAME")
+    opened = opened_sets([dataset] if dataset else [], run_dir)
     job = Job(
         pipeline=str(folder.resolve()),
-        inputs=[os.path.abspath(given) for given in input_],  # noqa: PTH100 - a pattern is no path to resolve
+        inputs=[os.path.abspath(given) for given in input_ or ()]  # noqa: PTH100 - a pattern is no path to resolve
+        + [str(path.absolute()) for one in opened for path in one.paths()],
+        dataset=opened[0].manifest.reference if opened else {},
         output=str(Path(os.path.abspath(output))),  # noqa: PTH100 - a link stays one
         model=model,
         version=version,

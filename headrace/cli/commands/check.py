@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from headrace.cli.files import DelimiterOption, EncodingOption
+from headrace.cli.connect import RunOption, opened_sets
+from headrace.cli.files import DatasetOption, DelimiterOption, EncodingOption
 from headrace.runtime.errors import ConfigError, ExitCode
 from headrace.runtime.secrets import clean
 
@@ -21,6 +22,8 @@ def check(
     *,
     events: Annotated[Path | None, typer.Option(help="try it on this CSV or JSON-lines file of events ...")] = None,
     labels: Annotated[Path | None, typer.Option(help="... with this file of labels, not on its own source")] = None,
+    dataset: DatasetOption = None,
+    run: RunOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
 ) -> None:
@@ -35,16 +38,25 @@ def check(
       headrace check my-pipeline
 
       headrace check my-pipeline --events events.csv --labels labels.csv --delimiter ';'
+
+      headrace check my-pipeline --dataset rides@3
     """
     from headrace.model.checks.run import check_folder
     from headrace.replay.files import read_files
     from headrace.replay.text import FileFormat
 
     form = FileFormat.of(delimiter, encoding)
+    sets = opened_sets(dataset, run)
+    if sets and (events or labels):
+        raise ConfigError("--dataset and files exclude each other")
     if events is None and labels is None and form != FileFormat():
         raise ConfigError("--delimiter and --encoding are for files: name them by --events and --labels")
 
     def records(pipeline: "Pipeline") -> "Iterable[Item] | None":
+        if sets:
+            from headrace.datasets.using.records import records_of_sets
+
+            return records_of_sets(pipeline, sets)
         types = pipeline.model.event_type(), pipeline.model.label_type()
         return read_files(events, labels, types, None, form) if events or labels else None
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace.cli.connect import KafkaOption, RunOption, connect
-from headrace.cli.files import DelimiterOption, EncodingOption
+from headrace.cli.connect import KafkaOption, RunOption, connect, opened_sets
+from headrace.cli.files import DatasetOption, DelimiterOption, EncodingOption
 from headrace.cli.views.formats import counted
 from headrace.model.pipeline import load_pipeline
 from headrace.model.source import BadRow
@@ -28,6 +28,7 @@ def produce(
     time_field: Annotated[
         str | None, typer.Option(help="the files' field that holds the time, to merge and pace by")
     ] = None,
+    dataset: DatasetOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     speed: Annotated[float | None, typer.Option(help="event-time seconds in one second")] = None,
@@ -56,11 +57,14 @@ def produce(
       headrace produce mine --events events.csv --labels labels.csv --time-field at --speed 60
 
       headrace produce mine --events events.csv --delimiter ';' --encoding latin-1
+
+      headrace produce examples/rides --dataset rides@3 --speed 60
     """
     pipeline = load_pipeline(folder)
     form = FileFormat.of(delimiter, encoding)
     wanted = Wanted(
         events, labels, form, time_field, option or [], loop, speed, rate, limit, resume, strict,
+        opened_sets(dataset, run_dir),
     )  # fmt: skip
     _check_flags(wanted, own_source=source)
     production = Production(pipeline, wanted, on_bad_row=_show)
@@ -68,11 +72,13 @@ def produce(
 
 
 def _check_flags(wanted: Wanted, *, own_source: bool) -> None:
+    if wanted.sets and (wanted.files or own_source or wanted.loop or wanted.options or wanted.form != FileFormat()):
+        raise ConfigError("--dataset excludes files and the pipeline's own source, and their options")
     if wanted.files and (own_source or wanted.loop or wanted.options):
         raise ConfigError(
             "--source, --loop and --option go with the pipeline's own source, --events and --labels with files"
         )
-    if not wanted.files and (wanted.time_field is not None or wanted.form != FileFormat()):
+    if not wanted.files and not wanted.sets and (wanted.time_field is not None or wanted.form != FileFormat()):
         raise ConfigError("--time-field, --delimiter and --encoding are for files: name them by --events and --labels")
 
 

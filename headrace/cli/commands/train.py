@@ -8,8 +8,8 @@ import typer
 import yaml
 from rich.console import Console
 
-from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
-from headrace.cli.files import DelimiterOption, EncodingOption
+from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores, exact_sets, storage
+from headrace.cli.files import DatasetOption, DelimiterOption, EncodingOption
 from headrace.cli.jobs import run_process, written
 from headrace.cli.views.formats import table_console
 from headrace.cli.views.training import TrainingView, show_report
@@ -32,6 +32,7 @@ def train(
     labels: Annotated[Path | None, typer.Option(help="... and their labels")] = None,
     time_field: Annotated[str, typer.Option(help="field of both files that says when each became known")] = "",
     source: Annotated[bool, typer.Option("--source", help="train on the pipeline's own source instead")] = False,
+    dataset: DatasetOption = None,
     option: Annotated[list[str] | None, typer.Option(help="of the source, name=value; repeatable")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the first so many examples of files or source")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="passes over the training part")] = 1,
@@ -68,6 +69,8 @@ def train(
 
       headrace train examples/flights -o build/flights --from 2026-01-01 --to 2026-02-01 --epochs 3 --hand-over
 
+      headrace train examples/rides -o build/sets --dataset rides-train --epochs 3
+
       headrace train examples/flights -o build/x --events e.csv --labels l.csv --set learning_rate=0.001
     """
     from headrace.cli.commands.experiments import tracking_folder
@@ -75,19 +78,20 @@ def train(
     from headrace.tracking.store import address
     from headrace.training.job import Report, TrainingJob
 
-    if source and (events or labels):
-        raise ConfigError("--source and files exclude each other")
+    if bool(source) + bool(events or labels) + bool(dataset) > 1:
+        raise ConfigError("--source, files and --dataset exclude each other")
+    sets = exact_sets(dataset, run_dir)
     uri = address(track, tracking_folder(load(ServiceSettings, "headrace"))) if track else ""
     job = TrainingJob(
         pipeline=str(folder.resolve()), folder=str(output.resolve()), model=model,
-        data="source" if source else "files" if events or labels else "topic",
+        data="datasets" if sets else "source" if source else "files" if events or labels else "topic", datasets=sets,
         events=str(events.resolve()) if events else "", labels=str(labels.resolve()) if labels else "",
         time_field=time_field, form=FileFormat.of(delimiter, encoding), options=option or [],
         start=from_, end=to, limit=limit, epochs=epochs, validation=validation, test=test, patience=patience,
         settings=dict(map(_setting, set_ or [])), hand_over=hand_over, track=uri,
     )  # fmt: skip
     offline = job.data != "topic" and not hand_over
-    settings = load(ServiceSettings, "headrace") if offline else connect_to_stores(run_dir, kafka)
+    settings = storage(run_dir) if offline else connect_to_stores(run_dir, kafka)
     view = TrainingView(Console(stderr=True, highlight=False))
     summary = run_process(MODULE, written(job, job.path), settings, view.heard, LATER)
     report = msgspec.convert(summary, Report, strict=False)

@@ -8,12 +8,12 @@ import msgspec
 import typer
 from rich.console import Console
 
-from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores
+from headrace.cli.connect import KafkaOption, RunOption, connect_to_stores, exact_sets, storage
+from headrace.cli.files import DatasetOption
 from headrace.cli.jobs import run_process, written
 from headrace.cli.views.formats import number, table_console
 from headrace.cli.views.study import show_study
 from headrace.runtime.errors import ConfigError
-from headrace.runtime.settings import ServiceSettings, load
 
 MODULE = "services.trainer.offline.study"
 LATER = "the same command goes on with the study"
@@ -34,6 +34,7 @@ def tune(
     from_: Annotated[str, typer.Option("--from", help="where the examples topic's range begins")] = "earliest",
     to: Annotated[str, typer.Option("--to", help="where it ends, not included")] = "latest",
     source: Annotated[bool, typer.Option("--source", help="use the pipeline's own source instead")] = False,
+    dataset: DatasetOption = None,
     option: Annotated[list[str] | None, typer.Option(help="of the source, name=value; repeatable")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the first so many examples of the source")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="passes of each trial")] = 3,
@@ -60,10 +61,14 @@ def tune(
     from headrace.training.job import TrainingJob
     from headrace.training.study import Axis, StudyJob, StudyReport
 
+    if source and dataset:
+        raise ConfigError("--source and --dataset exclude each other")
+    sets = exact_sets(dataset, run_dir)
     job = StudyJob(
         training=TrainingJob(
             pipeline=str(folder.resolve()), folder=str(output.resolve()), model=model,
-            data="source" if source else "topic", options=option or [], start=from_, end=to, limit=limit,
+            data="datasets" if sets else "source" if source else "topic", datasets=sets,
+            options=option or [], start=from_, end=to, limit=limit,
             epochs=epochs, validation=validation, test=test,
         ),
         space=tuple(map(Axis.of, space)), trials=trials, workers=workers, prune=not no_prune, seed=seed,
@@ -71,7 +76,7 @@ def tune(
     names = [axis.name for axis in job.space]
     if len(set(names)) < len(names):
         raise ConfigError("--space: a setting is named twice")
-    settings = load(ServiceSettings, "headrace") if source else connect_to_stores(run_dir, kafka)
+    settings = storage(run_dir) if source or sets else connect_to_stores(run_dir, kafka)
     console = Console(stderr=True, highlight=False)
 
     def heard(line: Mapping[str, Any]) -> None:

@@ -15,6 +15,9 @@ def up(
     folder: Annotated[Path, typer.Argument(help="the pipeline's folder")],
     *,
     replay: Annotated[bool, typer.Option("--replay", help="also replay the pipeline's own source")] = False,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", help="replay data sets of the run's storage instead; repeatable")
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="a line every two seconds instead of the board")] = False,
     core: Annotated[bool, typer.Option("--core", help="only the roles that predict and learn")] = False,
     run_dir: Annotated[Path | None, typer.Option(help="the run's folder (default: by the pipeline's name)")] = None,
@@ -29,9 +32,16 @@ def up(
       headrace up examples/rides --replay
 
       headrace up my-pipeline --plain
+
+      headrace up my-pipeline --dataset rides@3
     """
     pipeline = folder.resolve()
-    run = PipelineRun(pipeline, runs.create(runs.name_for(pipeline), run_dir), Replay() if replay else None, core=core)
+    run = PipelineRun(
+        pipeline,
+        runs.create(runs.name_for(pipeline), run_dir),
+        Replay(datasets=dataset or ()) if replay or dataset else None,
+        core=core,
+    )
     console = Console(stderr=True)
     console.print(f"[dim]starting Kafka and Redis for {run.spec.name} in {run.run_dir} ...[/]", soft_wrap=True)
     with Interrupts() as interrupts, run:

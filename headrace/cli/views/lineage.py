@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -61,7 +62,12 @@ def _data(text: str) -> str:
         data = json.loads(text)
     except ValueError:
         return text
-    return ", ".join(f"{name} {value}" for name, value in data.items())
+    return ", ".join(f"{name} {_sets(value) if name == 'datasets' else value}" for name, value in data.items())
+
+
+def _sets(references: Any) -> str:
+    """Data sets by their names, and the beginnings of their digests."""
+    return ", ".join(f"{one['set']} ({one['digest'][:12]})" for one in references)
 
 
 def _time(us: int) -> str:

@@ -56,7 +56,7 @@ class ObjectStoreChunkStore:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.name = f"object store {url}"
-        self._fs, self._root = _open(url, options)
+        self._fs, self._root = open_file_system(url, options)
         protocols = {self._fs.protocol} if isinstance(self._fs.protocol, str) else set(self._fs.protocol)
         self._puts_whole = bool(protocols & _PUTS_WHOLE)
 
@@ -114,7 +114,7 @@ class ObjectStoreChunkStore:
                 if _name(path) in kept or used > cutoff:
                     continue
                 with contextlib.suppress(FileNotFoundError):  # another sweep was faster
-                    if _seconds(self._fs.modified(path)) <= cutoff:  # put again since it was listed?
+                    if seconds_of(self._fs.modified(path)) <= cutoff:  # put again since it was listed?
                         self._fs.rm_file(path)
                         swept += 1
         return swept
@@ -146,7 +146,7 @@ class ObjectStoreChunkStore:
             ) from error
 
 
-def _open(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+def open_file_system(url: str, options: dict[str, Any]) -> tuple[Any, str]:
     """Return fsspec's file system and the path within it; what it lists is never cached."""
     protocol = url.split("://", 1)[0] if "://" in url else ""
     try:
@@ -176,11 +176,11 @@ def _name(path: str) -> str:
 def _used(path: str, info: dict[str, Any]) -> float:
     for name in _TIMES:
         if info.get(name):
-            return _seconds(info[name])
+            return seconds_of(info[name])
     raise LookupError(f"its driver does not tell when {path} was written, and sweeps go by that")
 
 
-def _seconds(value: float | str | datetime) -> float:
+def seconds_of(value: float | str | datetime) -> float:
     """A modification time in seconds of the Unix epoch, in whichever form a driver gives it."""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)

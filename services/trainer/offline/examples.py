@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,47 +14,16 @@ import torch
 from headrace.contracts.records import Example
 from headrace.contracts.topics import EXAMPLES
 from headrace.model.pipeline import Pipeline
-from headrace.model.source import BadRow, Item
+from headrace.model.source import Item
 from headrace.replay.files import read_files
 from headrace.replay.sources import own_records
 from headrace.runtime.errors import ConfigError
 from headrace.runtime.settings import ServiceSettings
+from headrace.runtime.topic_ranges import Offsets, offsets_of
 from headrace.training.job import TrainingJob
 from services.trainer.kafka import read
-from services.trainer.offline.ranges import Offsets, offsets_of
-
-AT_ONCE = 4096
-TOLD = 20
-"""Reasons that are kept of examples left out."""
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """An example, and where it stands: partition and offset, or its number in files."""
-
-    label_ms: int
-    partition: int
-    offset: int
-    event_ms: int
-    event: Any
-    label: Any
-    weight: float = 1.0
-
-
-class LeftOut:
-    """Counts examples that could not be used, and keeps what was wrong with the first ones."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.reasons: list[str] = []
-        self.offsets: dict[int, list[int]] = {}
-
-    def add(self, reason: str, row: Row | None = None) -> None:
-        """One more."""
-        self.count += 1
-        if len(self.reasons) < TOLD:
-            self.reasons.append(reason)
-        if row is not None:
-            self.offsets.setdefault(row.partition, []).append(row.offset)
+from services.trainer.offline.rows import AT_ONCE, LeftOut, Row, check_number, joined
+from services.trainer.offline.sets import of_sets
 
 
 @dataclass
@@ -101,6 +70,8 @@ def gather(
     left_out, ends = LeftOut(), Offsets()
     if job.data == "topic":
         rows, ends, described = _of_topic(job, pipeline, settings, left_out)
+    elif job.data == "datasets":
+        rows, described = of_sets(job, pipeline, settings, left_out, check)
     else:
         rows, described = _of_records(job, pipeline, left_out, check)
     rows.sort(key=lambda row: (row.label_ms, row.partition, row.offset))
@@ -132,7 +103,7 @@ def _of_topic(
 ) -> tuple[list[Row], Offsets, dict[str, Any]]:
     topic = EXAMPLES.name(pipeline.name)
     starts, ends = offsets_of(settings, topic, job.start, job.end)
-    _check_number(sum(ends[p] - starts[p] for p in starts), job)
+    check_number(sum(ends[p] - starts[p] for p in starts), job)
     decode, rows = pipeline.example_decoder.decode, list[Row]()
     for message in read(settings, topic, starts, ends):
         partition, offset = int(message.partition() or 0), int(message.offset() or 0)
@@ -159,48 +130,20 @@ def _of_records(
         items = own_records(pipeline, job.options)
         described = {"source": pipeline.spec.source, "options": job.options}
     rows = list[Row]()
-    for row in _joined(items, pipeline, left_out):
+    for row in joined(items, pipeline, left_out):
         rows.append(row)
         if len(rows) == job.limit:
             break
         if len(rows) % AT_ONCE == 0:
             check()
-            _check_number(len(rows), job)
-    _check_number(len(rows), job)
+            check_number(len(rows), job)
+    check_number(len(rows), job)
     return rows, described
-
-
-def _joined(items: Iterable[Item], pipeline: Pipeline, left_out: LeftOut) -> Iterator[Row]:
-    """Events with the labels of their keys, whichever comes first, in the order of labels; the first of each counts."""
-    key_of, events, labels = pipeline.model.key_of, dict[str, tuple[int, Any]](), dict[str, tuple[int, Any]]()
-    number = 0
-    for item in items:
-        if isinstance(item, BadRow):
-            left_out.add(str(item))
-            continue
-        key, at = key_of(item.value), int(item.at * 1000)
-        own, other = (events, labels) if item.kind == "events" else (labels, events)
-        if key not in other:
-            own.setdefault(key, (at, item.value))
-            continue
-        other_at, value = other.pop(key)
-        event, label = (item.value, value) if item.kind == "events" else (value, item.value)
-        event_ms, label_ms = (at, other_at) if item.kind == "events" else (other_at, at)
-        yield Row(label_ms or number, 0, number, event_ms, event, label)
-        number += 1
 
 
 def _file(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
         return {"file": str(path), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _check_number(count: int, job: TrainingJob) -> None:
-    if count > job.max_examples:
-        raise ConfigError(
-            f"more than {job.max_examples} examples",
-            hint="choose a smaller range, or raise max_examples and the memory",
-        )
 
 
 def _features(

@@ -67,6 +67,12 @@ def hand_over(
         header = msgspec.structs.replace(
             header, step=fitted.best_steps, metrics=dict(metrics), origin=origin, held=held
         )
+        if sets := examples.described.get("datasets"):
+            # Before the version is known to anybody: from now on retention keeps what it comes from.
+            from headrace.datasets.opening import open_catalogue
+            from headrace.datasets.retention import mark_use
+
+            mark_use(open_catalogue(settings), sets, name, header.version)
         publisher.publish_checkpoint(Checkpoint(header, fitted.weights, fitted.optimizer, randomness.state()))
     finally:
         announcer.close()

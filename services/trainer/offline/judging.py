@@ -10,7 +10,8 @@ from headrace.evaluation.judge import Judged
 from headrace.evaluation.port import Task
 from headrace.model.port import Model
 from services.trainer.learner import load_weights
-from services.trainer.offline.examples import AT_ONCE, Examples
+from services.trainer.offline.examples import Examples
+from services.trainer.offline.rows import AT_ONCE
 
 
 def network_of(model: Model[Any, Any], weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:

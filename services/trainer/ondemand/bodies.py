@@ -12,7 +12,8 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 _DATA: dict[str, Any] = {
-    "data": {"type": "string", "enum": ["topic", "files", "source"], "default": "topic"},
+    "data": {"type": "string", "enum": ["topic", "files", "source", "datasets"], "default": "topic"},
+    "datasets": {"type": "array", "items": _field("string", "a data set: name@version")},
     "model": _field("string", "one of the pipeline's further models"),
     "start": _field("string", "of the topic: earliest, a time, or partition:offset,..."),
     "end": _field("string", "not included; also latest"),

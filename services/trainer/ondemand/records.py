@@ -25,7 +25,7 @@ class TrainingRecord(Record, kw_only=True):
 
     def progress(self) -> dict[str, Any]:
         """See `Record.progress`."""
-        asked = {name: getattr(self.job, name) for name in ("data", "model", "settings", "hand_over")}
+        asked = {name: getattr(self.job, name) for name in ("data", "datasets", "model", "settings", "hand_over")}
         return {**asked, **{name: getattr(self, name) for name in _ON_THE_WAY}, "report": self.report}
 
     def heard(self, line: Mapping[str, Any]) -> None:

@@ -19,10 +19,11 @@ from services.trainer.ondemand.settings import TrainSettings
 class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What may be asked for: see `headrace.training.job.TrainingJob`. Files are named within the service's folder."""
 
-    data: Literal["topic", "files", "source"] = "topic"
+    data: Literal["topic", "files", "source", "datasets"] = "topic"
     model: str = ""
     events: str = ""
     labels: str = ""
+    datasets: list[str] = []
     time_field: str = ""
     delimiter: str | None = None
     encoding: str | None = None
@@ -94,6 +95,7 @@ class Submission:
             folder=str(folder),
             events=self._file(asked.events),
             labels=self._file(asked.labels),
+            datasets=self._sets(asked.datasets),
             form=FileFormat.of(asked.delimiter, asked.encoding),
             patience=asked.patience,
             settings=asked.settings,
@@ -102,6 +104,15 @@ class Submission:
             max_examples=self._settings.max_examples,
             **{name: getattr(asked, name) for name in same},
         )
+
+    def _sets(self, names: list[str]) -> list[str]:
+        """The exact versions: a job that goes on later trains on the same."""
+        if not names:
+            return []
+        from headrace.datasets.opening import open_catalogue
+
+        catalogue = open_catalogue(self._settings)
+        return [catalogue.manifest(name).set for name in names]
 
     def _file(self, name: str) -> str:
         if not name:

@@ -1,16 +1,24 @@
-"""A range of a topic, from what people write to offsets."""
+"""A range of a topic: from what people write to offsets, and the records in it."""
 
 import re
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from headrace.runtime import kafka
-from headrace.runtime.errors import ConfigError
+from headrace.runtime.errors import ConfigError, DependencyError
 from headrace.runtime.settings import ServiceSettings
 
 _OFFSETS = re.compile(r"\d+:\d+(,\d+:\d+)*")
 CALL_S = 15.0
+_AT_ONCE = 4096
+_QUIET_S = 60.0
+_STRICT = {
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",  # a range whose beginning was deleted is not the range
+}
 
 Offsets = dict[int, int]
 
@@ -22,7 +30,7 @@ def offsets_of(settings: ServiceSettings, topic: str, start: str, end: str) -> t
         ConfigError: a position is of no known form, names no partition of the topic, or lies outside of it.
         DependencyError: Kafka does not answer.
     """
-    consumer = kafka.consumer(settings, "headrace.trainer.range")
+    consumer = kafka.consumer(settings, "headrace.range")
     try:
         where = [TopicPartition(topic, p) for p in range(kafka.partitions_of(consumer, topic))]
 
@@ -73,10 +81,43 @@ class _At:
 
 def _milliseconds(which: str, text: str) -> int:
     try:
-        time = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
             f"--{which} {text!r}: expected earliest, latest, a time such as 2026-01-31T12:00:00Z, or "
             "partition:offset,partition:offset"
         ) from None
-    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def read_range(settings: ServiceSettings, topic: str, starts: Offsets, ends: Offsets) -> Iterator[list[Message]]:
+    """The committed records of the range, some at a time; within a partition in their order.
+
+    Raises:
+        DependencyError: Kafka does not answer, or no longer has a record of the range.
+    """
+    consumer = kafka.consumer(settings, "headrace.range", **_STRICT)
+    left = {p for p, start in starts.items() if start < ends[p]}
+    try:
+        consumer.assign([TopicPartition(topic, p, starts[p]) for p in left])
+        heard = time.monotonic()
+        while left:
+            found = list[Message]()
+            for message in consumer.consume(_AT_ONCE, 0.2):
+                partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+                error = message.error()
+                if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's name
+                    left.discard(partition)
+                    continue
+                kafka.check(message)
+                heard = time.monotonic()
+                if partition in left and offset < ends[partition]:
+                    found.append(message)
+                if offset + 1 >= ends[partition]:
+                    left.discard(partition)
+            if found:
+                yield found
+            elif time.monotonic() - heard > _QUIET_S:
+                raise DependencyError(f"{topic}: no record came for {_QUIET_S:.0f} s", hint="is the broker up?")
+    finally:
+        consumer.close()

@@ -1,0 +1,1 @@
+"""Describing a version: types, missing values, distributions, and how it differs from another."""

@@ -1,0 +1,1 @@
+"""From record batches to Parquet files, and from files to a version."""

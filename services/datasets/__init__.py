@@ -1,0 +1,1 @@
+"""The role `datasets`: sets by REST, imports as jobs, uploads in parts, a watched folder."""

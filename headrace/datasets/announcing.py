@@ -16,7 +16,7 @@ from headrace.runtime.logging import get_logger
 from headrace.runtime.settings import ServiceSettings
 from headrace.runtime.topic_reader import TopicReader
 
-log = get_logger("headrace.datasets")
+log = get_logger("headrace.sets")
 
 TOPIC = topics.DATASETS.name()
 _FLUSH_S = 30.0
@@ -93,7 +93,7 @@ class KafkaAnnouncer:
     def announced(self) -> Mapping[str, DatasetVersion]:
         """See `Announcer.announced`. A record that cannot be decoded is passed over."""
         kafka.ensure_topics(self._settings, [topics.DATASETS.topic()])
-        consumer = kafka.consumer(self._settings, "headrace.datasets", **{"enable.partition.eof": True})
+        consumer = kafka.consumer(self._settings, "headrace.sets", **{"enable.partition.eof": True})
         found: dict[str, DatasetVersion] = {}
         try:
             for message in TopicReader(consumer, TOPIC).first(1 << 62):

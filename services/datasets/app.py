@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from headrace import datasets
 from headrace.datasets.opening import open_access
 from headrace.jobs.app import JobsApp, jobs_of
 from headrace.jobs.records import Folder
@@ -43,7 +44,7 @@ def build(context: Context[DatasetsSettings]) -> DatasetsApp:
     root = (settings.jobs_dir or settings.storage_folder / "imports").resolve()
     folder = Folder(root / "jobs", ImportRecord)
     uploads = Uploads(root / "uploads", most_bytes=settings.max_upload_bytes, most=settings.max_uploads)
-    jobs = jobs_of(settings, folder, "headrace.datasets", METRICS)
+    jobs = jobs_of(settings, folder, datasets.__name__, METRICS)
     submission = Submission(settings, folder, uploads)
     access = open_access(settings)
     app = create_app(settings, access, jobs, submission)

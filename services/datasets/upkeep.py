@@ -15,7 +15,7 @@ from services.datasets.records import ImportRecord
 from services.datasets.settings import DatasetsSettings
 from services.datasets.submission import Submission
 
-log = get_logger("headrace.datasets")
+log = get_logger("headrace.sets")
 
 _RETRY_S = 5.0
 _EVERY_S = 3600.0

@@ -29,8 +29,8 @@ def jobs_of(settings: JobSettings, folder: Folder[R], module: str, observer: Obs
 class JobsApp:
     """Serves `app`, and runs the jobs that it submits, of one kind or of several."""
 
-    def __init__(self, context: Context[Any], app: FastAPI, *jobs: Jobs[Any]) -> None:
-        self._context, self._jobs = context, jobs
+    def __init__(self, context: Context[Any], jobs: Jobs[Any], app: FastAPI, *further: Jobs[Any]) -> None:
+        self._context, self._jobs = context, (jobs, *further)
         settings: JobSettings = context.settings
         self._rest = WebServer(app, settings.host, settings.rest_port, edge=context.edge)
         context.ready.declare("rest")

@@ -60,6 +60,8 @@ def _model(name: str) -> str:
 
 
 def _data(data: DataSpec) -> str:
+    if data.datasets is not None:
+        return ", ".join("the data set that began it" if one == "trigger" else one for one in data.datasets)
     if data.topic is not None:
         since = f"the last {data.topic.last_s:g} s" if data.topic.last_s is not None else f"from {data.topic.start}"
         return f"the examples topic, {since} to {data.topic.end}"

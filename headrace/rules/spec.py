@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from headrace.model.section import Section
-from headrace.rules.steps import NotifySpec, StepSpec
+from headrace.rules.steps import TRIGGER, NotifySpec, StepSpec
 from headrace.rules.when import WhenSpec
 
 RULE_NAME = r"^[a-z][a-z0-9_-]{0,48}$"
@@ -49,6 +49,12 @@ def problems(
             yield ("rules", i, "steps", *location), text
 
 
+def _sets(step: StepSpec) -> tuple[str, ...]:
+    """The data sets that a step names."""
+    section = step.train or step.tune or step.evaluate
+    return (section.data.datasets or ()) if section is not None and section.data is not None else ()
+
+
 class _Steps:
     """Checks the steps of one rule in their order."""
 
@@ -70,6 +76,8 @@ class _Steps:
         if named and named not in self._models:
             known = ", ".join(filter(None, self._models)) or "none"
             yield ("model",), f"there is no model {named!r} in `models`: there are {known}"
+        if TRIGGER in _sets(step) and not any(when.dataset or when.call for when in self._rule.when):
+            yield ("data", "datasets"), "`trigger` is the data set that began the run: no condition is a data set"
         if step.kind in ("evaluate", "gate", "deploy") and "train" not in self._before:
             yield (), f"{step.kind} is about what a step before it trained: there is none"
         if step.train is not None and step.train.tuned and "tune" not in self._before:

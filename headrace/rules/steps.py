@@ -11,6 +11,10 @@ from headrace.rules.section import OneOf
 DAY_S = 86_400.0
 
 
+TRIGGER = "trigger"
+"""Of data sets: the one that began the run."""
+
+
 class TopicData(Section):
     """A range of the pipeline's examples topic."""
 
@@ -40,11 +44,14 @@ class FilesData(Section):
 class DataSpec(OneOf):
     """Where examples come from."""
 
-    KINDS: ClassVar[tuple[str, ...]] = ("topic", "source", "files")
+    KINDS: ClassVar[tuple[str, ...]] = ("topic", "source", "files", "datasets")
 
     topic: TopicData | None = None
     source: SourceData | None = None
     files: FilesData | None = None
+    datasets: tuple[str, ...] | None = Field(
+        None, min_length=1, description="name@version of data sets; `trigger` is the one that began the run"
+    )
 
 
 class TrainStep(Section):

@@ -24,4 +24,4 @@ def build(context: Context[BatchSettings]) -> JobsApp:
     load_spec(settings.pipeline)
     folder = Folder((settings.jobs_dir or settings.storage_folder / "batch").resolve(), BatchRecord)
     jobs = jobs_of(settings, folder, "headrace.batch", METRICS)
-    return JobsApp(context, create_app(jobs, Submission(settings, settings.pipeline, folder)), jobs)
+    return JobsApp(context, jobs, create_app(jobs, Submission(settings, settings.pipeline, folder)))

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from headrace.contracts.rule_records import RuleTrigger
 from headrace.rules.effects.port import StepContext, StepFailed, World
+from headrace.rules.steps import TRIGGER
 
 POLL_S = 0.5
 
@@ -18,7 +20,7 @@ async def train(ctx: StepContext, world: World) -> dict[str, Any]:
         study = ctx.result_of("tune") or {}
         settings |= study.get("settings", {})
     asked = {
-        **data_of(spec["data"], ctx.run.trigger.at_us),
+        **data_of(spec["data"], ctx.run.trigger),
         "model": spec["model"], "epochs": spec["epochs"], "validation": spec["validation"], "test": spec["test"],
         "patience": spec["patience"], "settings": settings,
     }  # fmt: skip
@@ -34,7 +36,7 @@ async def tune(ctx: StepContext, world: World) -> dict[str, Any]:
     """Search for settings."""
     spec = ctx.step.spec
     training = {
-        **data_of(spec["data"], ctx.run.trigger.at_us),
+        **data_of(spec["data"], ctx.run.trigger),
         "model": spec["model"], "epochs": spec["epochs"], "validation": spec["validation"], "test": spec["test"],
     }  # fmt: skip
     asked = {"training": training, **{name: spec[name] for name in ("space", "trials", "workers", "seed")}}
@@ -50,7 +52,7 @@ async def tune(ctx: StepContext, world: World) -> dict[str, Any]:
 async def evaluate(ctx: StepContext, world: World) -> dict[str, Any]:
     """Compare what was trained with what serves."""
     spec, trained = ctx.step.spec, trained_job(ctx)
-    on = data_of(spec["data"], ctx.run.trigger.at_us) if spec["data"] is not None else None
+    on = data_of(spec["data"], ctx.run.trigger) if spec["data"] is not None else None
     job = await done(ctx, world, "evaluations", {"job": trained, "on": on, "last": spec["last"]}, ctx.step.key)
     return {"evaluation": job["id"], **{name: value for name, value in job["report"].items() if name != "data"}}
 
@@ -86,18 +88,32 @@ async def done(ctx: StepContext, world: World, kind: str, asked: Mapping[str, An
     return job
 
 
-def data_of(data: Mapping[str, Any], trigger_us: int) -> dict[str, Any]:
-    """A data section as the role `train` takes it."""
+def data_of(data: Mapping[str, Any], trigger: RuleTrigger) -> dict[str, Any]:
+    """A data section as the role `train` takes it.
+
+    Raises:
+        StepFailed: it names the data set that began the run, and none did.
+    """
     if (topic := data.get("topic")) is not None:
         start = topic["start"]
         if topic["last_s"] is not None:
-            start = datetime.fromtimestamp(trigger_us / 1e6 - topic["last_s"], UTC).isoformat()
+            start = datetime.fromtimestamp(trigger.at_us / 1e6 - topic["last_s"], UTC).isoformat()
         return {"data": "topic", "start": start, "end": topic["end"]}
     if (source := data.get("source")) is not None:
         options = [f"{name}={_plain(value)}" for name, value in source["options"].items()]
         return {"data": "source", "options": options, "limit": source["limit"]}
+    if (sets := data.get("datasets")) is not None:
+        return {"data": "datasets", "datasets": [_set(name, trigger) for name in sets]}
     files = data["files"]
     return {"data": "files", **{name: value for name, value in files.items() if value is not None}}
+
+
+def _set(name: str, trigger: RuleTrigger) -> str:
+    if name != TRIGGER:
+        return name
+    if (found := trigger.details.get("dataset")) is None:
+        raise StepFailed("no data set began the run, but a call may name one: details: {dataset: name@version}")
+    return str(found)
 
 
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def build(context: Context[TrainSettings]) -> JobsApp:
     jobs = jobs_of(settings, folder, "services.trainer.offline", METRICS)
     submission = Submission(settings, settings.pipeline, folder)
     further = tuple(_further(settings, submission, jobs, root, kind) for kind in KINDS)
-    return JobsApp(context, create_app(jobs, submission, further), jobs, *(one.jobs for one in further))
+    return JobsApp(context, jobs, create_app(jobs, submission, further), *(one.jobs for one in further))
 
 
 def _further(

@@ -27,7 +27,7 @@ def create_app(jobs: Jobs[TrainingRecord], submission: Submission, further: Sequ
     app = FastAPIOffline(title="Headrace training", version=__version__, description="Training jobs of a pipeline.")
     app.add_middleware(Measured, observe=METRICS.request)
     add_answers(app)
-    summary = "Train on a range of the examples topic, on files of the service's folder, or on the pipeline's source"
+    summary = "Train on a range of the examples topic, on data sets, on files, or on the pipeline's source"
     add_submit(app, JOBS, jobs, submission, summary=summary, body=TRAINING_BODY)
     add_routes(app, jobs, JOBS)
     _add_weights(app, jobs)

@@ -73,6 +73,7 @@ def bench(shared_fleet: Fleet, shared_hook: Hook) -> Bench:
     return made
 
 
+@pytest.mark.timeout(1200)  # ten starts of the role, and three processes that import torch
 def test_killed_in_each_step_a_run_goes_on_where_it_was_and_does_nothing_twice(bench: Bench) -> None:
     bench.start()
     bench.hook.hold = True

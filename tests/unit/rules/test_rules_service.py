@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headrace.contracts.events_pb2 import Alert, Operation
+from headrace.contracts.events_pb2 import Alert, DatasetVersion, Operation
 from headrace.contracts.rule_records import RuleRun, RunState
 from headrace.rules.effects.port import StepFailed
 from headrace.rules.effects.training import POLL_S
@@ -357,3 +357,19 @@ async def test_the_error_the_labels_and_the_clock_begin_runs_whose_memory_surviv
     await second.on_figures(110, {"": 7.0})
     assert [run.trigger.kind for run in second.runs.values()] == ["error", "labels"]
     await second.close()
+
+
+async def test_a_new_data_set_is_trained_on_and_what_it_is_compared_on_may_be_another() -> None:
+    fixed, triggering = {"datasets": ["rides-test@1"]}, {"datasets": ["trigger"]}
+    steps = ({"train": {"data": triggering}}, {"evaluate": {"data": fixed}})
+    stage = Stage(*steps, when=[{"dataset": {"name": "rides"}}])
+    rules = stage.role()
+    await rules.on_records([(DatasetVersion(name="rides", version=7), 9)], {})
+    (run,) = rules.runs.values()
+    assert (await ended(rules, run.id)).state is RunState.DONE
+    trained, compared = (job["request"] for job in stage.jobs.submitted.values())
+    assert (trained["data"], trained["datasets"]) == ("datasets", ["rides@7"])
+    assert (compared["on"]["datasets"], compared["job"]) == (["rides-test@1"], "jobs-1")
+    failed = await ended(rules, await begun(rules))
+    assert "no data set began the run" in failed.reason
+    await rules.close()

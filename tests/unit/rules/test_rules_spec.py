@@ -77,6 +77,10 @@ def wrong(folder: Path, rules: str) -> str:
             "11: rules.0.steps.1.gate: expected a criterion",
         ),
         (
+            "  - name: a\n    when: [{labels: 5}]\n    steps:\n      - train: {data: {datasets: [trigger]}}\n",
+            "10: rules.0.steps.0.train.data.datasets: `trigger` is the data set that began the run: no condition is",
+        ),
+        (
             "  - name: a\n    when: [{call: true}]\n" + STEPS + "  - name: a\n    when: [{call: true}]\n" + STEPS,
             "10: rules.1.name: two rules have the name 'a': each needs its own",
         ),

@@ -132,9 +132,15 @@ REPLAYS = TopicSpec(
     "Dead letters that were put back, each in the transaction that did it. Partitioned by source topic.",
     partitions=SYSTEM_PARTITIONS, retention=None,
 )  # fmt: skip
+METRICS = TopicSpec(
+    "headrace.metrics", "archive", "pipeline", "records.Samples (JSON)",
+    "Samples of every metric, taken every few seconds from the monitor and the roles; other producers may add theirs. "
+    "Partitioned as the checkpoints are, by pipeline.",
+    partitions=SYSTEM_PARTITIONS,
+)  # fmt: skip
 
 PIPELINE_TOPICS = (EVENTS, LABELS, EXAMPLES, PREDICTIONS, SHADOWS)
-SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS)
+SYSTEM_TOPICS = (CHECKPOINTS, REFUSALS, OPERATIONS, ROLLOUTS, APPLIED, ALERTS, REPLAYS, METRICS)
 CATALOGUE = PIPELINE_TOPICS + SYSTEM_TOPICS
 
 

@@ -31,6 +31,7 @@ ROLES = (
     Role("ingest", "services.ingest", "takes events and labels by REST and gRPC", ANSWERING),
     Role("rpc", "services.inference.rpc", "answers single requests by gRPC and REST", ANSWERING),
     Role("gateway", "services.gateway", "one REST address for everything", ANSWERING),
+    Role("archive", "services.archive", "keeps records and metrics queryable", BESIDE),
     Role("batch", "services.batch", "predicts files of events, as jobs by REST", ON_REQUEST),
     Role("train", "services.trainer.ondemand", "trains on demand, as jobs by REST", ON_REQUEST),
     Role("triton-bridge", "services.bridge", "gives every activated version to a Triton server", ON_REQUEST),

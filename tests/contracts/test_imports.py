@@ -23,6 +23,7 @@ LAYER = {
     "replay": 3,
     "batch": 3,
     "training": 3,
+    "archive": 3,
     "tracking": 3,
     "cli": 4,
 }

@@ -84,7 +84,9 @@ def write_segment(folder: Path, table: Any, manifest: Manifest, step: Step = ign
     return Segment(manifest.partition, manifest.first, manifest.next, path)
 
 
-def place(path: Path, fill: Callable[[Any], None], step: Step = ignore, check: Callable[[], None] | None = None) -> None:
+def place(
+    path: Path, fill: Callable[[Any], None], step: Step = ignore, check: Callable[[], None] | None = None
+) -> None:
     """Put a file at `path`, whole and durable, in place of any that is there.
 
     Raises:

@@ -15,11 +15,11 @@ class QueryError(ConfigError):
     """The SQL is wrong, or asks for what it may not."""
 
 
-class QueryTimeout(QueryError):
+class QueryTimeoutError(QueryError):
     """The query took longer than it may."""
 
 
-class QueryTooLarge(QueryError):
+class QueryTooLargeError(QueryError):
     """The query needed more memory than it may have."""
 
 
@@ -39,7 +39,7 @@ def check(connection: Any, sql: str) -> None:
         raise QueryError(f"{len(statements)} statements where one query is expected")
     if statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError(f"only a query can be asked, not {statements[0].type.name}", hint="begin with select or with")
-    found = connection.execute("select json_serialize_sql(?)", [statements[0].query]).fetchone()[0]
+    found = connection.execute("select json_serialize_sql(?)", [statements[0].query]).fetchall()[0][0]
     tree = msgspec.json.decode(found)
     if tree.get("error"):
         raise QueryError(str(tree.get("error_message", "the query cannot be read")))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.archive.queries.checking import QueryError, QueryTimeout, QueryTooLarge, check
+from headrace.archive.queries.checking import QueryError, QueryTimeoutError, QueryTooLargeError, check
 from headrace.archive.queries.views import View, quoted, views_of
 
 _TRIES = 5
@@ -85,7 +85,6 @@ def opened(root: Path, pipeline: str, limits: QueryLimits) -> Iterator[Any]:
             "threads": limits.threads,
             "memory_limit": f"{limits.memory_mb}MiB",
             "max_temp_directory_size": "0B",
-            "python_enable_replacement_scans": False,  # else a query could name our own variables
         }
     )
     try:
@@ -100,6 +99,7 @@ def _confine(connection: Any, views: list[View]) -> None:
         connection.execute(view.sql)
     allowed = sorted({path for view in views for path in view.files})
     connection.execute(f"set allowed_paths = [{', '.join(map(quoted, allowed))}]")
+    connection.execute("set python_enable_replacements = false")  # else a query could name our own variables
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
 
@@ -119,9 +119,9 @@ def _answer(connection: Any, sql: str, limits: QueryLimits) -> Answer:
     try:
         return _fetched(connection.sql(sql), limits.rows)
     except duckdb.InterruptException as error:
-        raise QueryTimeout(f"the query took more than {limits.seconds:g} s") from error
+        raise QueryTimeoutError(f"the query took more than {limits.seconds:g} s") from error
     except duckdb.OutOfMemoryException as error:
-        raise QueryTooLarge(f"the query needs more than {limits.memory_mb} MiB") from error
+        raise QueryTooLargeError(f"the query needs more than {limits.memory_mb} MiB") from error
     except duckdb.IOException:
         raise
     except duckdb.Error as error:

@@ -21,7 +21,7 @@ _KINDS = {
     "binary": "blob", "timestamp[ms]": "timestamp", "timestamp[us]": "timestamp",
 }  # fmt: skip
 
-# An event is named by its partition and offset, so it is exactly the one predicted; of a key's labels the newest counts.
+# An event is named by partition and offset, so it is exactly the one predicted; of a key's labels the newest counts.
 _OUTPUTS = """
 create view outputs as
 select p.key, p.prediction, p.model, p.version, p.checkpoint, p.event_at, p.predicted_at, e.event, t.label, t.label_at,
@@ -70,7 +70,7 @@ def _whole(table: Table) -> str:
 
 def _record_view(root: Path, table: Table) -> View:
     files = tuple(one.path for listing in listings(root, table.name) for one in listing.current)
-    body = f"select * from {_parquet(files)}" if files else _nothing(table.columns())
+    body = f"from {_parquet(files)}" if files else _nothing(table.columns())
     return View(table.name, files, f"create view {table.name} as {body}")
 
 
@@ -81,8 +81,8 @@ def _metrics_view(root: Path, name: str) -> View:
     parts = [_part(piece, step) for tier, step in ((HOURS, 3600), (MINUTES, 60)) for piece in tiers[tier]]
     if samples:
         since = min(piece.start for piece in samples)
-        files = _parquet([piece.path for piece in samples])
-        parts.append(f"select {_ONE_EACH}, 0 as step_s from {files} where at >= make_timestamp_ms({since})")
+        taken = _parquet([piece.path for piece in samples])
+        parts.append(f"from {taken} select {_ONE_EACH}, 0 as step_s where at >= make_timestamp_ms({since})")
     files = tuple(piece.path for pieces in tiers.values() for piece in pieces)
     body = " union all by name ".join(parts) if parts else f"{_nothing(folded_columns(), 'step_s')}"
     return View(name, files, f"create view {name} as {body}")
@@ -90,7 +90,7 @@ def _metrics_view(root: Path, name: str) -> View:
 
 def _part(piece: Piece, step: int) -> str:
     bounds = f"at >= make_timestamp_ms({piece.start}) and at < make_timestamp_ms({piece.end})"
-    return f"select *, {step} as step_s from {_parquet([piece.path])} where {bounds}"
+    return f"from {_parquet([piece.path])} select *, {step} as step_s where {bounds}"
 
 
 def _parquet(files: Sequence[Path]) -> str:

@@ -127,12 +127,13 @@ def _tables(run: Sequence[Segment], schema: Any, order: Sequence[tuple[str, str]
 
     waiting, rows = list[Any](), 0
     for one in run:
-        table = pq.ParquetFile(one.path, memory_map=False).read().replace_schema_metadata(None)
-        waiting.append(_fitted(table, schema))
-        rows += table.num_rows
-        if rows >= ROW_GROUP and not order:
-            yield pa.concat_tables(waiting)
-            waiting, rows = [], 0
+        file = pq.ParquetFile(one.path, memory_map=False)
+        for group in range(file.num_row_groups):
+            waiting.append(_fitted(file.read_row_group(group), schema))
+            rows += waiting[-1].num_rows
+            if rows >= ROW_GROUP and not order:
+                yield pa.concat_tables(waiting)
+                waiting, rows = [], 0
     if waiting:
         table = pa.concat_tables(waiting)
         yield table.sort_by(list(order)) if order else table

@@ -13,11 +13,17 @@ from headrace.archive.segments.manifest import Manifest
 
 @dataclass(frozen=True)
 class Kept:
-    """A current segment, its manifest and its size in bytes."""
+    """A current segment, its manifest, its size in bytes, and the files there that it has replaced."""
 
     segment: Segment
     manifest: Manifest
     size: int
+    replaced: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files in the order of removing: without it, what it has replaced would count again."""
+        return (*self.replaced, self.segment.path)
 
 
 def too_old(kept: Iterable[Kept], before_ms: int) -> list[Kept]:
@@ -43,14 +49,9 @@ def _not_newest(kept: Iterable[Kept]) -> list[Kept]:
     return [one for some in by_partition.values() for one in sorted(some, key=lambda k: k.segment.first)[:-1]]
 
 
-def replaced_long_ago(listing: Listing, now_s: float, grace_s: float) -> list[Path]:
-    """The files that a merged segment has replaced `grace_s` seconds ago or earlier: no query reads them any more."""
-    found = list[Path]()
-    for one in listing.replaced:
-        merged = next(other for other in listing.current if other.covers(one))
-        if now_s - merged.path.stat().st_mtime >= grace_s:
-            found.append(one.path)
-    return found
+def covered_by(segment: Segment, listing: Listing) -> tuple[Path, ...]:
+    """The files that a current segment has replaced."""
+    return tuple(one.path for one in listing.replaced if segment.covers(one))
 
 
 def remove(paths: Iterable[Path]) -> int:

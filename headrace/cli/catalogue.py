@@ -46,6 +46,8 @@ COMMANDS = (
     Command("tune", PIPELINES, "Search for better training settings, over a range of the examples or the source."),
     Command("experiments", PIPELINES, "Training jobs that were tracked, side by side."),
     Command("status", OPERATING, "What runs, how fast, how well."),
+    Command("query", OPERATING, "Ask in SQL what the archive keeps: events, predictions, labels, metrics."),
+    Command("metrics", OPERATING, "Metrics over time: errors, latency, lag, by model and version."),
     Command("tail", OPERATING, "Show the records of a topic, decoded."),
     Command("dlq", OPERATING, "Dead letters: list them, look at one, put them back."),
     Command("topics", OPERATING, "The topic catalogue: who writes what where."),

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from headrace import __version__
 from headrace.archive.queries.checking import QueryError, QueryTimeoutError, QueryTooLargeError
-from headrace.archive.series.reading import Aggregation, Selection, Window, window_of
+from headrace.archive.series.reading import Aggregation, Selection, Window, labels_of_text, window_of
 from headrace.runtime.errors import ConfigError, HeadraceError
 from headrace.runtime.rest import Measured, describe_invalid, errors, http_error, invalid, json_answer, unforeseen
 from services.archive import metrics
@@ -86,7 +86,7 @@ def _add_metrics(app: FastAPI, answerer: Answerer) -> None:
         start: From = "",
         to: To = "",
     ) -> Response:
-        selection = Selection(metric, model, version, slice, _labels(labels))
+        selection = Selection(metric, model, version, slice, labels_of_text(labels or ""))
         found = await asyncio.to_thread(answerer.metrics.series, selection, _window(start, to))
         return json_answer({"series": [one.shown() for one in found]})
 
@@ -102,7 +102,10 @@ def _add_metrics(app: FastAPI, answerer: Answerer) -> None:
         step: Annotated[str, Query(max_length=12, description="10s, 1m, 1h; default: 500 points at most")] = "",
         aggregation: Aggregation = "avg",
     ) -> Response:
-        selection, window = Selection(metric, model, version, slice, _labels(labels)), _window(start, to, step)
+        selection, window = (
+            Selection(metric, model, version, slice, labels_of_text(labels or "")),
+            _window(start, to, step),
+        )
         found = await asyncio.to_thread(answerer.metrics.query, selection, window, aggregation)
         return json_answer(
             {
@@ -114,13 +117,6 @@ def _add_metrics(app: FastAPI, answerer: Answerer) -> None:
 
 def _window(start: str, to: str, step: str = "") -> Window:
     return window_of(start or None, to or None, step or None)
-
-
-def _labels(text: str | None) -> dict[str, str]:
-    pairs = [one.partition("=") for one in (text or "").split(",") if one]
-    if any(not name or not equals for name, equals, _ in pairs):
-        raise ConfigError(f"labels: {text!r} is not name=value,name=value")
-    return {name: value for name, _, value in pairs}
 
 
 def _question(body: bytes) -> Question:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from headrace.archive.series.coverage import Footers, pieces_for
 from headrace.archive.series.files import SeriesFile
@@ -165,6 +165,30 @@ def duration_ms(what: str, text: str) -> int:
     if width < 1:
         raise ConfigError(f"{what}: {text!r} is no duration", hint="10s, 1m, 1h, 7d")
     return width
+
+
+def aggregation_named(text: str) -> Aggregation:
+    """The aggregation of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = get_args(Aggregation)
+    if text not in known:
+        raise ConfigError(f"aggregation: {text!r} is none of {', '.join(known)}")
+    return text  # type: ignore[return-value]
+
+
+def labels_of_text(text: str) -> dict[str, str]:
+    """Labels from `name=value,name=value`.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
+    pairs = [one.partition("=") for one in text.split(",") if one]
+    if any(not name or not equals for name, equals, _ in pairs):
+        raise ConfigError(f"labels: {text!r} is not name=value,name=value")
+    return {name: value for name, _, value in pairs}
 
 
 def _step_for(length_ms: int) -> int:

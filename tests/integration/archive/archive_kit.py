@@ -1,11 +1,9 @@
 """A pipeline whose model needs no torch, its topics, and the role `archive` as a process."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,8 +66,8 @@ class Toy:
 
     def sample(self, metric: str, value: float, at_ms: int) -> None:
         taken = Samples(self.name, at_ms * 1000, "test", [Sample(metric, value, self.name)])
-        partition = topics.model_partition(self.name)
-        self.producer.produce(topics.METRICS.name(), key=self.name, value=msgspec.json.encode(taken), partition=partition)
+        partition, body = topics.model_partition(self.name), msgspec.json.encode(taken)
+        self.producer.produce(topics.METRICS.name(), key=self.name, value=body, partition=partition)
 
     def flush(self) -> None:
         assert self.producer.flush(WAIT_S) == 0
@@ -111,6 +109,7 @@ class Process:
 
     def died(self) -> None:
         """Wait until it has killed itself."""
+        self._log.close()
         assert self.process.wait(WAIT_S) == -signal.SIGKILL, self.text()
 
     def url(self) -> str:
@@ -130,17 +129,3 @@ class Process:
             self.process.send_signal(number)
         self._log.close()
         return self.process.wait(WAIT_S)
-
-
-def rows_of(path: Path) -> Any:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path)
-
-
-def shown(value: Any) -> str:
-    return json.dumps(value, default=str)[:500]
-
-
-def now_ms() -> int:
-    return int(time.time() * 1000)

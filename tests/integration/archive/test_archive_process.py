@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from headrace.archive.fields.types import Field
 from headrace.archive.segments.listing import list_segments
 from headrace.archive.segments.writing import DURABLE, RENAMED, SYNCED, WRITTEN
 from headrace.contracts import topics
+from headrace.runtime.endpoints import find
 from services.archive.service import COMMITTED, READ
 from tests.integration.archive.archive_kit import EVENT, Process, Toy
 
@@ -38,9 +40,7 @@ def test_predictions_are_kept_with_their_events_and_labels(toy: Toy, archive: Pr
     toy.flow(range(40))
     toy.send(topics.EVENTS, 40, b"{not json")
     toy.flush()
-    archive.wait_for(
-        lambda: whole(toy, "events", 41) and whole(toy, "labels", 40) and whole(toy, "predictions", 40)
-    )
+    archive.wait_for(lambda: whole(toy, "events", 41) and whole(toy, "labels", 40) and whole(toy, "predictions", 40))
     rows = toy.ask("select key, prediction, version, event.x, label.y from outputs order by event.x")
     assert rows == [(f"k{i}", i * 2.0, 3, float(i), i / 2) for i in range(40)]
     ((raw, problem, partition, offset),) = toy.ask(
@@ -50,20 +50,20 @@ def test_predictions_are_kept_with_their_events_and_labels(toy: Toy, archive: Pr
     assert "malformed" in problem
 
 
-@pytest.mark.parametrize("step", [READ, WRITTEN, SYNCED, RENAMED, DURABLE, COMMITTED])
-def test_killed_at_any_step_it_loses_no_record_and_keeps_none_twice(toy: Toy, step: str) -> None:
-    toy.flow(range(60))
-    first = Process(toy, "--flush-rows", "7", step=step, times=5)
-    first.died()
-    toy.flow(range(60, 90))
-    second = Process(toy, "--flush-rows", "9")
+def test_killed_at_each_step_it_loses_no_record_and_keeps_none_twice(toy: Toy) -> None:
+    steps = (READ, WRITTEN, SYNCED, RENAMED, DURABLE, COMMITTED)
+    for number, step in enumerate(steps):
+        toy.flow(range(number * 30, number * 30 + 30))
+        Process(toy, "--flush-rows", "7", step=step, times=5).died()
+        assert toy.ask("select count(*) - count(distinct (_partition, _offset)) from events") == [(0,)]
+    last, total = Process(toy, "--flush-rows", "9"), len(steps) * 30
     try:
-        second.wait_for(lambda: all(whole(toy, table, 90) for table in ("events", "labels", "predictions")))
-        assert toy.ask("select sum(x), min(x), max(x) from events") == [(sum(range(90)), 0.0, 89.0)]
+        last.wait_for(lambda: all(whole(toy, table, total) for table in ("events", "labels", "predictions")))
+        assert toy.ask("select sum(x), min(x), max(x) from events") == [(sum(range(total)), 0.0, total - 1.0)]
         assert not list(toy.root.rglob(".*.tmp"))
     finally:
-        assert second.stop() == 0
-    assert whole(toy, "events", 90)
+        assert last.stop() == 0
+    assert whole(toy, "events", total)
 
 
 def test_an_orderly_stop_keeps_what_was_read(toy: Toy) -> None:
@@ -82,13 +82,11 @@ def test_an_orderly_stop_keeps_what_was_read(toy: Toy) -> None:
 
 
 def _waiting(process: Process) -> float:
-    import httpx
-
-    from headrace.runtime.endpoints import find
-
     found = find(process.toy.run_dir, "archive", "ops")
     text = httpx.get(f"{found[0]}/metrics").text if found else ""
-    return next((float(line.split()[1]) for line in text.splitlines() if line.startswith("headrace_archive_waiting")), 0)
+    return next(
+        (float(line.split()[1]) for line in text.splitlines() if line.startswith("headrace_archive_waiting")), 0
+    )
 
 
 def test_small_segments_become_one_while_records_are_counted(toy: Toy) -> None:
@@ -105,21 +103,20 @@ def test_small_segments_become_one_while_records_are_counted(toy: Toy) -> None:
         assert process.stop() == 0
 
 
-@pytest.mark.parametrize("step", [WRITTEN, RENAMED, DURABLE])
-def test_killed_while_it_merges_it_goes_on_with_every_record_once(toy: Toy, step: str) -> None:
-    toy.flow(range(40))
-    first = Process(toy, "--flush-rows", "5", "--tidy-s", "600")
-    first.wait_for(lambda: all(whole(toy, table, 40) for table in ("events", "labels", "predictions")))
+def test_killed_while_it_merges_it_goes_on_with_every_record_once(toy: Toy) -> None:
+    toy.flow(range(60))
+    first = Process(toy, "--flush-rows", "3", "--tidy-s", "600")
+    first.wait_for(lambda: all(whole(toy, table, 60) for table in ("events", "labels", "predictions")))
     first.stop()
-    second = Process(toy, "--merge", "2", step=step, times=2)
-    second.died()
-    assert all(whole(toy, table, 40) for table in ("events", "labels", "predictions"))
-    third = Process(toy, "--merge", "2")
+    for step in (WRITTEN, RENAMED, DURABLE):
+        Process(toy, "--merge", "2", step=step, times=2).died()
+        assert all(whole(toy, table, 60) for table in ("events", "labels", "predictions"))
+    last = Process(toy, "--merge", "2")
     try:
-        toy.flow(range(40, 50))
-        third.wait_for(lambda: all(whole(toy, table, 50) for table in ("events", "labels", "predictions")))
+        toy.flow(range(60, 70))
+        last.wait_for(lambda: all(whole(toy, table, 70) for table in ("events", "labels", "predictions")))
     finally:
-        third.stop()
+        last.stop()
 
 
 def test_a_new_optional_field_leaves_old_segments_readable(toy: Toy) -> None:
@@ -170,12 +167,11 @@ def test_rest_answers_queries_tables_and_series(toy: Toy, archive: Process) -> N
 
 
 def _check_query(archive: Process) -> None:
-    import httpx
-
     url = archive.url() + "/v1/query"
     found = httpx.post(url, json={"sql": "select count(*) as n from events", "limit": 5}, timeout=120)
     assert found.json() == {"columns": [{"name": "n", "type": "int64"}], "rows": [[10]], "truncated": False}
-    text = httpx.post(url, json={"sql": "select x from events order by x limit 2"}, headers={"Accept": "text/csv"}, timeout=120)
+    asked = {"sql": "select x from events order by x limit 2"}
+    text = httpx.post(url, json=asked, headers={"Accept": "text/csv"}, timeout=120)
     assert text.text == "x\n0.0\n1.0\n"
     for sql, status in (("selec", 400), ("copy events to 'x'", 400), ("select * from read_csv('/etc/passwd')", 400)):
         refused = httpx.post(url, json={"sql": sql}, timeout=120)

@@ -62,6 +62,7 @@ class Decoder:
         parsing = pyarrow.json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="ignore")
         try:
             table = pyarrow.json.read_json(pa.BufferReader(text), read_options=reading, parse_options=parsing)
+            table.validate(full=True)  # texts are UTF-8: the parser does not look
         except (pa.ArrowInvalid, UnicodeDecodeError):
             return None
         return table.select(self._schema.names) if table.num_rows == len(lines) else None

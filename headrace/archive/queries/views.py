@@ -70,7 +70,8 @@ def _whole(table: Table) -> str:
 
 def _record_view(root: Path, table: Table) -> View:
     files = tuple(one.path for listing in listings(root, table.name) for one in listing.current)
-    body = f"from {_parquet(files)}" if files else _nothing(table.columns())
+    body = _nothing(table.columns())  # columns that no segment has yet are there too
+    body += f" union all by name from {_parquet(files)}" if files else ""
     return View(table.name, files, f"create view {table.name} as {body}")
 
 
@@ -82,7 +83,7 @@ def _metrics_view(root: Path, name: str) -> View:
     if samples:
         since = min(piece.start for piece in samples)
         taken = _parquet([piece.path for piece in samples])
-        parts.append(f"from {taken} select {_ONE_EACH}, 0 as step_s where at >= make_timestamp_ms({since})")
+        parts.append(_selected(f"{_ONE_EACH}, 0 as step_s", taken, f"at >= make_timestamp_ms({since})"))
     files = tuple(piece.path for pieces in tiers.values() for piece in pieces)
     body = " union all by name ".join(parts) if parts else f"{_nothing(folded_columns(), 'step_s')}"
     return View(name, files, f"create view {name} as {body}")
@@ -90,7 +91,11 @@ def _metrics_view(root: Path, name: str) -> View:
 
 def _part(piece: Piece, step: int) -> str:
     bounds = f"at >= make_timestamp_ms({piece.start}) and at < make_timestamp_ms({piece.end})"
-    return f"from {_parquet([piece.path])} select *, {step} as step_s where {bounds}"
+    return _selected(f"*, {step} as step_s", _parquet([piece.path]), bounds)
+
+
+def _selected(columns: str, table: str, condition: str) -> str:
+    return f"select {columns} from {table} where {condition}"  # noqa: S608 - of our own files and numbers
 
 
 def _parquet(files: Sequence[Path]) -> str:

@@ -15,43 +15,58 @@ from headrace.archive.segments.writing import COMPRESSION, Step, ignore, place
 
 ROW_GROUP = 1 << 17
 _MOST = 64  # segments in one merge
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """When segments are merged: `fan_in` neighbours of about one size, until they have `target` bytes."""
+    """When segments are merged: `fan_in` neighbours of one size and day, until they have about `target` bytes."""
 
     target: int
     fan_in: int = 8
 
 
-def runs_to_merge(segments: Sequence[Segment], sizes: Sequence[int], plan: Plan) -> list[Sequence[Segment]]:
+@dataclass(frozen=True)
+class Candidate:
+    """A segment that may be merged: its size in bytes, and the day (UTC) on which its records begin."""
+
+    segment: Segment
+    size: int
+    day: int
+
+
+def runs_to_merge(found: Sequence[Candidate], plan: Plan) -> list[list[Segment]]:
     """Neighbouring segments that are to become one, oldest first; each segment is in one run at most.
 
     A segment belongs to a level by its size, each level `fan_in` times the one below. So a record is written again a
-    few times, by the number of levels, not once for each merge.
+    few times, by the number of levels, not once for each merge. Segments of different days stay apart, so that age can
+    remove them.
     """
-    runs, start = list[Sequence[Segment]](), 0
-    while start < len(segments):
-        end = _run_end(segments, sizes, start, plan)
+    runs, start = list[list[Segment]](), 0
+    while start < len(found):
+        end = _run_end(found, start, plan)
         if end - start >= plan.fan_in:
-            runs.append(segments[start:end])
+            runs.append([one.segment for one in found[start:end]])
         start = max(end, start + 1)
     return runs
 
 
-def _run_end(segments: Sequence[Segment], sizes: Sequence[int], start: int, plan: Plan) -> int:
+def _run_end(found: Sequence[Candidate], start: int, plan: Plan) -> int:
     """Where the run of neighbours ends that begins at `start`: those of its level or below, up to the target."""
-    limit, total, end = _level(sizes[start], plan), 0, start
-    while end < len(segments) and end - start < _MOST:
-        is_next = end == start or segments[end - 1].next == segments[end].first
-        same_partition = segments[start].partition == segments[end].partition
-        if not (is_next and same_partition) or sizes[end] >= plan.target or _level(sizes[end], plan) > limit:
+    limit, total, end = _level(found[start].size, plan), 0, start
+    while end < len(found) and end - start < _MOST:
+        one = found[end]
+        if end > start and not (_is_next(found[end - 1], one) and total + one.size <= plan.target):
             break
-        if total + sizes[end] > plan.target and end > start:
+        if one.size >= plan.target or _level(one.size, plan) > limit:
             break
-        total, end = total + sizes[end], end + 1
+        total, end = total + one.size, end + 1
     return end
+
+
+def _is_next(one: Candidate, other: Candidate) -> bool:
+    same = one.day == other.day and one.segment.partition == other.segment.partition
+    return same and one.segment.next == other.segment.first
 
 
 def _level(size: int, plan: Plan) -> int:
@@ -76,13 +91,13 @@ def merge_folder(folder: Path, plan: Plan, order: Sequence[tuple[str, str]] = ()
     Raises:
         OSError: the storage refuses.
     """
-    listing, merged = list_segments(folder), 0
-    for partition in listing.ends:
-        segments = listing.of(partition)
-        sizes = [one.path.stat().st_size for one in segments]
-        for run in runs_to_merge(segments, sizes, plan):
-            merged += _merge(folder, run, order, step)
-    return merged
+    found = [_candidate(one, plan) for one in list_segments(folder).current]
+    return sum(_merge(folder, run, order, step) for run in runs_to_merge(found, plan))
+
+
+def _candidate(segment: Segment, plan: Plan) -> Candidate:
+    size = segment.path.stat().st_size
+    return Candidate(segment, size, -1 if size >= plan.target else read_manifest(segment.path).from_ms // _DAY_MS)
 
 
 def _merge(folder: Path, run: Sequence[Segment], order: Sequence[tuple[str, str]], step: Step) -> int:

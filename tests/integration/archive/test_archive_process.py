@@ -91,7 +91,7 @@ def _waiting(process: Process) -> float:
 
 def test_small_segments_become_one_while_records_are_counted(toy: Toy) -> None:
     """Readers count every record once at every moment, merging or not."""
-    process = Process(toy, "--flush-rows", "5", "--flush-s", "0.1")
+    process = Process(toy, "--flush-rows", "5", "--batch", "20")
     try:
         for i in range(0, 120, 20):
             toy.flow(range(i, i + 20))
@@ -105,7 +105,7 @@ def test_small_segments_become_one_while_records_are_counted(toy: Toy) -> None:
 
 def test_killed_while_it_merges_it_goes_on_with_every_record_once(toy: Toy) -> None:
     toy.flow(range(60))
-    first = Process(toy, "--flush-rows", "3", "--tidy-s", "600")
+    first = Process(toy, "--flush-rows", "5", "--batch", "20", "--tidy-s", "600")
     first.wait_for(lambda: all(whole(toy, table, 60) for table in ("events", "labels", "predictions")))
     first.stop()
     for step in (WRITTEN, RENAMED, DURABLE):

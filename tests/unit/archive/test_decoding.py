@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.archive.fields.decoding import Decoder
@@ -58,6 +58,7 @@ EVENTS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(EVENTS, max_size=6))
 def test_columns_hold_what_the_typed_decoding_gives(events: list[Event]) -> None:
     lines = [msgspec.json.encode(event) for event in events]
@@ -103,6 +104,7 @@ def test_a_record_that_cannot_be_read_is_a_row_of_its_own_and_moves_no_other(bad
     assert decoded.table.to_pylist() == [{"a": 1, "b": "x"}, {"a": None, "b": None}, {"a": 3, "b": None}]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from([b'{"a":5}', b' {"a":5}', b'{"a":4,"a":5}', *(b for b in BAD if b)]), max_size=5))
 def test_rows_and_records_stay_together_whatever_comes(values: list[bytes]) -> None:
     decoded = Decoder(FIELDS).decode(values)

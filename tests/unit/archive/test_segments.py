@@ -9,7 +9,7 @@ import pytest
 
 from headrace.archive.segments.listing import Segment, arranged, list_segments, named, path_of
 from headrace.archive.segments.manifest import Manifest, read_manifest
-from headrace.archive.segments.merging import Plan, merge_folder, runs_to_merge
+from headrace.archive.segments.merging import Candidate, Plan, merge_folder, runs_to_merge
 from headrace.archive.segments.removing import Kept, too_much, too_old
 from headrace.archive.segments.writing import DURABLE, RENAMED, SYNCED, WRITTEN, Lock, sweep, write_segment
 from headrace.runtime.errors import DependencyError, FencedError
@@ -86,15 +86,21 @@ def test_an_archive_has_one_writer(tmp_path: Path) -> None:
     Lock(tmp_path).release()
 
 
-def test_neighbours_of_one_size_are_merged_until_they_are_large(tmp_path: Path) -> None:
-    segments = [Segment(0, i, i + 1, tmp_path / str(i)) for i in range(10)]
-    plan = Plan(target=1000, fan_in=4)
-    sizes = [900, 100, 3, 3, 3, 3, 3, 1000, 3, 3]
-    assert [[s.first for s in run] for run in runs_to_merge(segments, sizes, plan)] == [[2, 3, 4, 5, 6]]
-    gap = [Segment(0, i * 2, i * 2 + 1, tmp_path / str(i)) for i in range(10)]
-    assert runs_to_merge(gap, [3] * 10, plan) == []
-    assert [len(run) for run in runs_to_merge(segments, [300] * 10, plan)] == []
-    assert [len(run) for run in runs_to_merge(segments, [200] * 10, plan)] == [5, 5]
+def test_neighbours_of_one_size_and_day_are_merged_until_they_are_large(tmp_path: Path) -> None:
+    def lengths(sizes: list[int], days: int = 1000) -> list[list[int]]:
+        found = [Candidate(Segment(0, i, i + 1, tmp_path / str(i)), n, i // days) for i, n in enumerate(sizes)]
+        return [[one.first for one in run] for run in runs_to_merge(found, Plan(target=1000, fan_in=4))]
+
+    assert lengths([900, 100, 3, 3, 3, 3, 3, 1000, 3, 3]) == [[2, 3, 4, 5, 6]]
+    assert lengths([3] * 10, days=1) == []
+    assert lengths([300] * 10) == []
+    assert lengths([200] * 10) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert lengths([3] * 10, days=5) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_segments_with_a_gap_between_them_are_not_merged(tmp_path: Path) -> None:
+    found = [Candidate(Segment(0, i * 2, i * 2 + 1, tmp_path / str(i)), 3, 0) for i in range(10)]
+    assert runs_to_merge(found, Plan(target=1000, fan_in=4)) == []
 
 
 def test_merged_segments_have_every_row_once_and_new_columns(tmp_path: Path) -> None:

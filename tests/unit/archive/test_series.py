@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.archive.folder import HOURS, MINUTES, topic_folder
@@ -55,6 +55,7 @@ def points(root: Path, start: int, end: int, step: int, metric: str = "a") -> li
     return [value for one in found for _, value in one.points]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 7_200_000), st.sampled_from("ab"), st.floats(-1e6, 1e6)), max_size=30))
 def test_hours_of_minutes_are_the_hours_of_the_samples(taken: list[tuple[int, str, float]]) -> None:
     table = rows(taken).table

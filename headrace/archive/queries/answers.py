@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -64,6 +65,13 @@ def plain(value: Any) -> Any:
             return [plain(one) for one in value]
         case datetime():
             return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        case Decimal():  # DuckDB's type of 1.5, and of sums of integers
+            return int(value) if _has_no_fraction(value) else float(value)
         case bytes():
             return value.decode(errors="backslashreplace")
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _has_no_fraction(value: Decimal) -> bool:
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= 0

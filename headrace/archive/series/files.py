@@ -36,9 +36,12 @@ class SeriesFile:
         """The names of its metrics, in order."""
         import pyarrow.compute as pc
 
-        if not self._bounds:
-            return []
-        return sorted(pc.unique(self._file.read(["metric"])["metric"]).to_pylist())
+        found = {low for low, high in self._bounds if low == high}
+        mixed = [i for i, (low, high) in enumerate(self._bounds) if low != high]
+        if mixed:
+            column = self._file.read_row_groups(mixed, columns=["metric"], use_threads=False)["metric"]
+            found.update(pc.unique(column).to_pylist())
+        return sorted(found)
 
     def read(self, metrics: Sequence[str], start: int, end: int, columns: Sequence[str] | None = None) -> Any:
         """The rows of some metrics with times in `[start, end)`, in ms since the epoch."""

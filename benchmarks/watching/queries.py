@@ -56,7 +56,15 @@ def day_of_minutes(day: int, random: np.random.Generator) -> Iterator[Any]:
         ]
         series = {name: pa.array(some).take(which) for name, some in zip(SERIES, names, strict=True)}
         yield pa.table(
-            {**series, "at": at, "value": values, "low": values, "high": values + 1, "last": values, "count": same}
+            {
+                **series,
+                "taken_at": at,
+                "value": values,
+                "low": values,
+                "high": values + 1,
+                "last": values,
+                "count": same,
+            }
         ).cast(folded_columns())
 
 

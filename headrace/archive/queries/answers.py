@@ -67,9 +67,11 @@ def plain(value: Any) -> Any:
             return value.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
         case Decimal():  # DuckDB's type of 1.5, and of sums of integers
             return int(value) if _has_no_fraction(value) else float(value)
-        case bytes():
-            return value.decode(errors="backslashreplace")
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    return value if value is None or isinstance(value, bool | int | str) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _has_no_fraction(value: Decimal) -> bool:

@@ -83,14 +83,14 @@ def _metrics_view(root: Path, name: str) -> View:
     if samples:
         since = min(piece.start for piece in samples)
         taken = _parquet([piece.path for piece in samples])
-        parts.append(_selected(f"{_ONE_EACH}, 0 as step_s", taken, f"at >= make_timestamp_ms({since})"))
+        parts.append(_selected(f"{_ONE_EACH}, 0 as step_s", taken, f"taken_at >= make_timestamp_ms({since})"))
     files = tuple(piece.path for pieces in tiers.values() for piece in pieces)
     body = " union all by name ".join(parts) if parts else f"{_nothing(folded_columns(), 'step_s')}"
     return View(name, files, f"create view {name} as {body}")
 
 
 def _part(piece: Piece, step: int) -> str:
-    bounds = f"at >= make_timestamp_ms({piece.start}) and at < make_timestamp_ms({piece.end})"
+    bounds = f"taken_at >= make_timestamp_ms({piece.start}) and taken_at < make_timestamp_ms({piece.end})"
     return _selected(f"*, {step} as step_s", _parquet([piece.path]), bounds)
 
 

@@ -51,7 +51,7 @@ class SeriesFile:
         groups = [i for i, (low, high) in enumerate(self._bounds) if any(low <= metric <= high for metric in metrics)]
         table = self._file.read_row_groups(groups, columns=list(columns) if columns else None, use_threads=False)
         table = table.replace_schema_metadata(None)
-        at = table["at"].cast(pa.int64())
+        at = table["taken_at"].cast(pa.int64())
         inside = pc.and_(pc.greater_equal(at, start), pc.less(at, end))
         return table.filter(pc.and_(inside, pc.is_in(table["metric"], pa.array(metrics, pa.string()))))
 

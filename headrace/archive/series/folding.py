@@ -23,9 +23,9 @@ def as_folded(table: Any) -> Any:
 
 
 def fold(tables: Sequence[Any], width_ms: int) -> Any:
-    """The rows of all tables as one row for each series and `width_ms`; `at` is where that begins, from the epoch on.
+    """The rows of all tables as one row for each series and each `width_ms`, counted from the epoch.
 
-    Values that are no numbers (NaN) are left out.
+    `taken_at` is where such a span begins. Values that are no numbers (NaN) are left out.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -34,19 +34,19 @@ def fold(tables: Sequence[Any], width_ms: int) -> Any:
     table = table.filter(pc.invert(pc.is_nan(table["value"])))
     if not table.num_rows:
         return table
-    table = table.take(pc.sort_indices(table, [("at", "ascending")])) if len(tables) > 1 else table
-    number = table["at"].cast(pa.int64())
+    table = table.take(pc.sort_indices(table, [("taken_at", "ascending")])) if len(tables) > 1 else table
+    number = table["taken_at"].cast(pa.int64())
     start = pc.subtract(number, _remainder(number, width_ms))
     weighed = pc.multiply(table["value"], table["count"].cast(pa.float64()))
-    table = table.set_column(table.column_names.index("at"), "at", start).append_column("weighed", weighed)
-    grouped = table.group_by([*SERIES, "at"], use_threads=False).aggregate(
+    table = table.set_column(table.column_names.index("taken_at"), "taken_at", start).append_column("weighed", weighed)
+    grouped = table.group_by([*SERIES, "taken_at"], use_threads=False).aggregate(
         [("weighed", "sum"), ("low", "min"), ("high", "max"), ("last", "last"), ("count", "sum")]
     )
     columns = {name: grouped[name] for name in SERIES}
     made = pa.table(
         {
             **columns,
-            "at": grouped["at"].cast(pa.timestamp("ms")),
+            "taken_at": grouped["taken_at"].cast(pa.timestamp("ms")),
             "value": pc.divide(grouped["weighed_sum"], grouped["count_sum"].cast(pa.float64())),
             "low": grouped["low_min"],
             "high": grouped["high_max"],

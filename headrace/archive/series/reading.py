@@ -103,7 +103,7 @@ class MetricsReader:
         for piece in pieces_for(self._root, window.start, window.end, window.step, self._footers):
             with SeriesFile(piece.path, self._footers.of(piece.path)) as file:
                 names = list(metrics) if metrics is not None else file.metrics()
-                table = file.read(names, piece.start, piece.end, [*SERIES, "at"])
+                table = file.read(names, piece.start, piece.end, [*SERIES, "taken_at"])
             found.append(table.group_by(list(SERIES)).aggregate([]).select(SERIES))
         return pa.concat_tables(found).group_by(list(SERIES)).aggregate([]).sort_by([(n, "ascending") for n in SERIES])
 
@@ -236,7 +236,7 @@ def _with_points(table: Any, aggregation: Aggregation) -> list[Series]:
         codes = table[name].combine_chunks().dictionary_encode().indices.to_numpy()
         changed[1:] |= codes[1:] != codes[:-1]
     starts = np.flatnonzero(changed)
-    times, numbers = table["at"].cast(pa.int64()).to_numpy().tolist(), values.to_numpy().tolist()
+    times, numbers = table["taken_at"].cast(pa.int64()).to_numpy().tolist(), values.to_numpy().tolist()
     points = list(zip(times, numbers, strict=True))
     heads = _named(table.take(pa.array(starts)))
     ends = [*starts[1:].tolist(), table.num_rows]

@@ -13,7 +13,7 @@ from headrace.contracts import topics
 from headrace.contracts.records import Sample, Samples
 
 SERIES = ("metric", "model", "version", "slice", "labels")
-ORDER = [(name, "ascending") for name in (*SERIES, "at")]
+ORDER = [(name, "ascending") for name in (*SERIES, "taken_at")]
 ROW_GROUP = 1 << 16
 
 _DECODER = msgspec.json.Decoder(Samples)
@@ -61,7 +61,7 @@ class MetricsTable:
             {
                 **{name: [getattr(one, name) for one in samples] for name in SERIES[:-1]},
                 "labels": labels_of(samples),
-                "at": pa.array(times, pa.timestamp("ms")),
+                "taken_at": pa.array(times, pa.timestamp("ms")),
                 "value": [one.value for one in samples],
                 "_partition": [records.partition] * len(found),
                 "_offset": [offset for offset, _, _ in found],
@@ -105,4 +105,4 @@ def _series_columns() -> list[tuple[str, Any]]:
     import pyarrow as pa
 
     kinds = {"version": pa.int64()}
-    return [*((name, kinds.get(name, pa.string())) for name in SERIES), ("at", pa.timestamp("ms"))]
+    return [*((name, kinds.get(name, pa.string())) for name in SERIES), ("taken_at", pa.timestamp("ms"))]

@@ -66,7 +66,7 @@ def as_rows(found: Sequence[Series]) -> Answer:
         for at, value in one.points
     ]
     columns = {
-        "at": pa.array([at for at, _, _ in rows], pa.timestamp("ms")),
+        "taken_at": pa.array([at for at, _, _ in rows], pa.timestamp("ms")),
         "metric": pa.array([one.metric for _, one, _ in rows], pa.string()),
         "model": pa.array([one.model for _, one, _ in rows], pa.string()),
         "version": pa.array([one.version for _, one, _ in rows], pa.int64()),

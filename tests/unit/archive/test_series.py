@@ -60,7 +60,7 @@ def points(root: Path, start: int, end: int, step: int, metric: str = "a") -> li
 def test_hours_of_minutes_are_the_hours_of_the_samples(taken: list[tuple[int, str, float]]) -> None:
     table = rows(taken).table
     direct, by_minutes = fold([table], HOUR_MS), fold([fold([table], MINUTE_MS)], HOUR_MS)
-    for name in ("metric", "at", "low", "high", "count"):
+    for name in ("metric", "taken_at", "low", "high", "count"):
         assert direct[name].to_pylist() == by_minutes[name].to_pylist()
     assert direct["value"].to_pylist() == pytest.approx(by_minutes["value"].to_pylist(), rel=1e-9, abs=1e-6)
     assert sum(direct["count"].to_pylist()) == len(taken)

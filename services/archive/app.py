@@ -19,7 +19,7 @@ from headrace.archive.tables import RecordTable, name_of, pipeline_tables
 from headrace.contracts import topics
 from headrace.model.spec import PipelineSpec
 from headrace.model.spec_file import load_spec
-from headrace.runtime.errors import ConfigError, DependencyError, HeadraceError
+from headrace.runtime.errors import ConfigError, DependencyError, HeadraceError, PipelineError
 from headrace.runtime.lifecycle import Context, Stop
 from headrace.runtime.logging import get_logger
 from headrace.runtime.scheduling import lower_priority
@@ -72,7 +72,9 @@ class ArchiveApp:
 
     async def _work(self, stop: Stop) -> None:
         sweep(self._root)
-        tables = await asyncio.to_thread(self._tables)
+        tables = await asyncio.to_thread(self._tables, stop)
+        if tables is None:
+            return
         work = [self._keep(tables, stop), self._tidy(tables, stop)]
         work += [self._sample(stop)] if self._settings.scrape_s else []
         threads = [asyncio.create_task(asyncio.to_thread(self._until_stopped, one, stop)) for one in work]
@@ -98,8 +100,15 @@ class ArchiveApp:
                     raise
                 stop.wait(0.2)
 
-    def _tables(self) -> list[RecordTable]:
-        found = pipeline_tables(self._spec.name, fields_of(self._root, self._folder))
+    def _tables(self, stop: Stop) -> list[RecordTable] | None:
+        """The tables of the pipeline; None if this process is to stop before its fields are known."""
+        try:
+            fields = fields_of(self._root, self._folder, stop.is_set)
+        except PipelineError:
+            if stop.is_set():
+                return None
+            raise
+        found = pipeline_tables(self._spec.name, fields)
         return [one for one in found if self._spec.has_shadows or one.name != name_of(topics.SHADOWS)]
 
     def _keep(self, tables: list[RecordTable], stop: Stop) -> Callable[[], None]:

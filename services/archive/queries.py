@@ -16,7 +16,7 @@ from headrace.archive.queries.request import Failure, QueryRequest
 from headrace.archive.series.reading import MetricsReader
 from headrace.runtime.errors import DependencyError, HeadraceError
 
-_START_S = 20.0
+_START_S = 60.0
 """What starting a process may take beside the query's time."""
 
 

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,7 @@ from headrace.runtime.files import synced
 
 FILE = "fields.json"
 _LOADING_S = 120.0
+_LOOK_S = 0.2
 
 
 def kept_fields(root: Path) -> PipelineFields | None:
@@ -27,8 +30,10 @@ def kept_fields(root: Path) -> PipelineFields | None:
         return None
 
 
-def fields_of(root: Path, pipeline: Path) -> PipelineFields:
+def fields_of(root: Path, pipeline: Path, is_stopped: Callable[[], bool] = lambda: False) -> PipelineFields:
     """The fields of the pipeline in that folder, kept in the archive's folder until the pipeline's code changes.
+
+    Loading the pipeline is given up when `is_stopped`.
 
     Raises:
         PipelineError: the pipeline cannot be loaded.
@@ -36,22 +41,28 @@ def fields_of(root: Path, pipeline: Path) -> PipelineFields:
     kept = kept_fields(root)
     if kept is not None and kept.digest == code_digest(pipeline):
         return kept
-    found = _asked(pipeline)
+    found = _asked(pipeline, is_stopped)
     with synced(root / FILE) as file:
         file.write(msgspec.json.format(msgspec.json.encode(found)))
     return found
 
 
-def _asked(pipeline: Path) -> PipelineFields:
+def _asked(pipeline: Path, is_stopped: Callable[[], bool]) -> PipelineFields:
     command = [sys.executable, "-m", "headrace.archive.fields", str(pipeline)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_LOADING_S, check=False, env=environment)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
-        raise PipelineError(f"{pipeline}: loading it took more than {_LOADING_S:.0f} s") from error
-    if done.returncode:
-        raise PipelineError(done.stderr.decode(errors="replace").strip() or f"{pipeline} cannot be loaded")
-    return msgspec.json.decode(done.stdout, type=PipelineFields)
+    deadline = time.monotonic() + _LOADING_S
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:  # noqa: S603
+        while True:
+            try:
+                said, complaint = process.communicate(timeout=_LOOK_S)
+                break
+            except subprocess.TimeoutExpired:
+                if is_stopped() or time.monotonic() > deadline:
+                    process.kill()
+                    raise PipelineError(f"{pipeline}: loading it took too long, or was given up") from None
+    if process.returncode:
+        raise PipelineError(complaint.decode(errors="replace").strip() or f"{pipeline} cannot be loaded")
+    return msgspec.json.decode(said, type=PipelineFields)
 
 
 def load_fields(folder: Path) -> PipelineFields:

@@ -183,27 +183,39 @@ def _time(numbers: Any, unit: str) -> Any:
 
 
 def _rows(table: RecordTable, decoder: Decoder, records: Records) -> Rows:
+    import numpy as np
     import pyarrow as pa
 
     decoded = decoder.decode(records.values)
     shaped = table.shape(decoded.table)
     columns = shaped if isinstance(shaped, Mapping) else {name: shaped[name] for name in shaped.column_names}
-    raw = [records.values[i] if i in decoded.problems else None for i in range(len(records.values))]
-    wrong = [decoded.problems.get(i) for i in range(len(records.values))]
+    raw, wrong = _unreadable(records, decoded.problems)
     made = pa.table(
         {
             **columns,
-            "_partition": pa.array([records.partition] * len(raw), pa.int32()),
-            "_offset": pa.array(records.offsets, pa.int64()),
-            "_at": pa.array(records.at_ms, pa.timestamp("ms")),
+            "_partition": pa.repeat(pa.scalar(records.partition, pa.int32()), len(records.values)),
+            "_offset": pa.array(np.asarray(records.offsets, np.int64)),
+            "_at": pa.array(np.asarray(records.at_ms, np.int64)).cast(pa.timestamp("ms")),
             "_key": pa.array([_readable(key) for key in records.keys], pa.string()),
-            "_raw": pa.array(raw, pa.binary()),
-            "_problem": pa.array(wrong, pa.string()),
+            "_raw": raw,
+            "_problem": wrong,
         }
     )
-    first = min(decoded.problems, default=None)
-    where = "" if first is None else f"{table.topic}[{records.partition}]@{records.offsets[first]}: {wrong[first]}"
+    first, where = min(decoded.problems, default=None), ""
+    if first is not None:
+        where = f"{table.topic}[{records.partition}]@{records.offsets[first]}: {decoded.problems[first]}"
     return Rows(made, len(decoded.problems), min(records.at_ms, default=0), max(records.at_ms, default=0), where)
+
+
+def _unreadable(records: Records, problems: Mapping[int, str]) -> tuple[Any, Any]:
+    """The columns of unreadable records' bytes, and of what is wrong with them."""
+    import pyarrow as pa
+
+    count = len(records.values)
+    if not problems:
+        return pa.nulls(count, pa.binary()), pa.nulls(count, pa.string())
+    raw = [records.values[i] if i in problems else None for i in range(count)]
+    return pa.array(raw, pa.binary()), pa.array([problems.get(i) for i in range(count)], pa.string())
 
 
 def _readable(key: bytes | None) -> str | None:

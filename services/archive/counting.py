@@ -1,5 +1,7 @@
 """Counting what the archive kept, and giving back the memory that it took."""
 
+import ctypes
+from collections.abc import Callable
 from pathlib import Path
 
 from headrace.archive.tables import Rows
@@ -26,7 +28,21 @@ class Counter:
 
 
 def release() -> None:
-    """Give memory that Arrow holds for later back to the system."""
+    """Give memory that Arrow and the C library hold for later back to the system."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
+    if _TRIM is not None:
+        _TRIM(0)
+
+
+def _trim() -> Callable[[int], int] | None:
+    """Glibc's malloc_trim; None where the C library has none."""
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+    return found
+
+
+_TRIM = _trim()

@@ -26,6 +26,12 @@ from services.archive.service import Archive, Lane, Source
 from services.archive.settings import ArchiveSettings
 
 log = get_logger("headrace.archive")
+_FRUGAL = {
+    "fetch.wait.max.ms": 500,  # nobody waits for it
+    "fetch.max.bytes": 4 << 20,
+    "max.partition.fetch.bytes": 1 << 20,
+    "queued.max.messages.kbytes": 4 << 10,
+}
 _WITHOUT_ID = "topic"  # brokers before 2.8 give topics no id
 
 
@@ -34,7 +40,7 @@ class Feed:
 
     def __init__(self, settings: ArchiveSettings, pipeline: str) -> None:
         self._settings = settings
-        self._consumer = kafka.consumer(settings, f"headrace.archive.{pipeline}", **{"fetch.wait.max.ms": 500})
+        self._consumer = kafka.consumer(settings, f"headrace.archive.{pipeline}", **_FRUGAL)
         self._admin = kafka.admin(settings)
 
     def open(self, root: Path, tables: Sequence[Table], stop: Stop) -> list[Lane]:
@@ -114,7 +120,7 @@ class Feed:
             ids = {name: str(future.result().topic_id) for name, future in found.items()}
         except KafkaException as error:
             raise kafka.translate(error, "asking for topics' ids") from error
-        return {name: found.replace("/", "_") if found else _WITHOUT_ID for name, found in ids.items()}
+        return {name: found.replace("/", "_") or _WITHOUT_ID for name, found in ids.items()}
 
 
 class Sender:

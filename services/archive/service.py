@@ -1,5 +1,6 @@
 """The archive's logic: records in, segments out. It imports no client library and reads no clock."""
 
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ class Lane:
 
     def clear(self) -> None:
         """Forget the records."""
-        self.offsets, self.at_ms = list[int](), list[int]()
+        self.offsets, self.at_ms = array("q"), array("q")
         self.keys, self.values = list[bytes | None](), list[bytes | None]()
         self.size, self.since = 0, float("inf")
 
@@ -70,7 +71,7 @@ class Lane:
         return self.encode(Records(self.source.partition, self.offsets, self.at_ms, self.keys, self.values))
 
 
-_OVERHEAD = 150  # bytes of a record's Python objects
+_OVERHEAD = 100  # bytes of a record's Python objects
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def test_a_mistyped_command_is_told_what_it_may_have_been() -> None:
 def test_every_role_is_a_service_that_can_be_run() -> None:
     assert {r.name for r in ROLES} == {
         "trainer", "stream", "coordinator", "agent", "join", "monitor", "ingest", "rpc", "gateway", "batch",
-        "train", "triton-bridge",
+        "train", "triton-bridge", "archive",
     }  # fmt: skip
     for one in ROLES:
         assert role(one.name) is one

@@ -84,7 +84,7 @@ def query_times(root: Path, rounds: int) -> dict[str, Any]:
     window = {"minutes": MINUTE_MS, "hours": HOUR_MS}
     found: dict[str, Any] = {}
     for name, step in window.items():
-        reader, selection = MetricsReader(root), Selection(["metric_007"], labels={"role": "role-2"})
+        reader, selection = MetricsReader(root), Selection(["metric_001"], labels={"role": "role-2"})
         span = Window(NOW_MS - DAYS * DAY_MS, NOW_MS, step)
         taken, busy, points = list[float](), list[float](), 0
         for _ in range(rounds):

@@ -1,8 +1,25 @@
 """Reading the rows of a metric from a file that is sorted by series: only the row groups that may have them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
+
+from headrace.archive.series.samples import SERIES
+
+Key = tuple[str, str, int, str, str]
+"""A series: metric, model, version, slice, and labels as text."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive rows of one series, in the order of time: times in ms since the epoch, and columns by name."""
+
+    key: Key
+    times: Any
+    columns: dict[str, Any]
 
 
 class SeriesFile:
@@ -19,7 +36,8 @@ class SeriesFile:
     def __init__(self, path: Path, footer: Any = None) -> None:
         import pyarrow.parquet as pq
 
-        self._file = pq.ParquetFile(path, metadata=footer, memory_map=False)
+        texts = [name for name in SERIES if name != "version"]
+        self._file = pq.ParquetFile(path, metadata=footer, memory_map=False, read_dictionary=texts)
         self._bounds = _bounds(self._file.metadata)
 
     def __enter__(self) -> Self:
@@ -48,12 +66,73 @@ class SeriesFile:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        groups = [i for i, (low, high) in enumerate(self._bounds) if any(low <= metric <= high for metric in metrics)]
+        groups = self._groups_of(metrics)
         table = self._file.read_row_groups(groups, columns=list(columns) if columns else None, use_threads=False)
-        table = table.replace_schema_metadata(None)
+        table = _plain(table.replace_schema_metadata(None))
         at = table["taken_at"].cast(pa.int64())
         inside = pc.and_(pc.greater_equal(at, start), pc.less(at, end))
         return table.filter(pc.and_(inside, pc.is_in(table["metric"], pa.array(metrics, pa.string()))))
+
+    def runs(
+        self,
+        metrics: Collection[str] | None,
+        span: tuple[int, int],
+        columns: Sequence[str],
+        chosen: Callable[[Key], bool],
+    ) -> Iterator[Run]:
+        """The rows of `[start, end)`, in ms since the epoch, of the series that are `chosen`, of some metrics or all.
+
+        Of samples, which have no columns of folded rows, each is its value, and counts one.
+        """
+        for group in range(len(self._bounds)) if metrics is None else self._groups_of(metrics):
+            head = self._file.read_row_group(group, columns=list(SERIES), use_threads=False)
+            found = [one for one in _runs(head) if (metrics is None or one[2][0] in metrics) and chosen(one[2])]
+            if not found:
+                continue
+            times, values = self._values(group, columns)
+            for first, end, key in found:
+                low, high = (first + int(i) for i in np.searchsorted(times[first:end], span))
+                if low < high:
+                    yield Run(key, times[low:high], {name: values[name][low:high] for name in columns})
+
+    def _values(self, group: int, columns: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+        """The times and these columns of a row group."""
+        there = [name for name in columns if name in self._file.schema_arrow.names]
+        wanted = ["taken_at", *(there if "count" in there or not columns else ["value"])]
+        table = self._file.read_row_group(group, columns=wanted, use_threads=False)
+        times = table["taken_at"].to_numpy().astype("datetime64[ms]").astype(np.int64)
+        if "value" in wanted and "count" not in wanted:
+            value = table["value"].to_numpy()
+            return times, {name: np.ones(len(value), np.int64) if name == "count" else value for name in columns}
+        return times, {name: table[name].to_numpy() for name in there}
+
+    def _groups_of(self, metrics: Collection[str]) -> list[int]:
+        return [i for i, (low, high) in enumerate(self._bounds) if any(low <= metric <= high for metric in metrics)]
+
+
+def _runs(head: Any) -> list[tuple[int, int, Key]]:
+    """Where each series of a row group begins and ends, and which it is."""
+    if not head.num_rows:
+        return []
+    columns = [head[name].combine_chunks() for name in SERIES]
+    changed = np.zeros(head.num_rows, dtype=bool)
+    changed[0] = True
+    for column in columns:
+        codes = (column.indices if hasattr(column, "indices") else column).to_numpy(zero_copy_only=False)
+        changed[1:] |= codes[1:] != codes[:-1]
+    starts = np.flatnonzero(changed).tolist()
+    keys = zip(*(column.take(np.asarray(starts)).to_pylist() for column in columns), strict=True)
+    return list(zip(starts, [*starts[1:], head.num_rows], keys, strict=True))
+
+
+def _plain(table: Any) -> Any:
+    """The table with texts as such, not as dictionaries."""
+    import pyarrow as pa
+
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table[field.name].cast(pa.string()))
+    return table
 
 
 def _bounds(footer: Any) -> list[tuple[str, str]]:

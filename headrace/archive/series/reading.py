@@ -2,20 +2,18 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from headrace.archive.series.coverage import Footers, pieces_for
-from headrace.archive.series.files import SeriesFile
-from headrace.archive.series.folding import fold
-from headrace.archive.series.samples import SERIES, folded_columns, labels_in
+from headrace.archive.series.files import Key, Run, SeriesFile
+from headrace.archive.series.points import COLUMN, Aggregation, points_of
+from headrace.archive.series.samples import labels_in
 from headrace.runtime.errors import ConfigError
 
-Aggregation = Literal["avg", "min", "max", "last", "count", "sum"]
-_COLUMN = {"avg": "value", "min": "low", "max": "high", "last": "last", "count": "count"}
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "": 1000}
 _STEPS = (10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000, 3_600_000, 10_800_000, 21_600_000, 86_400_000)
 POINTS = 500
@@ -32,6 +30,14 @@ class Selection:
     version: int | None = None
     slice: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def holds(self, key: Key) -> bool:
+        """Whether a series is selected, its metric apart."""
+        for wanted, value in zip((self.model, self.version, self.slice), key[1:4], strict=True):
+            if wanted is not None and wanted != value:
+                return False
+        known = labels_in(key[4]) if self.labels else {}
+        return all(known.get(name) == value for name, value in self.labels.items())
 
 
 @dataclass(frozen=True)
@@ -70,42 +76,32 @@ class MetricsReader:
 
     def names(self, window: Window) -> dict[str, int]:
         """The metrics that have samples in the window, and how many series each has."""
-        table = self._distinct(None, window)
         counts: dict[str, int] = {}
-        for metric in table["metric"].to_pylist():
-            counts[metric] = counts.get(metric, 0) + 1
-        return dict(sorted(counts.items()))
+        for key in sorted(self._again(lambda: self._runs(None, window, (), lambda _: True))):
+            counts[key[0]] = counts.get(key[0], 0) + 1
+        return counts
 
     def series(self, selection: Selection, window: Window) -> list[Series]:
         """The series that have samples in the window, without points."""
-        found = _named(_chosen(self._distinct(selection.metrics, window), selection))
-        return [one for one in found if _has_labels(one, selection)]
+        found = self._again(lambda: self._runs(selection.metrics, window, (), selection.holds))
+        return [_series(key) for key in sorted(found)]
 
     def query(self, selection: Selection, window: Window, aggregation: Aggregation = "avg") -> list[Series]:
         """The points of the series that are selected, at the window's step. A step without samples has no point."""
-        table = self._again(lambda: fold(self._read(selection.metrics, window, selection), window.step))
-        return [one for one in _with_points(table, aggregation) if _has_labels(one, selection)]
+        columns = sorted({"value", "count", COLUMN.get(aggregation, "value")})
+        found = self._again(lambda: self._runs(selection.metrics, window, columns, selection.holds))
+        return [_series(key, points_of(found[key], window.step, aggregation)) for key in sorted(found)]
 
-    def _read(self, metrics: Sequence[str], window: Window, selection: Selection) -> list[Any]:
-        tables = list[Any]()
+    def _runs(
+        self, metrics: Sequence[str] | None, window: Window, columns: Sequence[str], chosen: Callable[[Key], bool]
+    ) -> dict[Key, list[Run]]:
+        """By series, its rows in the window."""
+        found: dict[Key, list[Run]] = {}
         for piece in pieces_for(self._root, window.start, window.end, window.step, self._footers):
             with SeriesFile(piece.path, self._footers.of(piece.path)) as file:
-                tables.append(_chosen(file.read(metrics, piece.start, piece.end), selection))
-        return [table for table in tables if table.num_rows]
-
-    def _distinct(self, metrics: Sequence[str] | None, window: Window) -> Any:
-        return self._again(lambda: self._distinct_once(metrics, window))
-
-    def _distinct_once(self, metrics: Sequence[str] | None, window: Window) -> Any:
-        import pyarrow as pa
-
-        found = [folded_columns().empty_table().select(SERIES)]
-        for piece in pieces_for(self._root, window.start, window.end, window.step, self._footers):
-            with SeriesFile(piece.path, self._footers.of(piece.path)) as file:
-                names = list(metrics) if metrics is not None else file.metrics()
-                table = file.read(names, piece.start, piece.end, [*SERIES, "taken_at"])
-            found.append(table.group_by(list(SERIES)).aggregate([]).select(SERIES))
-        return pa.concat_tables(found).group_by(list(SERIES)).aggregate([]).sort_by([(n, "ascending") for n in SERIES])
+                for run in file.runs(metrics, (piece.start, piece.end), columns, chosen):
+                    found.setdefault(run.key, []).append(run)
+        return found
 
     def _again(self, ask: Any) -> Any:
         """What `ask` returns; once more where a file went meanwhile, which merging and removing do."""
@@ -195,52 +191,6 @@ def _step_for(length_ms: int) -> int:
     return next((step for step in _STEPS if length_ms / step <= POINTS), _STEPS[-1])
 
 
-def _chosen(table: Any, selection: Selection) -> Any:
-    """The rows of the selected model, version and slice."""
-    import pyarrow.compute as pc
-
-    for name in ("model", "version", "slice"):
-        wanted = getattr(selection, name)
-        if wanted is not None:
-            table = table.filter(pc.equal(table[name], wanted))
-    return table
-
-
-def _named(table: Any) -> list[Series]:
-    return [Series(m, model, v, part, labels_in(text)) for m, model, v, part, text in _keys(table)]
-
-
-def _keys(table: Any) -> list[tuple[Any, ...]]:
-    return list(zip(*(table[name].to_pylist() for name in SERIES), strict=True))
-
-
-def _has_labels(one: Series, selection: Selection) -> bool:
-    return all(one.labels.get(name) == value for name, value in selection.labels.items())
-
-
-def _with_points(table: Any, aggregation: Aggregation) -> list[Series]:
-    """The series of folded rows that are sorted by series and time."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not table.num_rows:
-        return []
-    if aggregation == "sum":
-        values = pc.multiply(table["value"], table["count"].cast(pa.float64()))
-    else:
-        values = table[_COLUMN[aggregation]]
-    changed = np.zeros(table.num_rows, dtype=bool)
-    changed[0] = True
-    for name in SERIES:
-        codes = table[name].combine_chunks().dictionary_encode().indices.to_numpy()
-        changed[1:] |= codes[1:] != codes[:-1]
-    starts = np.flatnonzero(changed)
-    times, numbers = table["taken_at"].cast(pa.int64()).to_numpy().tolist(), values.to_numpy().tolist()
-    points = list(zip(times, numbers, strict=True))
-    heads = _named(table.take(pa.array(starts)))
-    ends = [*starts[1:].tolist(), table.num_rows]
-    return [
-        Series(one.metric, one.model, one.version, one.slice, one.labels, points[start:end])
-        for one, start, end in zip(heads, starts.tolist(), ends, strict=True)
-    ]
+def _series(key: Key, points: list[tuple[int, float]] | None = None) -> Series:
+    metric, model, version, part, labels = key
+    return Series(metric, model, version, part, labels_in(labels), points or [])

@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 
 from headrace import __version__
 from headrace.archive.queries.checking import QueryError, QueryTimeoutError, QueryTooLargeError
-from headrace.archive.series.reading import Aggregation, Selection, Window, labels_of_text, window_of
+from headrace.archive.series.points import Aggregation
+from headrace.archive.series.reading import Selection, Window, labels_of_text, window_of
 from headrace.runtime.errors import ConfigError, HeadraceError
 from headrace.runtime.rest import Measured, describe_invalid, errors, http_error, invalid, json_answer, unforeseen
 from services.archive import metrics

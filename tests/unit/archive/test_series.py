@@ -185,3 +185,15 @@ def test_times_and_steps_are_read_as_people_write_them() -> None:
     for bad in (("yesterday", None, None), ("-1h", "-2h", None), (None, None, "soon"), ("-9000d", None, "1ms")):
         with pytest.raises(ConfigError):
             window_of(*bad)
+
+
+def test_a_step_has_what_is_asked_of_its_samples(tmp_path: Path) -> None:
+    end = keep(tmp_path, [(DAY + 70_000, "a", 5.0), (DAY + 80_000, "a", float("nan"))], 0)
+    keep(tmp_path, [(DAY, "a", 4.0), (DAY + 10_000, "a", 1.0), (DAY + 50_000, "a", 2.5)], end)
+    reader, window = MetricsReader(tmp_path), Window(DAY, DAY + DAY_MS, MINUTE_MS)
+    wanted = {"avg": 2.5, "min": 1.0, "max": 4.0, "last": 2.5, "count": 3, "sum": 7.5}
+    for _ in range(2):  # of samples, then of minutes
+        for aggregation, value in wanted.items():
+            (series,) = reader.query(Selection(["a"]), window, aggregation)  # type: ignore[arg-type]
+            assert series.points == [(DAY, value), (DAY + MINUTE_MS, 1 if aggregation == "count" else 5.0)]
+        Folding(tmp_path).fold_days(DAY + 2 * DAY_MS)

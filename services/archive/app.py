@@ -52,7 +52,7 @@ class ArchiveApp:
             str(self._root), spec.name, "", "json",
             settings.query_rows, settings.query_timeout_s, settings.query_memory_mb,
         )  # fmt: skip
-        app = create_app(Answerer(self._root, spec.name, most, settings.queries))
+        app = create_app(Answerer(self._root, spec.name, most, running=settings.queries))
         self._rest = WebServer(app, settings.host, settings.rest_port)
         context.ready.declare("topics")
 

@@ -6,6 +6,7 @@ DuckDB is not loaded here: what a query of SQL takes, in memory and time, ends w
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,25 @@ class BusyError(HeadraceError):
     """As many queries are running as may."""
 
 
+def in_process_of_its_own(request: QueryRequest) -> bytes:
+    """The answer of a query, from a process that is started for it.
+
+    Raises:
+        QueryError: the SQL is wrong, is not allowed, took too long or needed too much.
+        DependencyError: the process failed otherwise.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "headrace.archive.queries"],
+            input=msgspec.json.encode(request), capture_output=True, check=False, timeout=request.seconds + _START_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise QueryTimeoutError(f"the query took more than {request.seconds:g} s") from error
+    if done.returncode == 0:
+        return done.stdout
+    raise _failed(done)
+
+
 class Answerer:
     """Answers over the archive in a folder.
 
@@ -32,10 +52,19 @@ class Answerer:
         pipeline: its name.
         most: the limits of a query, which a caller may only lower.
         running: queries of SQL at the same time.
+        run: answers one.
     """
 
-    def __init__(self, root: Path, pipeline: str, most: QueryRequest, running: int) -> None:
-        self._root, self._pipeline, self._most = root, pipeline, most
+    def __init__(
+        self,
+        root: Path,
+        pipeline: str,
+        most: QueryRequest,
+        *,
+        running: int,
+        run: Callable[[QueryRequest], bytes] = in_process_of_its_own,
+    ) -> None:
+        self._root, self._pipeline, self._most, self._run = root, pipeline, most, run
         self._free = threading.BoundedSemaphore(running)
         self.metrics = MetricsReader(root)
 
@@ -47,7 +76,7 @@ class Answerer:
             BusyError: as many are running as may.
         """
         most = self._most
-        return self._run(
+        return self._limited(
             QueryRequest(
                 str(self._root), self._pipeline, sql, form,
                 min(rows, most.rows), min(seconds, most.seconds), most.memory_mb,
@@ -56,24 +85,15 @@ class Answerer:
 
     def tables(self) -> Any:
         """The tables as REST shows them."""
-        return msgspec.json.decode(self._run(msgspec.structs.replace(self._most, form="tables")))
+        return msgspec.json.decode(self._limited(msgspec.structs.replace(self._most, form="tables")))
 
-    def _run(self, request: QueryRequest) -> bytes:
+    def _limited(self, request: QueryRequest) -> bytes:
         if not self._free.acquire(blocking=False):
             raise BusyError("as many queries are running as may", hint="try again in a few seconds")
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "headrace.archive.queries"],
-                input=msgspec.json.encode(request), capture_output=True, check=False,
-                timeout=request.seconds + _START_S,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise QueryTimeoutError(f"the query took more than {request.seconds:g} s") from error
+            return self._run(request)
         finally:
             self._free.release()
-        if done.returncode == 0:
-            return done.stdout
-        raise _failed(done)
 
 
 def _failed(done: "subprocess.CompletedProcess[bytes]") -> HeadraceError:

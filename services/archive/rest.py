@@ -53,7 +53,7 @@ def create_app(answerer: Answerer) -> FastAPI:
 
 
 def _add_records(app: FastAPI, answerer: Answerer) -> None:
-    @app.get("/v1/tables", summary="The tables: their columns, and what is in them", responses=errors(503))
+    @app.get("/v1/tables", summary="The tables: their columns, and what is in them", responses=errors(429, 503))
     async def tables() -> Response:
         return json_answer({"tables": await asyncio.to_thread(answerer.tables)})
 
@@ -72,12 +72,12 @@ def _add_records(app: FastAPI, answerer: Answerer) -> None:
 
 
 def _add_metrics(app: FastAPI, answerer: Answerer) -> None:
-    @app.get("/v1/metrics/names", summary="The metrics, and how many series each has", responses=errors(400))
+    @app.get("/v1/metrics/names", summary="The metrics, and how many series each has", responses=errors(400, 503))
     async def names(start: From = "", to: To = "") -> Response:
         counts = await asyncio.to_thread(answerer.metrics.names, _window(start, to))
         return json_answer({"names": [{"name": name, "series": count} for name, count in counts.items()]})
 
-    @app.get("/v1/metrics/series/list", summary="The series of some metrics", responses=errors(400))
+    @app.get("/v1/metrics/series/list", summary="The series of some metrics", responses=errors(400, 503))
     async def series_list(  # noqa: PLR0917 - FastAPI passes them by name
         metric: Annotated[list[str], Query(max_length=100)],
         model: Text = None,
@@ -91,7 +91,7 @@ def _add_metrics(app: FastAPI, answerer: Answerer) -> None:
         found = await asyncio.to_thread(answerer.metrics.series, selection, _window(start, to))
         return json_answer({"series": [one.shown() for one in found]})
 
-    @app.get("/v1/metrics/series", summary="The points of series, at a step", responses=errors(400))
+    @app.get("/v1/metrics/series", summary="The points of series, at a step", responses=errors(400, 503))
     async def series(  # noqa: PLR0917 - FastAPI passes them by name
         metric: Annotated[list[str], Query(max_length=100)],
         model: Text = None,

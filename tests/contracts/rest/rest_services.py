@@ -13,12 +13,17 @@ import httpx
 import msgspec
 import torch
 
+from headrace.archive.fields.pipeline import FILE, load_fields
+from headrace.archive.queries.__main__ import answer
+from headrace.archive.queries.request import QueryRequest
 from headrace.contracts.snapshot import Snapshot
 from headrace.jobs.manager import Jobs
 from headrace.jobs.records import Folder
 from headrace.model.pipeline import load_pipeline
 from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import StaticWeights
+from services.archive import rest as archive_rest
+from services.archive.queries import Answerer
 from services.batch import metrics as batch_metrics
 from services.batch import rest as batch_rest
 from services.batch.records import BatchRecord
@@ -49,7 +54,7 @@ from tests.unit.gateway.test_gateway_feed import World as Sink
 from tests.unit.ingest.test_ingest_service import MemoryLog
 
 TRIPS = Path(__file__).parents[2] / "integration" / "rpc" / "trips"
-NAMES = ("ingest", "rpc", "gateway", "batch", "train", "monitor")
+NAMES = ("ingest", "rpc", "gateway", "batch", "train", "monitor", "archive")
 
 
 class Failing:
@@ -117,6 +122,8 @@ async def _services(folder: Path) -> Any:
         snapshot = msgspec.json.encode(Snapshot(pipeline.name, 1, 1))
         urls["monitor"] = await serve(monitor_rest.create_app(lambda: snapshot))
 
+        urls["archive"] = await serve(_archive(folder / "kept"))
+
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=WAIT_S))
         sink = Sink(max_subscribers=10_000)
         stack.push_async_callback(sink.feed.close)
@@ -134,6 +141,14 @@ async def _services(folder: Path) -> Any:
             jobs.open()
             urls[name] = await serve(app)
         yield urls
+
+
+def _archive(root: Path) -> Any:
+    """Without a record, and queries in this process."""
+    root.mkdir()
+    (root / FILE).write_bytes(msgspec.json.encode(load_fields(TRIPS)))
+    most = QueryRequest(str(root), "trips", rows=100, seconds=1.0, memory_mb=64)
+    return archive_rest.create_app(Answerer(root, "trips", most, running=100, run=answer))
 
 
 def _batch(folder: Path) -> tuple[str, Any, Jobs[Any]]:

@@ -26,7 +26,7 @@ from headrace.runtime.scheduling import lower_priority
 from headrace.runtime.web import WebServer
 from services.archive import metrics
 from services.archive.counting import Counter, release
-from services.archive.kafka import Feed, Sender
+from services.archive.kafka import Feed, Sender, ensure_metrics_topic
 from services.archive.queries import Answerer
 from services.archive.rest import create_app
 from services.archive.sampling import Sampler, targets_of
@@ -75,10 +75,13 @@ class ArchiveApp:
         tables = await asyncio.to_thread(self._tables, stop)
         if tables is None:
             return
+        await asyncio.to_thread(ensure_metrics_topic, self._settings, stop)
         work = [self._keep(tables, stop), self._tidy(tables, stop)]
         work += [self._sample(stop)] if self._settings.scrape_s else []
         threads = [asyncio.create_task(asyncio.to_thread(self._until_stopped, one, stop)) for one in work]
-        await asyncio.gather(*threads)
+        for ended in await asyncio.gather(*threads, return_exceptions=True):  # all have ended before others may write
+            if ended is not None:
+                raise ended
 
     def _until_stopped(self, work: Callable[[], None], stop: Stop) -> None:
         """Run work in this thread; when it fails the others stop too."""

@@ -5,8 +5,9 @@ they are never read back.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicCollection, TopicPartition
@@ -26,6 +27,7 @@ from services.archive.service import Archive, Lane, Source
 from services.archive.settings import ArchiveSettings
 
 log = get_logger("headrace.archive")
+T = TypeVar("T")
 _FRUGAL = {
     "fetch.wait.max.ms": 500,  # nobody waits for it
     "fetch.max.bytes": 4 << 20,
@@ -33,6 +35,27 @@ _FRUGAL = {
     "queued.max.messages.kbytes": 4 << 10,
 }
 _WITHOUT_ID = "topic"  # brokers before 2.8 give topics no id
+
+
+def ensure_metrics_topic(settings: ArchiveSettings, stop: Stop) -> None:
+    """Create headrace.metrics, which is the archive's own topic, if it does not exist.
+
+    Raises:
+        DependencyError: the broker did not answer within `startup_timeout_s`, or refuses.
+    """
+    _patiently(lambda: kafka.ensure_topics(settings, [topics.METRICS.topic()]), settings, stop)
+
+
+def _patiently(ask: Callable[[], T], settings: ArchiveSettings, stop: Stop) -> T:
+    """What `ask` returns; again while it fails, for `startup_timeout_s` at most, or until somebody asks for a stop."""
+    deadline = time.monotonic() + settings.startup_timeout_s
+    while True:
+        try:
+            return ask()
+        except DependencyError:
+            if stop.is_set() or time.monotonic() > deadline:
+                raise
+            stop.wait(0.3)
 
 
 class Feed:
@@ -104,14 +127,7 @@ class Feed:
         return kept
 
     def _partitions(self, topic: str, stop: Stop) -> int:
-        deadline = time.monotonic() + self._settings.startup_timeout_s
-        while True:
-            try:
-                return kafka.partitions_of(self._consumer, topic)
-            except DependencyError:
-                if stop.is_set() or time.monotonic() > deadline:
-                    raise
-                stop.wait(0.3)
+        return _patiently(lambda: kafka.partitions_of(self._consumer, topic), self._settings, stop)
 
     def _ids(self, names: list[str]) -> dict[str, str]:
         """The ids of the topics, by name."""

@@ -110,7 +110,13 @@ class Process:
     def died(self) -> None:
         """Wait until it has killed itself."""
         self._log.close()
-        assert self.process.wait(WAIT_S) == -signal.SIGKILL, self.text()
+        try:
+            code = self.process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            code = 0  # it never came to that step
+        assert code == -signal.SIGKILL, self.text()
 
     def url(self) -> str:
         self.wait_for(lambda: find(self.toy.run_dir, "archive", "rest"))

@@ -48,6 +48,8 @@ COMMANDS = (
     Command("experiments", PIPELINES, "Training jobs that were tracked, side by side."),
     Command("label", PIPELINES, "Label events: take one, say what is true, undo, review, import and export."),
     Command("status", OPERATING, "What runs, how fast, how well."),
+    Command("query", OPERATING, "Ask in SQL what the archive keeps: events, predictions, labels, metrics."),
+    Command("metrics", OPERATING, "Metrics over time: errors, latency, lag, by model and version."),
     Command("tail", OPERATING, "Show the records of a topic, decoded."),
     Command("drift", OPERATING, "How far events, predictions and errors are from what is usual."),
     Command("alerts", OPERATING, "Alerts of every role, silences, rules for Prometheus and Grafana."),

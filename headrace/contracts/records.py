@@ -64,6 +64,26 @@ class Example(msgspec.Struct, Generic[E, L]):
         return self.weight / self.probability
 
 
+class Sample(msgspec.Struct, omit_defaults=True, frozen=True):
+    """One value of one time series. `version` is 0 and the texts are empty where the series has none."""
+
+    metric: str
+    value: float
+    model: str = ""
+    version: int = 0
+    slice: str = ""
+    labels: dict[str, str] = {}
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """What was measured at one time, in µs since the epoch. `source` says by whom: a process's name."""
+
+    pipeline: str
+    at_us: int
+    source: str
+    samples: list[Sample]
+
+
 def example_decoder(event_type: type[Any], label_type: type[Any]) -> msgspec.json.Decoder[Any]:
     """A decoder of examples whose event and label are the pipeline's structs."""
     return msgspec.json.Decoder(Example[event_type, label_type])  # type: ignore[valid-type]

@@ -38,6 +38,7 @@ ROLES = (
     Role("train", "services.trainer.ondemand", "trains on demand, as jobs by REST", BESIDE, needs="rules"),
     Role("rules", "services.rules", "runs the pipeline's rules", BESIDE, needs="rules"),
     Role("datasets", "services.datasets", "sets of data: imports, uploads, profiles, by REST", BESIDE),
+    Role("archive", "services.archive", "keeps records and metrics queryable", BESIDE),
     Role("batch", "services.batch", "predicts files of events, as jobs by REST", ON_REQUEST),
     Role("triton-bridge", "services.bridge", "gives every activated version to a Triton server", ON_REQUEST),
 )

@@ -27,6 +27,7 @@ LAYER = {
     "batch": 3,
     "datasets": 3,
     "training": 3,
+    "archive": 3,
     "tracking": 3,
     "security": 2,
     "cli": 4,

@@ -16,6 +16,9 @@ import msgspec
 import torch
 
 from headrace.alerts.policy import Policy
+from headrace.archive.fields.pipeline import FILE, load_fields
+from headrace.archive.queries.__main__ import answer
+from headrace.archive.queries.request import QueryRequest
 from headrace.contracts.events_pb2 import Alert
 from headrace.contracts.snapshot import Snapshot
 from headrace.datasets.manifest import Manifest
@@ -28,6 +31,8 @@ from headrace.rules.life import run_id
 from headrace.runtime.settings import ServiceSettings
 from headrace.runtime.web import WebServer
 from headrace.weights.worker.source import StaticWeights
+from services.archive import rest as archive_rest
+from services.archive.queries import Answerer
 from services.batch import metrics as batch_metrics
 from services.batch import rest as batch_rest
 from services.batch.records import BatchRecord
@@ -74,7 +79,9 @@ from tests.unit.rules.world_kit import Stage
 
 TRIPS = Path(__file__).parents[2] / "integration" / "rpc" / "trips"
 KNOWN_ALERT = "trips/worker_failed/w1"
-NAMES = ("ingest", "rpc", "gateway", "batch", "train", "datasets", "labelling", "monitor", "rules", "drift")
+NAMES = (
+    "ingest", "rpc", "gateway", "batch", "train", "datasets", "labelling", "monitor", "rules", "drift", "archive",
+)  # fmt: skip
 RULES_RUN = run_id("p", "r", "call/known")
 """A run of the rules' service, which waits for a call-back."""
 
@@ -158,6 +165,8 @@ async def _services(folder: Path) -> Any:
         hub._states.apply(Alert(id=KNOWN_ALERT, model=pipeline.name, name="worker_failed", firing=True))
         urls["drift"] = await serve(drift_rest.create_app(lambda: b"{}", hub, Policy(), _reset))
 
+        urls["archive"] = await serve(_archive(folder / "kept"))
+
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=WAIT_S))
         sink = Sink(max_subscribers=10_000)
         stack.push_async_callback(sink.feed.close)
@@ -193,6 +202,14 @@ def _reset(columns: Sequence[str] | None) -> "Future[list[str]]":
     done: Future[list[str]] = Future()
     done.set_result([name for name in ("load",) if columns is None or name in columns])
     return done
+
+
+def _archive(root: Path) -> Any:
+    """Without a record, and queries in this process."""
+    root.mkdir()
+    (root / FILE).write_bytes(msgspec.json.encode(load_fields(TRIPS)))
+    most = QueryRequest(str(root), "trips", rows=100, seconds=1.0, memory_mb=64)
+    return archive_rest.create_app(Answerer(root, "trips", most, running=100, run=answer))
 
 
 def _batch(folder: Path) -> tuple[str, Any, Jobs[Any]]:

@@ -1,0 +1,1 @@
+"""SQL over an archive, read-only and confined to it."""

@@ -1,0 +1,1 @@
+"""Segments: files of the records of one topic partition between two offsets."""

@@ -53,7 +53,7 @@ class ArchiveApp:
             settings.query_rows, settings.query_timeout_s, settings.query_memory_mb,
         )  # fmt: skip
         app = create_app(Answerer(self._root, spec.name, most, running=settings.queries))
-        self._rest = WebServer(app, settings.host, settings.rest_port)
+        self._rest = WebServer(app, settings.host, settings.rest_port, edge=context.edge)
         context.ready.declare("topics")
 
     async def run(self, stop: Stop) -> None:

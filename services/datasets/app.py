@@ -48,4 +48,4 @@ def build(context: Context[DatasetsSettings]) -> DatasetsApp:
     submission = Submission(settings, folder, uploads)
     access = open_access(settings)
     app = create_app(settings, access, jobs, submission)
-    return DatasetsApp(JobsApp(context, app, jobs), Upkeep(settings, access, jobs, submission))
+    return DatasetsApp(JobsApp(context, jobs, app), Upkeep(settings, access, jobs, submission))

@@ -52,7 +52,7 @@ class DriftApp:
         self._latest = b""
         self._resets: Resets = queue.SimpleQueue()
         app = create_app(lambda: self._latest, self._hub, self._watched.policy, self._reset)
-        self._rest = WebServer(app, self._settings.host, self._settings.rest_port)
+        self._rest = WebServer(app, self._settings.host, self._settings.rest_port, edge=context.edge)
         self._exporter = metrics.Exporter(pipeline.name)
         context.ready.declare("topics")
 

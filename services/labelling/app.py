@@ -126,7 +126,7 @@ class LabellingApp:
         self._labelling, self._followers = labelling_of(pipeline, self._form), Followers(context.settings.max_followers)
         limit = self._settings.max_request_bytes
         app = create_app(self._labelling, self._followers, max_request_bytes=limit)
-        self._rest = WebServer(app, self._settings.host, self._settings.rest_port)
+        self._rest = WebServer(app, self._settings.host, self._settings.rest_port, edge=context.edge)
         context.ready.declare("state")
 
     async def run(self, stop: Stop) -> None:

@@ -69,7 +69,7 @@ class RulesApp:
         world = World(TrainJobs(roles, client), fleet, outside, programs)
         rules = Rules(self._spec.name, self._spec.rules, self._log, world, keep=settings.keep_runs)
         stack.push_async_callback(rules.close)
-        web = WebServer(create_app(rules, outside.token), settings.host, settings.rest_port)
+        web = WebServer(create_app(rules, outside.token), settings.host, settings.rest_port, edge=self._context.edge)
         outside.address = settings.callback_url or web.url
         # Others are fenced first: what they have recorded is then final, and read to its end.
         recovered = await asyncio.to_thread(self._log.open)

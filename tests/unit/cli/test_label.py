@@ -26,7 +26,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     world = World(pipeline(tmp_path_factory.mktemp("label"), review=1.0, blind=False, lease_s=3600))
     world.come(*(world.predicted(n) for n in range(8)))
     with served(world) as (labelling, followers):
-        server = WebServer(create_app(labelling, followers, max_request_bytes=1 << 20), "127.0.0.1", 0, grace_s=1.0)
+        server = WebServer(
+            create_app(labelling, followers, max_request_bytes=1 << 20), "127.0.0.1", 0, grace_s=1.0, edge=None
+        )
 
         async def serve() -> None:
             followers.start()

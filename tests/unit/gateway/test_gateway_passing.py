@@ -56,7 +56,7 @@ class Role:
 
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
-    server = WebServer(app, "127.0.0.1", 0, grace_s=1.0)
+    server = WebServer(app, "127.0.0.1", 0, grace_s=1.0, edge=None)
     serving = asyncio.create_task(server.serve())
     try:
         yield server.url

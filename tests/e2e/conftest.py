@@ -21,7 +21,7 @@ from tests.patience import WAIT_S
 
 ROOT = Path(__file__).parents[2]
 FLIGHTS = ROOT / "examples" / "flights"
-ROLES = {"trainer", "stream", "coordinator", "agent", "join", "monitor", "ingest", "rpc", "gateway", "labelling"}
+ROLES = {"trainer", "stream", "coordinator", "agent", "join", "monitor", "ingest", "rpc", "gateway"}
 
 T = TypeVar("T")
 

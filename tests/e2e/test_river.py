@@ -181,7 +181,7 @@ def test_nothing_was_denied_to_a_role_and_everything_to_strangers(river: Run) ->
 
 def test_a_role_is_denied_what_it_is_not_there_for(river: Run) -> None:
     secured = Secured(river.folder / "platform" / "security")
-    config: dict[str, Any] = {"bootstrap.servers": river.kafka, **secured.client_config("gateway")}
+    config: dict[str, Any] = {"bootstrap.servers": river.kafka, **secured.client_config("monitor")}
     errors: list[KafkaError] = []
     producer = Producer(config)
     before = len(river.read(topics.LABELS.name("flights")))

@@ -195,6 +195,6 @@ def test_a_model_whose_columns_make_other_features_is_refused() -> None:
     names = rides[0].__struct_fields__
     columns = {name: np.array([getattr(ride, name) for ride in rides]) for name in names}
     check_columns(pipeline, columns, rides)
-    columns["pace"] = columns["pace"] + 1e-3
+    columns["distance_km"] = columns["distance_km"] + 1e-3
     with pytest.raises(PipelineError, match="features_of_columns and features differ over the same 8 rows"):
         check_columns(pipeline, columns, rides)

@@ -38,7 +38,7 @@ BODY = {
 @asynccontextmanager
 async def serving(**limits: Any) -> AsyncIterator[tuple[World, int]]:
     world = World(**limits)
-    app = create_app(Registry([world.plane]), alone(Registry([world.plane])), edge=None)
+    app = create_app(Registry([world.plane]), alone(Registry([world.plane])))
     web = WebServer(app, "127.0.0.1", 0, grace_s=1.0, protocol=protocol_for(Registry([world.plane])), edge=None)
     task = asyncio.create_task(web.serve())
     await eventually(lambda: web._server.started)

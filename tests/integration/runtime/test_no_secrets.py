@@ -37,8 +37,8 @@ ROLE_FAILURES = [
     ("trainer", "import"), ("join", "import"), ("ingest", "constructor"), ("monitor", "constructor"),
     ("drift", "import"),
     ("stream", "network"), ("rpc", "network"), ("triton-bridge", "network"), ("gateway", "yaml"), ("batch", "yaml"),
-    ("train", "yaml"), ("rules", "yaml"),
-    ("train", "yaml"), ("labelling", "import"),
+    ("train", "yaml"), ("rules", "yaml"), ("archive", "yaml"),
+    ("labelling", "import"),
     ("agent", "kafka"), ("coordinator", "kafka"), ("trainer", "kafka"), ("ingest", "kafka"),
 ]  # fmt: skip
 EXIT_CODES = {
@@ -70,6 +70,11 @@ COMMAND_LINES = {
     "rollback": ["rides"],
     "resume": ["rides"],
     "rules": ["list"],
+    "acls": ["rides"],
+    "keys": ["list"],
+    "datasets": ["list"],
+    "query": ["select 1", "--run-dir", "{new}"],
+    "metrics": ["names", "--run-dir", "{new}"],
     "run": ["agent", "--pipeline", "{rides}", "--ops-port", "MARK-4"],
     "platform": ["up"],
 }
@@ -155,5 +160,6 @@ def test_a_command_shows_no_secret(name: str, done: Done) -> None:
 
 
 def test_every_role_and_every_command_is_here() -> None:
-    assert {name for name, _ in ROLE_FAILURES} == {one.name for one in ROLES}
+    # `datasets` runs no pipeline's code, and goes on without Kafka: none of these failures ends it
+    assert {name for name, _ in ROLE_FAILURES} == {one.name for one in ROLES} - {"datasets"}
     assert set(COMMAND_LINES) >= {one.name for one in COMMANDS}

@@ -236,6 +236,12 @@ def patiently(ask: Callable[[], T], doing: str, timeout_s: float = REQUEST_TIMEO
             time.sleep(0.1)
 
 
+def at_end(message: Message) -> bool:
+    """Whether what a consumer returned is no record but the end of a partition (`enable.partition.eof`)."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own name
+
+
 def check(message: Message) -> Message:
     """The message, if it is a record.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from headrace.runtime import kafka
 from headrace.runtime.errors import ConfigError
@@ -61,7 +61,7 @@ class TopicReader:
         """Records as they are written, without end."""
         while True:
             for message in self._consumer.consume(500, 0.2):
-                if not _at_end(message):
+                if not kafka.at_end(message):
                     yield kafka.check(message)
 
     def _assign(self, offsets: dict[int, int]) -> None:
@@ -73,14 +73,9 @@ class TopicReader:
         while open_partitions:
             for message in self._consumer.consume(500, 0.2):
                 partition, offset = message.partition() or 0, message.offset() or 0
-                if _at_end(message):
+                if kafka.at_end(message):
                     open_partitions.discard(partition)
                 elif partition in open_partitions and kafka.check(message):
                     if offset + 1 >= ends[partition]:
                         open_partitions.discard(partition)
                     yield message
-
-
-def _at_end(message: Message) -> bool:
-    error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own name

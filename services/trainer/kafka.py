@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
 from headrace.contracts.events_pb2 import CheckpointPublished, CheckpointRefused, DeadLetter, WeightsApplied
 from headrace.contracts.topics import APPLIED, CHECKPOINTS, EXAMPLES, REFUSALS, dead_letters, model_partition
@@ -227,7 +227,7 @@ def read(
         while left:
             for message in _consume(consumer, 4096, 0.1, topic):
                 partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-                ended = _is_end(message)
+                ended = kafka.at_end(message)
                 if not ended and (ends is None or offset < ends[partition]):
                     found.append(message)
                 if ended or (ends is not None and offset + 1 >= ends[partition]):
@@ -259,11 +259,6 @@ def _consume(consumer: Consumer, count: int, timeout_s: float, topic: str) -> li
     except KafkaException as error:
         raise kafka.translate(error, f"reading {topic}") from error
     for message in messages:
-        if message.error() is not None and not _is_end(message):
+        if message.error() is not None and not kafka.at_end(message):
             kafka.check(message)
     return messages
-
-
-def _is_end(message: Message) -> bool:
-    error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own name

@@ -73,7 +73,7 @@ class KeyFeed:
             consumer.assign([TopicPartition(KEYS.name(), partition, 0) for partition in left])
             while not self._stop.is_set():
                 for message in consumer.consume(500, _POLL_S):
-                    if _at_end(message):
+                    if kafka.at_end(message):
                         left.discard(message.partition() or 0)
                     elif kafka.check(message):
                         self._take(message)
@@ -122,8 +122,3 @@ def write_key(settings: ServiceSettings, record: ApiKey) -> None:
     if kafka.close(producer, kafka.REQUEST_TIMEOUT_S) or failed:
         why = f": {failed[0].str()}" if failed else ""
         raise DependencyError(f"the key was not written to {KEYS.name()}{why}", hint="is the broker up?")
-
-
-def _at_end(message: Message) -> bool:
-    error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own name

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, Producer, TopicPartition
 
 from headrace.contracts.labelling import DECODER, LabelItem, LabelPositions, LabelWork, is_of
 from headrace.contracts.topics import LABELLING, LABELS, model_partition
@@ -147,7 +147,7 @@ class StateLog:
                     if message.error() is None:
                         self._take(state, message.key() or b"", message.value())
                         deadline = time.monotonic() + _CATCH_UP_S
-                    elif not _is_end(message):
+                    elif not kafka.at_end(message):
                         kafka.check(message)
                     at = max(at, (message.offset() or 0) + (message.error() is None))
                 if time.monotonic() > deadline:
@@ -187,8 +187,3 @@ class StateLog:
             state.works[record.id] = record
         else:
             state.positions = record
-
-
-def _is_end(message: Message) -> bool:
-    error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own name

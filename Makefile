@@ -8,6 +8,7 @@ PEERS  := quix faust arroyo
 SERVING_PEERS := mlserver triton
 PEER_ENVS := build/peers
 ARGS   ?=
+# The browser's tests have a process of their own, in which their browser's event loop runs all the time.
 # Tests in two processes, each with a Kafka and a Redis of its own; a file's tests stay together, and files start in order.
 TWO    := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -19,7 +20,8 @@ demo: $(STAMP)            ## the whole river on this machine: make demo ARGS="ri
 
 test: lint types          ## everything that CI runs
 	$(BIN)/python -m pytest tests/unit tests/contracts -m "not slow" $(TWO) --cov --cov-report= $(ARGS)
-	$(BIN)/python -m pytest tests/faults tests/e2e tests/browser tests/integration -m "not slow" $(TWO) --cov --cov-append --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/e2e tests/integration -m "not slow" $(TWO) --cov --cov-append --cov-report= $(ARGS)
+	$(BIN)/python -m pytest tests/browser -m "not slow" --cov --cov-append --cov-report=term $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -32,7 +34,8 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
 
 integration: $(STAMP)
-	$(BIN)/python -m pytest tests/integration tests/e2e tests/browser -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest tests/integration tests/e2e -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest tests/browser -m "not slow" $(ARGS)
 
 faults: $(STAMP)          ## the long form of the fault tests
 	$(BIN)/python -m pytest tests/faults $(ARGS)

@@ -1,4 +1,8 @@
-"""The page in a headless Chromium, against one real run of a small pipeline for all of its tests."""
+"""The page in a headless Chromium, against one real run of a small pipeline for all of its tests.
+
+They run in a process of their own (`make test`): Playwright's event loop runs in it until the end, and asynchronous
+tests would find it running.
+"""
 
 import os
 import shutil

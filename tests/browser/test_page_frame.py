@@ -58,6 +58,7 @@ def test_one_stream_serves_the_page_whatever_it_shows(page: Shown) -> None:
     page.tab.on("request", lambda asked: streams.append(asked.url) if "/v1/live" in asked.url else None)
     tab = page.open("now")
     expect(tab.locator("#tile-events .value")).not_to_have_text("–/s")
+    expect(tab.locator(".lagcells i").first).to_be_visible()  # the view's own stream has taken over from the frame's
     before = len(streams)
     tab.wait_for_timeout(3000)
     assert len(streams) == before <= 2

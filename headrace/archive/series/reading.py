@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -87,7 +87,11 @@ class MetricsReader:
         return [_series(key) for key in sorted(found)]
 
     def query(self, selection: Selection, window: Window, aggregation: Aggregation = "avg") -> list[Series]:
-        """The points of the series that are selected, at the window's step. A step without samples has no point."""
+        """The points of the series that are selected, at the window's step. A step without samples has no point.
+
+        The first step is whole, also where the window begins within it: its samples may be folded into it already.
+        """
+        window = replace(window, start=window.start - window.start % window.step)
         columns = sorted({"value", "count", COLUMN.get(aggregation, "value")})
         found = self._again(lambda: self._runs(selection.metrics, window, columns, selection.holds))
         return [_series(key, points_of(found[key], window.step, aggregation)) for key in sorted(found)]
